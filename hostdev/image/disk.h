@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/error.h"
+
+/* Writable disks of a pod: scratch disks, which podferry makes and removes, and volumes, which are
+ * the user's. Paths are absolute. Functions block for a few milliseconds (they may run mkfs.ext4 or
+ * qemu-img), so a caller with a loop uses a job lane.
+ *
+ * A disk that a migration fills has a mark beside it, <path>.incomplete, from before it exists
+ * until disk_commit(): whatever happens in between, disk_discard() knows that it may be removed,
+ * and nothing ever runs on it. */
+
+typedef struct DiskInfo {
+        const char *format; /* "raw", "qcow2"; static */
+        const char
+                *filesystem;   /* "ext4", "xfs", "erofs", "squashfs", "" if none is known; static */
+        uint64_t virtual_size; /* bytes the guest sees */
+        uint64_t allocated;    /* bytes of the file that hold data */
+        bool incomplete;       /* see above */
+} DiskInfo;
+
+/* Looks at a file or block device by its content. A qcow2 image that refers to other files
+ * (backing file, external data) is refused: its content may have been written by a guest.
+ * `writable`: it must be. -ENOENT, -EACCES, -EINVAL (neither a file nor a device, damaged, empty,
+ * or not a multiple of 512 bytes). */
+int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr);
+
+#define DISK_SCRATCH_SIZE_DEFAULT (4ULL << 30)
+#define DISK_SCRATCH_SIZE_MIN     (16ULL << 20)
+#define DISK_SIZE_MAX             (64ULL << 40)
+
+/* A sparse raw file with an empty ext4 in it. The directory must be there. -EEXIST. */
+int disk_make_scratch(const char *path, uint64_t size, Error *reterr);
+
+/* An empty disk for a migration to fill, marked incomplete. A marked one of an earlier attempt is
+ * replaced; any other file there is -EEXIST. -ENOSPC also when fewer than `allocated` bytes are
+ * free. Missing directories above it are not made. */
+int disk_make_destination(const char *path, const char *format, uint64_t virtual_size,
+                          uint64_t allocated, Error *reterr);
+/* It is complete now: removes the mark, durably. Idempotent. */
+int disk_commit(const char *path, Error *reterr);
+/* Removes the disk and its mark if it is marked; does nothing otherwise. Idempotent. */
+int disk_discard(const char *path, Error *reterr);
