@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "lib/error.h"
+#include "lib/task.h"
+
+/* One method call that is answered later.
+ *
+ * Holds the message until it is answered, which happens exactly once: by the operation, by the
+ * deadline, or not at all because the client went away. The operation itself is never abandoned by
+ * that: it ends in its own time and then finds nobody to tell. Reference counted: the handler has
+ * one reference, an operation in flight another. */
+typedef struct Job Job;
+
+#define JOBS_MAX 4096U
+
+/* Appends the method's results to the reply. `result` is what the operation handed to its
+ * completion. NULL for a method that returns nothing. */
+typedef int (*JobReply)(sd_bus_message *reply, const void *result);
+
+/* timeout_ms 0: no deadline. -ENOSPC: too many calls are waiting already. */
+int job_new(sd_bus_message *m, uint64_t timeout_ms, JobReply reply, Job **ret,
+            sd_bus_error *reterr);
+Job *job_unref(Job *j);
+DEFINE_CLEANUP(Job *, job_unref);
+
+/* The completion to hand to the operation, with the job as its userdata. */
+void job_done(void *job, int r, const void *result, const Error *err);
+/* What a handler returns after it called the operation, which returned r: refused (< 0, e), done
+ * at once (0, with its result), or under way (1). */
+int job_settle(Job *j, int r, const void *result, const Error *e, sd_bus_error *reterr);
+
+/* Forgets the clients of a connection that has ended. */
+void jobs_forget(const sd_bus *bus);
+unsigned jobs_count(void);
