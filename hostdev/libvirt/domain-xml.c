@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hostdev/libvirt/domain-xml.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "hostdev/libvirt/xml-writer.h"
+
+#define NAME_MAX_LENGTH 128U
+#define MEMORY_MIN_MIB  32U
+#define MEMORY_MAX_MIB  (4U << 20)
+#define LINK_SLOT       2U /* device numbers on pcie.0 */
+#define SCSI_SLOT       3U
+#define PORTS_SLOT      1U
+#define CMDLINE_MAX     2048U
+#define CMDLINE_BASE    "quiet panic=-1 cryptomgr.notests noreplace-smp lsm= rootfstype=ramfs"
+#define CMDLINE_TCG     " nolapic_timer"
+#define CMDLINE_CONSOLE " console=ttyS0"
+
+static const char *const type_names[_DOMAIN_TYPE_MAX] = {
+        [DOMAIN_QEMU] = "qemu",
+        [DOMAIN_KVM] = "kvm",
+};
+
+const char *domain_type_name(DomainType t) {
+        assert(t < _DOMAIN_TYPE_MAX);
+        return type_names[t];
+}
+
+int domain_type_from_name(const char *name) {
+        for (int i = 0; i < _DOMAIN_TYPE_MAX; i++)
+                if (strcmp(type_names[i], name) == 0)
+                        return i;
+        return -EINVAL;
+}
+
+/* nolapic_timer saves an APIC calibration of 100 ms under emulation, and costs idle CPU elsewhere
+ * or with more than one vCPU. */
+const char *domain_default_cmdline(DomainType type, uint32_t vcpus, bool console) {
+        if (type == DOMAIN_QEMU && vcpus == 1)
+                return console ? CMDLINE_BASE CMDLINE_TCG CMDLINE_CONSOLE
+                               : CMDLINE_BASE CMDLINE_TCG;
+        return console ? CMDLINE_BASE CMDLINE_CONSOLE : CMDLINE_BASE;
+}
+
+/* libvirt counts like a spreadsheet: sda..sdz, sdaa, ... */
+void disk_target(uint32_t slot, char ret[static DISK_TARGET_SIZE]) {
+        char letters[3] = {};
+
+        assert(slot < DOMAIN_SLOTS_MAX);
+        if (slot < 26) {
+                letters[0] = (char)('a' + slot);
+        } else {
+                letters[0] = (char)('a' + slot / 26 - 1);
+                letters[1] = (char)('a' + slot % 26);
+        }
+        (void)snprintf(ret, DISK_TARGET_SIZE, "sd%s", letters);
+}
+
+void disk_alias(uint32_t slot, char ret[static DISK_ALIAS_SIZE]) {
+        assert(slot < DOMAIN_SLOTS_MAX);
+        (void)snprintf(ret, DISK_ALIAS_SIZE, "ua-disk-%u", slot);
+}
+
+static int check_path(const char *what, const char *path, size_t max, Error *reterr) {
+        if (!path || path[0] != '/')
+                return error_setf(reterr, -EINVAL, "%s: an absolute path is needed", what);
+        if (strlen(path) >= max)
+                return error_setf(reterr, -EINVAL, "%s: the path is longer than %zu bytes", what,
+                                  max - 1);
+        return 0;
+}
+
+static int check_disk(const DiskSpec *d, uint32_t n_controllers, Error *reterr) {
+        int r;
+
+        if (d->slot >= n_controllers * DOMAIN_SCSI_TARGETS)
+                return error_setf(reterr, -EINVAL, "disk slot %u: there are %u", d->slot,
+                                  n_controllers * DOMAIN_SCSI_TARGETS);
+        r = check_path("disk", d->path, PATH_MAX, reterr);
+        if (r < 0)
+                return r;
+        if (!d->format || (strcmp(d->format, "raw") != 0 && strcmp(d->format, "qcow2") != 0))
+                return error_setf(reterr, -EINVAL, "disk %s: format is raw or qcow2", d->path);
+        return 0;
+}
+
+static bool is_uuid(const char *s) {
+        size_t i;
+
+        for (i = 0; s && i < 36; i++) {
+                if (i == 8 || i == 13 || i == 18 || i == 23) {
+                        if (s[i] != '-')
+                                return false;
+                } else if (!s[i] || !strchr("0123456789abcdef", s[i]))
+                        return false;
+        }
+        return s && s[i] == '\0';
+}
+
+/* No slash: libvirt makes file names of it. */
+static int check_name(const char *name, Error *reterr) {
+        if (!name || !name[0] || name[0] == '.' || strlen(name) > NAME_MAX_LENGTH ||
+            strchr(name, '/'))
+                return error_setf(reterr, -EINVAL,
+                                  "domain name: 1..%u characters, no '/' and no '.' in front",
+                                  NAME_MAX_LENGTH);
+        return 0;
+}
+
+static int check_numbers(const DomainSpec *s, Error *reterr) {
+        if (s->type >= _DOMAIN_TYPE_MAX)
+                return error_setf(reterr, -EINVAL, "domain type is out of range");
+        if (s->memory_mib < MEMORY_MIN_MIB || s->memory_mib > MEMORY_MAX_MIB)
+                return error_setf(reterr, -EINVAL, "memory: %u..%u MiB", MEMORY_MIN_MIB,
+                                  MEMORY_MAX_MIB);
+        if (s->vcpus < 1 || s->vcpus > DOMAIN_VCPUS_MAX)
+                return error_setf(reterr, -EINVAL, "vcpus: 1..%u", DOMAIN_VCPUS_MAX);
+        if (s->n_scsi_controllers < 1 || s->n_scsi_controllers > DOMAIN_SCSI_MAX)
+                return error_setf(reterr, -EINVAL, "SCSI controllers: 1..%u", DOMAIN_SCSI_MAX);
+        if (s->n_spare_ports > DOMAIN_SPARE_PORTS_MAX)
+                return error_setf(reterr, -EINVAL, "spare ports: 0..%u", DOMAIN_SPARE_PORTS_MAX);
+        return 0;
+}
+
+static int check_disks(const DomainSpec *s, Error *reterr) {
+        bool taken[DOMAIN_SLOTS_MAX] = {};
+        int r;
+
+        for (size_t i = 0; i < s->n_disks; i++) {
+                r = check_disk(&s->disks[i], s->n_scsi_controllers, reterr);
+                if (r < 0)
+                        return r;
+                if (taken[s->disks[i].slot])
+                        return error_setf(reterr, -EINVAL, "disk slot %u is given twice",
+                                          s->disks[i].slot);
+                taken[s->disks[i].slot] = true;
+        }
+        return 0;
+}
+
+static int check_spec(const DomainSpec *s, Error *reterr) {
+        int r;
+
+        r = check_numbers(s, reterr);
+        if (r < 0)
+                return r;
+        r = check_name(s->name, reterr);
+        if (r < 0)
+                return r;
+        if (!is_uuid(s->uuid))
+                return error_setf(reterr, -EINVAL, "domain UUID: 36 characters, lower case");
+        if (s->cmdline && strlen(s->cmdline) >= CMDLINE_MAX)
+                return error_setf(reterr, -EINVAL, "kernel command line: at most %u characters",
+                                  CMDLINE_MAX - 1);
+        r = check_path("kernel", s->kernel, PATH_MAX, reterr);
+        if (r < 0)
+                return r;
+        r = check_path("initrd", s->initrd, PATH_MAX, reterr);
+        if (r < 0)
+                return r;
+        r = check_path("link socket", s->link_path, sizeof(((struct sockaddr_un *)0)->sun_path),
+                       reterr);
+        if (r < 0)
+                return r;
+        if (s->console_path) {
+                r = check_path("console", s->console_path, PATH_MAX, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return check_disks(s, reterr);
+}
+
+static void pci_address(XmlWriter *w, unsigned slot, unsigned function, bool multifunction) {
+        xml_open(w, "address");
+        xml_attr(w, "type", "pci");
+        xml_attr(w, "domain", "0x0000");
+        xml_attr(w, "bus", "0x00");
+        xml_attr_hex(w, "slot", slot);
+        xml_attr_hex(w, "function", function);
+        if (multifunction)
+                xml_attr(w, "multifunction", "on");
+        xml_close(w);
+}
+
+static void write_controllers(XmlWriter *w, const DomainSpec *s) {
+        xml_open(w, "controller");
+        xml_attr(w, "type", "usb");
+        xml_attr(w, "model", "none");
+        xml_close(w);
+        xml_open(w, "controller");
+        xml_attr(w, "type", "pci");
+        xml_attr(w, "index", "0");
+        xml_attr(w, "model", "pcie-root");
+        xml_close(w);
+        for (unsigned i = 0; i < s->n_spare_ports; i++) {
+                xml_open(w, "controller");
+                xml_attr(w, "type", "pci");
+                xml_attr_u64(w, "index", i + 1);
+                xml_attr(w, "model", "pcie-root-port");
+                xml_open(w, "target");
+                xml_attr_u64(w, "chassis", i + 1);
+                xml_attr_hex(w, "port", PORTS_SLOT << 3 | i);
+                xml_close(w);
+                pci_address(w, PORTS_SLOT, i, i == 0);
+                xml_close(w);
+        }
+        xml_open(w, "controller");
+        xml_attr(w, "type", "virtio-serial");
+        xml_attr(w, "index", "0");
+        pci_address(w, LINK_SLOT, 0, false);
+        xml_close(w);
+        for (unsigned i = 0; i < s->n_scsi_controllers; i++) {
+                xml_open(w, "controller");
+                xml_attr(w, "type", "scsi");
+                xml_attr_u64(w, "index", i);
+                xml_attr(w, "model", "virtio-scsi");
+                pci_address(w, SCSI_SLOT + i, 0, false);
+                xml_close(w);
+        }
+}
+
+/* A file that both hosts open at once must not sit in a page cache of either: cache=none, which is
+ * also what libvirt asks for. detect_zeroes keeps what is copied by a migration sparse. */
+static void write_disk(XmlWriter *w, const DiskSpec *d) {
+        char target[DISK_TARGET_SIZE], alias[DISK_ALIAS_SIZE];
+
+        disk_target(d->slot, target);
+        disk_alias(d->slot, alias);
+        xml_open(w, "disk");
+        xml_attr(w, "type", "file");
+        xml_attr(w, "device", "disk");
+        xml_open(w, "driver");
+        xml_attr(w, "name", "qemu");
+        xml_attr(w, "type", d->format);
+        if (d->shared && !d->read_only)
+                xml_attr(w, "cache", "none");
+        if (!d->read_only) {
+                xml_attr(w, "discard", "unmap");
+                xml_attr(w, "detect_zeroes", "unmap");
+        }
+        xml_close(w);
+        xml_open(w, "source");
+        xml_attr(w, "file", d->path);
+        xml_close(w);
+        xml_open(w, "target");
+        xml_attr(w, "dev", target);
+        xml_attr(w, "bus", "scsi");
+        xml_close(w);
+        if (d->read_only) {
+                xml_open(w, "readonly");
+                xml_close(w);
+        }
+        if (d->shared && !d->read_only) {
+                xml_open(w, "shareable");
+                xml_close(w);
+        }
+        xml_open(w, "alias");
+        xml_attr(w, "name", alias);
+        xml_close(w);
+        xml_open(w, "address");
+        xml_attr(w, "type", "drive");
+        xml_attr_u64(w, "controller", d->slot / DOMAIN_SCSI_TARGETS);
+        xml_attr(w, "bus", "0");
+        xml_attr_u64(w, "target", d->slot % DOMAIN_SCSI_TARGETS);
+        xml_attr(w, "unit", "0");
+        xml_close(w);
+        xml_close(w);
+}
+
+static void write_link(XmlWriter *w, const DomainSpec *s) {
+        xml_open(w, "channel");
+        xml_attr(w, "type", "unix");
+        xml_open(w, "source");
+        xml_attr(w, "mode", "bind");
+        xml_attr(w, "path", s->link_path);
+        xml_close(w);
+        xml_open(w, "target");
+        xml_attr(w, "type", "virtio");
+        xml_attr(w, "name", DOMAIN_LINK_PORT);
+        xml_close(w);
+        xml_open(w, "address");
+        xml_attr(w, "type", "virtio-serial");
+        xml_attr(w, "controller", "0");
+        xml_attr(w, "bus", "0");
+        xml_attr(w, "port", "1");
+        xml_close(w);
+        xml_close(w);
+}
+
+static void write_console(XmlWriter *w, const DomainSpec *s) {
+        if (!s->console_path)
+                return;
+        xml_open(w, "serial");
+        xml_attr(w, "type", "file");
+        xml_open(w, "source");
+        xml_attr(w, "path", s->console_path);
+        xml_attr(w, "append", "on");
+        xml_close(w);
+        xml_open(w, "target");
+        xml_attr(w, "type", "isa-serial");
+        xml_attr(w, "port", "0");
+        xml_close(w);
+        xml_close(w);
+}
+
+/* The emulated CPU does byte-wise string moves badly: without erms and fsrm the kernel does not use
+ * them. */
+static void write_cpu(XmlWriter *w, const DomainSpec *s) {
+        static const char *const slow[] = { "erms", "fsrm" };
+
+        xml_open(w, "cpu");
+        xml_attr(w, "mode", s->type == DOMAIN_KVM ? "host-passthrough" : "maximum");
+        xml_attr(w, "check", "none");
+        xml_attr(w, "migratable", "on");
+        for (size_t i = 0; s->type == DOMAIN_QEMU && i < ELEMENTSOF(slow); i++) {
+                xml_open(w, "feature");
+                xml_attr(w, "policy", "disable");
+                xml_attr(w, "name", slow[i]);
+                xml_close(w);
+        }
+        xml_close(w);
+}
+
+static void write_boot(XmlWriter *w, const DomainSpec *s) {
+        const char *cmdline = s->cmdline;
+
+        if (!cmdline)
+                cmdline = domain_default_cmdline(s->type, s->vcpus, s->console_path != NULL);
+        xml_open(w, "os");
+        xml_open(w, "type");
+        xml_attr(w, "arch", "x86_64");
+        xml_attr(w, "machine", s->machine ?: "q35");
+        xml_text(w, "hvm");
+        xml_close(w);
+        xml_text_element(w, "kernel", s->kernel);
+        xml_text_element(w, "initrd", s->initrd);
+        xml_text_element(w, "cmdline", cmdline);
+        xml_close(w);
+}
+
+static void write_features(XmlWriter *w) {
+        static const char *const off[] = { "smm", "vmport" };
+
+        xml_open(w, "features");
+        xml_open(w, "acpi");
+        xml_close(w);
+        for (size_t i = 0; i < ELEMENTSOF(off); i++) {
+                xml_open(w, off[i]);
+                xml_attr(w, "state", "off");
+                xml_close(w);
+        }
+        xml_close(w);
+}
+
+static void write_size(XmlWriter *w, const DomainSpec *s) {
+        char n[24];
+
+        xml_open(w, "memory");
+        xml_attr(w, "unit", "MiB");
+        (void)snprintf(n, sizeof(n), "%llu", (unsigned long long)s->memory_mib);
+        xml_text(w, n);
+        xml_close(w);
+        (void)snprintf(n, sizeof(n), "%u", s->vcpus);
+        xml_text_element(w, "vcpu", n);
+}
+
+int domain_xml(const DomainSpec *spec, char **ret, Error *reterr) {
+        XmlWriter w = {};
+        int r;
+
+        r = check_spec(spec, reterr);
+        if (r < 0)
+                return r;
+        xml_open(&w, "domain");
+        xml_attr(&w, "type", domain_type_name(spec->type));
+        xml_text_element(&w, "name", spec->name);
+        xml_text_element(&w, "uuid", spec->uuid);
+        write_size(&w, spec);
+        write_boot(&w, spec);
+        write_features(&w);
+        write_cpu(&w, spec);
+        xml_text_element(&w, "on_poweroff", "destroy");
+        xml_text_element(&w, "on_reboot", "destroy");
+        xml_text_element(&w, "on_crash", "destroy");
+        xml_open(&w, "devices");
+        write_controllers(&w, spec);
+        for (size_t i = 0; i < spec->n_disks; i++)
+                write_disk(&w, &spec->disks[i]);
+        write_link(&w, spec);
+        write_console(&w, spec);
+        xml_open(&w, "memballoon");
+        xml_attr(&w, "model", "none");
+        xml_close(&w);
+        xml_close(&w);
+        xml_close(&w);
+        return xml_finish(&w, ret, reterr);
+}
+
+int disk_xml(const DiskSpec *disk, char **ret, Error *reterr) {
+        XmlWriter w = {};
+        int r;
+
+        r = check_disk(disk, DOMAIN_SCSI_MAX, reterr);
+        if (r < 0)
+                return r;
+        write_disk(&w, disk);
+        return xml_finish(&w, ret, reterr);
+}
