@@ -18,7 +18,8 @@
  *
  * Every call below follows lib/task.h and returns 1 or fails: inputs are copied before it returns,
  * the result is borrowed until `done` returns. A job that runs cannot be cancelled. Failures:
- *   -EBUSY   the lane's queue is full, or libvirt cannot be reached now
+ *   -EBUSY   the lane's queue is full, or libvirt cannot be reached: nothing was done
+ *   -ECONNRESET the connection was lost during the call: it may have been done, or not
  *   -ENOENT  there is no such domain             -EEXIST   there is one already
  *   -EBADFD  libvirt says the domain's state does not allow it
  *   -ETIMEDOUT, -ECANCELED (the job was aborted), -EOPNOTSUPP, -EINVAL; -EIO for what is left
@@ -88,15 +89,16 @@ typedef struct VirtJob {
 } VirtJob;
 
 typedef enum VirtEventKind {
-        VIRT_EVENT_STARTED,        /* BOOTED; MIGRATED: the destination's QEMU is there, paused */
-        VIRT_EVENT_SUSPENDED,      /* USER; source: MIGRATION (the blackout begins), POSTCOPY,
-                                      POSTCOPY_FAILED; destination: MIGRATED (complete, and paused as
-                                      asked); IO_ERROR */
-        VIRT_EVENT_RESUMED,        /* USER; destination: MIGRATED, POSTCOPY; source: CANCELED */
-        VIRT_EVENT_STOPPED,        /* GUEST, DESTROYED, CRASHED, MIGRATED, FAILED */
-        VIRT_EVENT_CRASHED,        /* guest panic reported by the hypervisor */
-        VIRT_EVENT_ITERATION,      /* .iteration: pass over memory that begins */
-        VIRT_EVENT_JOB_DONE,       /* .job: statistics of the completed job */
+        VIRT_EVENT_STARTED,   /* BOOTED; MIGRATED: the destination's QEMU is there, paused */
+        VIRT_EVENT_SUSPENDED, /* USER; at the destination that also means: complete, and paused as
+                                 asked. Source: MIGRATION (the blackout begins), POSTCOPY,
+                                 POSTCOPY_FAILED. IO_ERROR */
+        VIRT_EVENT_RESUMED,   /* USER; MIGRATED: it has come, or (source) stays after all;
+                                 POSTCOPY */
+        VIRT_EVENT_STOPPED,   /* GUEST, DESTROYED, CRASHED, MIGRATED, FAILED */
+        VIRT_EVENT_CRASHED,   /* guest panic reported by the hypervisor */
+        VIRT_EVENT_ITERATION, /* .iteration: pass over memory that begins */
+        VIRT_EVENT_JOB_DONE,  /* .job: statistics of the completed job */
         VIRT_EVENT_DEVICE_REMOVED, /* .alias */
         VIRT_EVENT_LOST,           /* the connection is gone; a reconnect is under way */
         VIRT_EVENT_BACK, /* it is back, or events were lost: .domain is the true state now */
