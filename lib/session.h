@@ -13,8 +13,9 @@
  * A Session is one endpoint and does no I/O of its own. Whoever owns the transport (an fd with its
  * event source) attaches it, feeds what it reads to session_input(), and writes what
  * session_output() shows. Everything happens on the caller's thread; callbacks run inside
- * session_input() and session_taken(). Layout on the wire: lib/frame.h. Properties:
- * docs/session.md.
+ * session_input(), session_taken() and (after session_open() or session_thaw(), for what waited)
+ * session_output(). From a callback everything may be called but session_input(), session_output(),
+ * session_save() and session_free(). Layout on the wire: lib/frame.h. Properties: docs/session.md.
  *
  * One end is the HOST (it dials: a shim towards its guest, the source shim towards the
  * destination), the other the GUEST (it answers). The HOST raises the epoch each time a new host
@@ -50,8 +51,9 @@ typedef struct SessionOps {
         void (*up)(void *userdata);
         /* GUEST: a host of a higher epoch attached. May be NULL. */
         void (*new_epoch)(void *userdata, uint64_t epoch);
-        /* There is output where before was none: arrange for session_output(). Never called from
-         * inside session_output_done(). */
+        /* There is output where before was none: arrange for session_output(), until that returns 0
+         * or all it showed was written and nothing new came. Never called from inside
+         * session_input()'s callbacks, session_output() and session_output_done(). */
         void (*wake)(void *userdata);
 } SessionOps;
 
@@ -62,7 +64,9 @@ DEFINE_CLEANUP(Session *, session_free);
 
 /* Channels. Opening a channel that is open is -EEXIST; over the limit -ENOSPC. Both directions of
  * it are open at once. Frames that arrive for a channel that is not open here are kept until it is
- * opened (same bounds), since the two ends open it at different moments. */
+ * opened (same bounds), since the two ends open it at different moments; they are offered by
+ * session_taken() or the next session_input() or session_output(). An id is used once only in the
+ * life of a session. */
 int session_open(Session *s, uint32_t channel, Error *reterr);
 /* Sends end-of-stream after what was written. The channel goes when both directions have ended and
  * the peer has acknowledged ours. Idempotent. */
