@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The connections that the ferry carries: each a local socket on one side, a channel of the session
+ * on the other. Callbacks of the session only set flags (and write to sockets); what they ask for
+ * is done by ferry_serve() in the same pass. Ferry's thread only. */
+#include "shim/ferry/ferry-internal.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include "peer.pb-c.h"
+#include "shim/ferry/ferry-control.h"
+
+#define SOCKET_BUFFER (1 << 20)
+
+static Conn *find_conn(Ferry *f, uint32_t channel) {
+        for (Conn *c = f->conns; c; c = c->next)
+                if (c->channel == channel)
+                        return c;
+        return NULL;
+}
+
+/* Bytes for the socket: as many as it takes. */
+static size_t deliver(Conn *c, const uint8_t *p, size_t n) {
+        size_t done = 0;
+
+        while (!c->deaf && done < n && (c->watch.ready & EPOLLOUT)) {
+                ssize_t k = send(c->watch.fd, p + done, n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+                if (k >= 0)
+                        done += (size_t)k;
+                else if (errno == EAGAIN)
+                        c->watch.ready &= ~(uint32_t)EPOLLOUT;
+                else if (errno != EINTR)
+                        c->deaf = true;
+        }
+        if (c->deaf)
+                done = n;
+        c->stalled = done < n;
+        return done;
+}
+
+static size_t on_data(void *userdata, uint32_t channel, const void *p, size_t n) {
+        Ferry *f = userdata;
+        Conn *c;
+
+        if (channel == FERRY_CHANNEL_CONTROL) {
+                control_input(f, p, n);
+                return n;
+        }
+        c = find_conn(f, channel);
+        if (!c)
+                return n;
+        n = deliver(c, p, n);
+        f->counters.kind[c->kind].received += n;
+        return n;
+}
+
+static void on_eof(void *userdata, uint32_t channel) {
+        Conn *c = find_conn(userdata, channel);
+
+        if (c)
+                c->peer_ended = true;
+}
+
+static void on_writable(void *userdata, uint32_t channel) {
+        Conn *c = find_conn(userdata, channel);
+
+        if (c)
+                c->full = false;
+}
+
+static void on_wake(void *userdata) {
+        /* Every pass asks for output: nothing to arrange. */
+}
+
+const SessionOps ferry_session_ops = {
+        .data = on_data,
+        .eof = on_eof,
+        .writable = on_writable,
+        .wake = on_wake,
+};
+
+static int watch_socket(Ferry *f, Conn *c, int fd) {
+        const int size = SOCKET_BUFFER;
+        int r;
+
+        r = ferry_watch(f, &c->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+        if (r < 0)
+                return r;
+        c->watch.ready = EPOLLIN | EPOLLOUT;
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+                (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+        return 0;
+}
+
+static void count_open(Ferry *f, Conn *c) {
+        c->established = true;
+        f->counters.kind[c->kind].open++;
+        f->counters.kind[c->kind].opened++;
+}
+
+static void free_conn(Ferry *f, Conn *c) {
+        ferry_unwatch(f, &c->watch);
+        if (c->established)
+                f->counters.kind[c->kind].open--;
+        if (c->kind != FERRY_MESSAGES)
+                f->n_connections--;
+        free(c);
+}
+
+static int new_conn(Ferry *f, FerryKind kind, uint32_t channel, Conn **ret) {
+        Conn *c = calloc(1, sizeof(*c));
+
+        if (!c)
+                return -ENOMEM;
+        *c = (Conn){ .next = f->conns, .watch.fd = -EBADF, .kind = kind, .channel = channel };
+        f->conns = c;
+        if (kind != FERRY_MESSAGES)
+                f->n_connections++;
+        *ret = c;
+        return 0;
+}
+
+int ferry_add_conn(Ferry *f, FerryKind kind, uint32_t channel, int fd) {
+        Conn *c;
+        int r;
+
+        r = new_conn(f, kind, channel, &c);
+        if (r < 0)
+                return r;
+        r = session_open(f->session, channel, NULL);
+        if (r == 0)
+                r = watch_socket(f, c, fd);
+        if (r < 0) {
+                f->conns = c->next;
+                free_conn(f, c);
+                return r;
+        }
+        count_open(f, c);
+        return 0;
+}
+
+int ferry_want_conn(Ferry *f, FerryKind kind, uint32_t channel, Error *reterr) {
+        Conn *c;
+
+        if (channel < FERRY_CHANNEL_FIRST || find_conn(f, channel))
+                return error_setf(reterr, -EBADMSG, "the peer connects over channel %u, in use",
+                                  channel);
+        /* Refused ones need a record too, until both ends agree that they are gone. */
+        if (f->n_connections >= 2 * f->max_connections)
+                return error_setf(reterr, -ENOSPC, "the peer makes more than %u connections",
+                                  2 * f->max_connections);
+        if (new_conn(f, kind, channel, &c) < 0)
+                return error_oom(reterr);
+        c->wanted = c->due = true;
+        return 0;
+}
+
+/* The peer's answer to our Connect, and later its word that it takes no more. */
+void ferry_conn_answered(Ferry *f, uint32_t channel, int code, const Error *err) {
+        Conn *c = find_conn(f, channel);
+
+        if (!c || channel < FERRY_CHANNEL_FIRST)
+                return; /* gone in the meantime */
+        if (f->role == FERRY_DESTINATION || c->answered) {
+                c->peer_deaf = code < 0;
+                return;
+        }
+        c->answered = true;
+        if (code == 0) {
+                ferry_post(f, FERRY_EVENT_CONNECTED, c->kind, 0, NULL);
+                return;
+        }
+        f->counters.kind[c->kind].refused++;
+        ferry_post(f, FERRY_EVENT_REFUSED, c->kind, code, err);
+        c->peer_deaf = c->deaf = c->told = c->refused = true;
+}
+
+static void refuse(Ferry *f, Conn *c, int r, const Error *err) {
+        f->counters.kind[c->kind].refused++;
+        ferry_post(f, FERRY_EVENT_REFUSED, c->kind, r, err);
+        control_say_connected(f, c->channel, r, err);
+        c->wanted = false;
+        c->deaf = c->told = c->peer_deaf = true;
+}
+
+/* DESTINATION: the local end of a wanted connection. */
+static void establish(Ferry *f, Conn *c) {
+        Error e = ERROR_INIT;
+        int r, fd = -EBADF;
+
+        if (!session_is_open(f->session, c->channel)) {
+                r = session_open(f->session, c->channel, &e);
+                if (r < 0) {
+                        (void)ferry_fail(f, r, &e);
+                        return;
+                }
+        }
+        if (f->n_connections > f->max_connections)
+                r = error_setf(&e, -ENOSPC, "more than %u connections at once", f->max_connections);
+        else
+                r = control_connect(f, c, &fd, &e);
+        if (r > 0)
+                return; /* the timer brings it back */
+        if (r == 0)
+                r = watch_socket(f, c, fd);
+        if (r < 0) {
+                (void)close_fd(fd);
+                refuse(f, c, r, &e);
+        } else {
+                c->wanted = false;
+                count_open(f, c);
+                control_say_connected(f, c->channel, 0, NULL);
+                ferry_post(f, FERRY_EVENT_CONNECTED, c->kind, 0, NULL);
+        }
+        c->stalled = false;
+        session_taken(f->session, c->channel);
+}
+
+static void end_in(Ferry *f, Conn *c) {
+        Error e = ERROR_INIT;
+        int r;
+
+        c->in_done = true;
+        if (c->watch.fd >= 0)
+                (void)shutdown(c->watch.fd, SHUT_RD); /* who still writes is told so */
+        r = session_shutdown(f->session, c->channel, &e);
+        if (r < 0 && r != -ENOENT)
+                (void)ferry_fail(f, r, &e);
+        if (c->kind == FERRY_MESSAGES)
+                f->finishing = true;
+}
+
+/* Socket to channel. True: it may have more. */
+static bool pump_conn(Ferry *f, Conn *c) {
+        for (size_t moved = 0; !c->in_done && !c->full;) {
+                size_t room;
+                ssize_t n;
+                void *p;
+
+                if (c->peer_deaf) {
+                        end_in(f, c);
+                        break;
+                }
+                if (!(c->watch.ready & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+                        return false;
+                if (moved >= FERRY_CHUNK)
+                        return true;
+                p = session_reserve(f->session, c->channel, &room);
+                if (!p) {
+                        c->full = true;
+                        return false;
+                }
+                n = recv(c->watch.fd, p, MIN_OF(room, (size_t)FERRY_CHUNK), MSG_DONTWAIT);
+                if (n > 0) {
+                        session_commit(f->session, c->channel, (size_t)n);
+                        f->counters.kind[c->kind].sent += (uint64_t)n;
+                        moved += (size_t)n;
+                } else if (n < 0 && errno == EAGAIN) {
+                        c->watch.ready &= ~(uint32_t)(EPOLLIN | EPOLLRDHUP);
+                        return false;
+                } else if (n == 0 || errno != EINTR) {
+                        c->deaf |= n < 0;
+                        end_in(f, c);
+                }
+        }
+        return false;
+}
+
+/* True: it may do more at once. */
+static bool serve_conn(Ferry *f, Conn *c) {
+        bool more;
+
+        if (c->wanted && c->due)
+                establish(f, c);
+        if (c->wanted)
+                return false;
+        if (c->refused && c->watch.fd >= 0)
+                ferry_unwatch(f, &c->watch);
+        /* A hang-up means both directions, and ours is open still: nobody will read. */
+        if (!c->out_done && (c->watch.ready & (EPOLLHUP | EPOLLERR)))
+                c->deaf = true;
+        if (c->stalled && (c->deaf || (c->watch.ready & EPOLLOUT))) {
+                c->stalled = false;
+                session_taken(f->session, c->channel);
+        }
+        more = pump_conn(f, c);
+        if (c->peer_ended && !c->out_done) {
+                c->out_done = true;
+                if (c->watch.fd >= 0)
+                        (void)shutdown(c->watch.fd, SHUT_WR);
+        }
+        if (c->deaf && !c->told && !c->out_done && c->kind != FERRY_MESSAGES) {
+                c->told = true;
+                control_say_connected(f, c->channel, -EPIPE, NULL);
+        }
+        return more;
+}
+
+static bool serve_conns(Ferry *f) {
+        bool more = false;
+
+        for (Conn **at = &f->conns, *c; (c = *at) && !f->failed;) {
+                more |= serve_conn(f, c);
+                if (!c->in_done || !c->out_done) {
+                        at = &c->next;
+                        continue;
+                }
+                *at = c->next;
+                free_conn(f, c);
+                control_room_again(f);
+        }
+        return more;
+}
+
+void ferry_close_conns(Ferry *f) {
+        for (Conn *c = f->conns, *next; c; c = next) {
+                next = c->next;
+                free_conn(f, c);
+        }
+        f->conns = NULL;
+}
+
+bool ferry_serve(Ferry *f) {
+        bool more;
+
+        control_accept(f);
+        control_retry(f);
+        more = serve_conns(f);
+        control_flush(f);
+        if (f->finishing && session_channel_drained(f->session, FERRY_CHANNEL_MESSAGES)) {
+                f->finishing = false;
+                ferry_post(f, FERRY_EVENT_SENT, FERRY_MESSAGES, 0, NULL);
+        }
+        return more;
+}
