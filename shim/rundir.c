@@ -157,14 +157,17 @@ static void remove_tree(int dir_fd, unsigned depth) {
         (void)closedir(dir);
 }
 
-void run_dir_remove(RunDir *d) {
-        if (d->path) {
-                int fd = open(d->path, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
+void directory_remove(const char *path) {
+        int fd = open(path, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
 
-                if (fd >= 0)
-                        remove_tree(fd, 4);
-                (void)rmdir(d->path);
-        }
+        if (fd >= 0)
+                remove_tree(fd, 4);
+        (void)rmdir(path);
+}
+
+void run_dir_remove(RunDir *d) {
+        if (d->path)
+                directory_remove(d->path);
         run_dir_done(d);
 }
 

@@ -31,4 +31,6 @@ int run_dir_write_pid(const RunDir *d, Error *reterr);
 /* Removes the directory with all that is in it (files and directories, never through a link) and
  * lets the lock go. */
 void run_dir_remove(RunDir *d);
+/* Removes any directory in the same way; what cannot be removed stays. */
+void directory_remove(const char *path);
 void run_dir_done(RunDir *d); /* lets the lock go; the directory stays */

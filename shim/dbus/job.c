@@ -13,6 +13,9 @@ struct Job {
         sd_bus_message *message; /* NULL once answered, or when nobody waits any more */
         sd_event_source *deadline;
         JobReply reply;
+        char *text;
+        JobCancel cancel;
+        void *cancel_object;
         Job *next;
 };
 
@@ -34,6 +37,7 @@ Job *job_unref(Job *j) {
                         break;
                 }
         job_close(j);
+        free(j->text);
         free(j);
         return NULL;
 }
@@ -54,7 +58,7 @@ static void answer(Job *j, const void *result) {
 
         r = sd_bus_message_new_method_return(j->message, &reply);
         if (r >= 0 && j->reply)
-                r = j->reply(reply, result);
+                r = j->reply(reply, result, j->text);
         if (r < 0) {
                 Error e = ERROR_INIT;
 
@@ -71,6 +75,7 @@ static void answer(Job *j, const void *result) {
 void job_done(void *job, int r, const void *result, const Error *err) {
         Job *j = job;
 
+        j->cancel = NULL;
         if (j->message) {
                 if (r < 0)
                         answer_error(j, r, err);
@@ -80,12 +85,24 @@ void job_done(void *job, int r, const void *result, const Error *err) {
         (void)job_unref(j);
 }
 
+/* Nobody waits for it any more. */
+static void abandon(Job *j) {
+        JobCancel cancel = j->cancel;
+
+        if (!cancel)
+                return;
+        j->cancel = NULL;
+        cancel(j->cancel_object, j);
+        (void)job_unref(j); /* the operation's */
+}
+
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         Job *j = userdata;
         Error e = ERROR_INIT;
 
         (void)error_setf(&e, -ETIMEDOUT, "no answer within the time allowed; it may still happen");
         answer_error(j, -ETIMEDOUT, &e);
+        abandon(j);
         return 0;
 }
 
@@ -124,9 +141,23 @@ int job_settle(Job *j, int r, const void *result, const Error *e, sd_bus_error *
 }
 
 void jobs_forget(const sd_bus *bus) {
-        for (Job *j = jobs; j; j = j->next)
-                if (j->message && sd_bus_message_get_bus(j->message) == bus)
-                        job_close(j);
+        for (Job *j = jobs, *next; j; j = next) {
+                next = j->next;
+                if (!j->message || sd_bus_message_get_bus(j->message) != bus)
+                        continue;
+                job_close(j);
+                abandon(j); /* frees this one and no other */
+        }
+}
+
+void job_keep_text(Job *j, char *text) {
+        free(j->text);
+        j->text = text;
+}
+
+void job_on_cancel(Job *j, JobCancel cancel, void *object) {
+        j->cancel = cancel;
+        j->cancel_object = object;
 }
 
 unsigned jobs_count(void) {

@@ -17,14 +17,20 @@ typedef struct Job Job;
 #define JOBS_MAX 4096U
 
 /* Appends the method's results to the reply. `result` is what the operation handed to its
- * completion. NULL for a method that returns nothing. */
-typedef int (*JobReply)(sd_bus_message *reply, const void *result);
+ * completion, `text` what job_keep_text() was given. NULL for a method that returns nothing. */
+typedef int (*JobReply)(sd_bus_message *reply, const void *result, const char *text);
+/* Takes an operation back when its client is gone: after this its completion does not come. */
+typedef void (*JobCancel)(void *object, void *job);
 
 /* timeout_ms 0: no deadline. -ENOSPC: too many calls are waiting already. */
 int job_new(sd_bus_message *m, uint64_t timeout_ms, JobReply reply, Job **ret,
             sd_bus_error *reterr);
 Job *job_unref(Job *j);
 DEFINE_CLEANUP(Job *, job_unref);
+
+void job_keep_text(Job *j, char *text); /* takes it */
+/* For operations that may last for ever. Set after the operation was accepted. */
+void job_on_cancel(Job *j, JobCancel cancel, void *object);
 
 /* The completion to hand to the operation, with the job as its userdata. */
 void job_done(void *job, int r, const void *result, const Error *err);

@@ -35,7 +35,7 @@ static void conn_free(Conn *c) {
                         break;
                 }
         jobs_forget(c->bus);
-        sd_bus_flush_close_unref(c->bus);
+        sd_bus_close_unref(c->bus);
         free(c);
 }
 

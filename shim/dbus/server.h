@@ -23,7 +23,7 @@ typedef int (*BusAddObjects)(sd_bus *bus, void *userdata);
 /* Listens on `path` (an old socket there is replaced). */
 int bus_server_new(sd_event *event, const char *path, BusAddObjects add, void *userdata,
                    BusServer **ret, Error *reterr);
-BusServer *bus_server_free(BusServer *s); /* flushes what it can without waiting */
+BusServer *bus_server_free(BusServer *s); /* what was sent and not yet written is lost */
 DEFINE_CLEANUP(BusServer *, bus_server_free);
 
 /* Serves the same objects on the system bus under `name`, if there is a system bus. Failing to is

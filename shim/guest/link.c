@@ -32,6 +32,8 @@ struct GuestLink {
         void *userdata;
 
         Session *session;
+        uint8_t session_id[16];
+        uint32_t next_channel; /* of the session, as far as handed out */
         char *path;
         int fd;
         bool held;
@@ -346,12 +348,16 @@ int guest_link_begin(GuestLink *l, Error *reterr) {
         if (getrandom(config.id, sizeof(config.id), 0) != sizeof(config.id))
                 return error_setf(reterr, -EIO, "no random bytes");
         r = session_new(&config, &session_ops, l, &s, reterr);
-        if (r == 0)
-                replace_session(l, s);
-        return r;
+        if (r < 0)
+                return r;
+        replace_session(l, s);
+        memcpy(l->session_id, config.id, sizeof(l->session_id));
+        l->next_channel = 1;
+        return 0;
 }
 
-int guest_link_import(GuestLink *l, const void *p, size_t n, Error *reterr) {
+int guest_link_import(GuestLink *l, const void *p, size_t n, const uint8_t id[static 16],
+                      uint32_t next_channel, Error *reterr) {
         Session *s;
         int r;
 
@@ -362,7 +368,24 @@ int guest_link_import(GuestLink *l, const void *p, size_t n, Error *reterr) {
                 return r;
         session_free(l->session); /* a held connection stays */
         l->session = s;
+        session_raise_channel_floor(s, next_channel);
+        memcpy(l->session_id, id, sizeof(l->session_id));
+        l->next_channel = next_channel;
         return 0;
+}
+
+uint32_t guest_link_next_channel(GuestLink *l) {
+        uint32_t channel = session_next_channel(l->session);
+
+        l->next_channel = channel + 1;
+        return channel;
+}
+
+void guest_link_facts(const GuestLink *l, uint8_t ret_id[static 16], uint64_t *ret_epoch,
+                      uint32_t *ret_next_channel) {
+        memcpy(ret_id, l->session_id, sizeof(l->session_id));
+        *ret_epoch = l->session ? session_epoch(l->session) : 0;
+        *ret_next_channel = l->next_channel;
 }
 
 Session *guest_link_session(GuestLink *l) {

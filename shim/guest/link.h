@@ -37,9 +37,16 @@ DEFINE_CLEANUP(GuestLink *, guest_link_free);
 
 /* A fresh session (HOST, epoch 1, random id); ends the one before. */
 int guest_link_begin(GuestLink *l, Error *reterr);
-/* The session that another shim saved; the caller then raises its epoch. */
-int guest_link_import(GuestLink *l, const void *p, size_t n, Error *reterr);
+/* The session that another shim saved, with what its guest_link_facts() said (the floor of channel
+ * ids is kept); the caller then raises the epoch. */
+int guest_link_import(GuestLink *l, const void *p, size_t n, const uint8_t id[static 16],
+                      uint32_t next_channel, Error *reterr);
 Session *guest_link_session(GuestLink *l); /* NULL before begin or import */
+/* A channel id that this session never used; and what travels: the session's id, its epoch and the
+ * next of those ids (all zero before begin or import). */
+uint32_t guest_link_next_channel(GuestLink *l);
+void guest_link_facts(const GuestLink *l, uint8_t ret_id[static 16], uint64_t *ret_epoch,
+                      uint32_t *ret_next_channel);
 
 /* Dials `path` and goes on dialling until guest_link_close(). With hold, the connection is made and
  * neither read nor written, until guest_link_release(): that is the destination before the

@@ -160,7 +160,7 @@ static int open_channel(Stdio *io, uint32_t *channel, bool imported, bool output
         if (!s)
                 return error_setf(reterr, -EBADFD, "there is no guest link");
         if (!imported) {
-                *channel = session_next_channel(s);
+                *channel = guest_link_next_channel(io->hub->link);
                 r = session_open(s, *channel, reterr);
                 if (r < 0)
                         return r;
@@ -284,6 +284,10 @@ void stdio_put_exit(Stdio *io, const ProcessExit *exit) {
         io->has_exit = true;
         io->exit = *exit;
         check_drained(io);
+}
+
+const ProcessExit *stdio_exit(const Stdio *io) {
+        return io->has_exit ? &io->exit : NULL;
 }
 
 int stdio_when_drained(Stdio *io, StdioDrained drained, void *userdata, Error *reterr) {

@@ -49,6 +49,7 @@ bool stdio_is_drained(const Stdio *io);
 typedef void (*StdioDrained)(void *userdata, const ProcessExit *exit);
 void stdio_put_exit(Stdio *io, const ProcessExit *exit);
 int stdio_when_drained(Stdio *io, StdioDrained drained, void *userdata, Error *reterr);
+const ProcessExit *stdio_exit(const Stdio *io); /* kept; NULL: none is */
 /* The exit was reported: clients get the rest of the output, then the code, then end of file. */
 void stdio_exited(Stdio *io, uint32_t code);
 

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a pod begins and ends on this host: Start, CreateContainer, Shutdown. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <systemd/sd-id128.h>
+
+#include "controllers/ids.h"
+#include "hostdev/image/disk.h"
+#include "hostdev/probe.h"
+#include "lib/log.h"
+#include "shim/container-spec.h"
+#include "shim/file-job.h"
+#include "shim/wiring/ops.h"
+
+#define STOP_TIMEOUT_MS    10000U
+#define CLIENTS_LAST_USEC  (2ULL * 1000 * 1000)
+#define SCSI_N_CONTROLLERS 2U
+
+/* Start: domain type -> what libvirt says of this host -> tree -> VM */
+
+typedef struct StartCall {
+        Shim *shim;
+        Task *task; /* of the step in flight */
+        ShimVmOptions options;
+        DomainType type;
+        char machine[64];
+        char *kernel, *initrd;
+        OpDone done;
+        void *job;
+} StartCall;
+
+static StartCall *start_call_free(StartCall *c) {
+        if (!c)
+                return NULL;
+        free(c->kernel);
+        free(c->initrd);
+        free(c);
+        return NULL;
+}
+DEFINE_CLEANUP(StartCall *, start_call_free);
+
+static void on_probed(void *userdata, int r, const void *result, const Error *err) {
+        StartCall *c = userdata;
+
+        if (r == 0)
+                c->type = *(const DomainType *)result;
+        task_done(c->task, r, NULL, err);
+}
+
+static int step_probe(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+        const Config *config = &c->shim->config;
+        ProbeConfig probe = { .state_dir = config->state_dir, .kernel = c->kernel };
+        int type = domain_type_from_name(config->domain_type);
+
+        c->task = t;
+        if (type >= 0) {
+                c->type = (DomainType)type;
+                return 0;
+        }
+        return probe_domain_type(c->shim->event, &probe, &c->type, on_probed, c, reterr);
+}
+
+static void on_facts(void *userdata, int r, const void *result, const Error *err) {
+        const VirtFacts *facts = result;
+        StartCall *c = userdata;
+
+        if (r == 0)
+                (void)snprintf(c->machine, sizeof(c->machine), "%s", facts->machine);
+        task_done(c->task, r, NULL, err);
+}
+
+static int step_facts(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+        Virt *virt;
+        int r;
+
+        c->task = t;
+        r = shim_virt(c->shim, &virt, reterr);
+        return r < 0 ? r : virt_facts(virt, c->type, on_facts, c, reterr);
+}
+
+static int make_tree(StartCall *c, Error *reterr) {
+        _cleanup_free_ char *name = NULL;
+        Shim *s = c->shim;
+        char uuid[SD_ID128_UUID_STRING_MAX];
+        sd_id128_t id;
+        VmSpec spec;
+        int r;
+
+        r = sd_id128_randomize(&id);
+        if (r < 0)
+                return error_setf(reterr, r, "no random bytes");
+        if (asprintf(&name, "podferry-%s", s->pod_id) < 0) {
+                name = NULL;
+                return error_oom(reterr);
+        }
+        spec = (VmSpec){ .pod_id = s->pod_id,
+                         .domain_name = name,
+                         .uuid = sd_id128_to_uuid_string(id, uuid),
+                         .memory_mib = c->options.memory_mib ?: s->config.memory_mib,
+                         .vcpus = c->options.vcpus ?: s->config.vcpus,
+                         .domain_type = c->type == DOMAIN_KVM ? VM_DOMAIN_KVM : VM_DOMAIN_QEMU,
+                         .machine = c->machine,
+                         .cpu = "maximum",
+                         .kernel = { c->kernel, "" },
+                         .initrd = { c->initrd, "" },
+                         .n_scsi_controllers = SCSI_N_CONTROLLERS,
+                         .link_path = s->link_path,
+                         .console_path = s->console_path };
+        spec.cmdline = domain_default_cmdline(c->type, spec.vcpus, true);
+        r = vm_new(&spec, &s->vm, reterr);
+        if (r < 0)
+                return r;
+        r = pod_new(vm_controller(s->vm), s->pod_id, &s->pod, reterr);
+        if (r < 0) {
+                s->vm = vm_free(s->vm);
+                return r;
+        }
+        shim_bind_tree(s);
+        return network_setup(pod_network(s->pod), "", reterr);
+}
+
+static void drop_tree(Shim *s) {
+        if (s->pod)
+                s->pod = pod_free(s->pod);
+        if (s->vm)
+                s->vm = vm_free(s->vm);
+}
+
+static int step_start(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+        int r;
+
+        r = make_tree(c, reterr);
+        if (r < 0) {
+                drop_tree(c->shim);
+                return r;
+        }
+        return vm_start(c->shim->vm, task_done, t, reterr);
+}
+
+static const TaskStep start_steps[] = {
+        { "domain type", step_probe, NULL },
+        { "libvirt", step_facts, NULL },
+        { "start the VM", step_start, NULL },
+};
+
+static void on_started(void *userdata, int r, const void *result, const Error *err) {
+        StartCall *c = userdata;
+        OpDone done = c->done;
+        void *job = c->job;
+
+        c->shim->starting = false;
+        (void)start_call_free(c);
+        if (r < 0)
+                log_err("the VM could not be started: %s", error_text(err, r));
+        done(job, r, NULL, err);
+}
+
+static int find_guest(const Shim *s, const char *name, char **ret, Error *reterr) {
+        if (asprintf(ret, "%s/%s", s->config.guest_dir, name) < 0) {
+                *ret = NULL;
+                return error_oom(reterr);
+        }
+        if (access(*ret, R_OK) < 0)
+                return error_setf(reterr, -errno, "guest image: %s: %m", *ret);
+        return 0;
+}
+
+int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job, Error *reterr) {
+        _cleanup_(start_call_freep) StartCall *c = NULL;
+        int r;
+
+        if (s->receive || s->ending)
+                return error_setf(reterr, -EBADFD, "Start: this shim %s",
+                                  s->ending ? "is ending" : "waits for a pod from another host");
+        if (s->starting)
+                return error_setf(reterr, -EBUSY, "Start: the VM is being started");
+        if (s->vm && vm_state(s->vm) == VM_RUNNING)
+                return 0;
+        if (s->vm && vm_state(s->vm) != VM_INVALID)
+                return error_setf(reterr, -EBADFD, "Start: the VM is %s",
+                                  fsm_state_name(&vm_fsm, (int)vm_state(s->vm)));
+        drop_tree(s); /* of a start that failed */
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return error_oom(reterr);
+        *c = (StartCall){ .shim = s, .options = *options, .done = done, .job = job };
+        if ((r = find_guest(s, "vmlinux", &c->kernel, reterr)) < 0 ||
+            (r = find_guest(s, "initrd", &c->initrd, reterr)) < 0)
+                return r;
+        r = task_start(start_steps, ELEMENTSOF(start_steps), c, on_started, c, NULL, reterr);
+        s->starting = r == 1;
+        if (r == 1)
+                c = NULL;
+        return r;
+}
+
+/* CreateContainer: specification -> scratch disk -> container */
+
+typedef struct CreateCall {
+        Shim *shim;
+        struct CreateCall *next; /* all that are under way */
+        char *id, *log_path;
+        ParsedSpec parsed;
+        char *scratch; /* the disk to make; NULL: none */
+        uint64_t scratch_size;
+        OpDone done;
+        void *job;
+} CreateCall;
+
+static CreateCall *creating; /* of the loop */
+
+static CreateCall *create_call_free(CreateCall *c) {
+        if (!c)
+                return NULL;
+        for (CreateCall **at = &creating; *at; at = &(*at)->next)
+                if (*at == c) {
+                        *at = c->next;
+                        break;
+                }
+        container_spec_done(&c->parsed);
+        free(c->id);
+        free(c->log_path);
+        free(c->scratch);
+        free(c);
+        return NULL;
+}
+DEFINE_CLEANUP(CreateCall *, create_call_free);
+
+static void on_created(void *userdata, int r, const void *result, const Error *err) {
+        CreateCall *c = userdata;
+        OpDone done = c->done;
+        void *job = c->job;
+
+        if (r < 0 && c->scratch)
+                (void)unlink(c->scratch);
+        (void)create_call_free(c);
+        done(job, r, NULL, err);
+}
+
+static int create_now(CreateCall *c, Error *reterr) {
+        Shim *s = c->shim;
+
+        if (!s->pod)
+                return error_setf(reterr, -EBADFD, "the VM is gone");
+        return pod_create_container(s->pod, &c->parsed.spec, NULL, on_created, c, reterr);
+}
+
+/* On the thread for files. A file of this name is left from a pod that is no more. */
+static int make_scratch(void *argument, Error *reterr) {
+        CreateCall *c = argument;
+
+        if (unlink(c->scratch) < 0 && errno != ENOENT)
+                return error_setf(reterr, -errno, "remove the old %s: %m", c->scratch);
+        return disk_make_scratch(c->scratch, c->scratch_size, reterr);
+}
+
+static void on_scratch(void *userdata, int r, const void *result, const Error *err) {
+        CreateCall *c = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = create_now(c, &e);
+                err = &e;
+        }
+        if (r <= 0)
+                on_created(c, r, NULL, err);
+}
+
+static int plan_scratch(CreateCall *c, Error *reterr) {
+        ContainerDisk *d = &c->parsed.disks[c->parsed.scratch];
+
+        c->scratch = shim_scratch_path(c->shim, c->id);
+        if (!c->scratch)
+                return error_oom(reterr);
+        if (d->disk.virtual_size == 0)
+                d->disk.virtual_size = DISK_SCRATCH_SIZE_DEFAULT;
+        if (d->disk.virtual_size < DISK_SCRATCH_SIZE_MIN || d->disk.virtual_size > DISK_SIZE_MAX)
+                return error_setf(reterr, -EINVAL, "scratch disk of %llu bytes: from %llu to %llu",
+                                  (unsigned long long)d->disk.virtual_size, DISK_SCRATCH_SIZE_MIN,
+                                  DISK_SIZE_MAX);
+        c->scratch_size = d->disk.virtual_size;
+        d->disk.host_path = c->scratch;
+        d->filesystem = "ext4";
+        return 0;
+}
+
+int shim_create_container(Shim *s, const char *id, const char *spec_json, OpDone done, void *job,
+                          Error *reterr) {
+        _cleanup_(create_call_freep) CreateCall *c = NULL;
+        int r;
+
+        r = id_check("container id", id, reterr);
+        if (r < 0)
+                return r;
+        if (!s->pod || vm_state(s->vm) != VM_RUNNING)
+                return error_setf(reterr, -EBADFD, "CreateContainer: the VM is %s",
+                                  s->vm ? fsm_state_name(&vm_fsm, (int)vm_state(s->vm))
+                                        : "not started");
+        for (const CreateCall *other = creating; other; other = other->next)
+                if (strcmp(other->id, id) == 0)
+                        return error_setf(reterr, -EEXIST, "container %s is being created", id);
+        if (pod_container(s->pod, id))
+                return error_setf(reterr, -EEXIST, "container %s exists", id);
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return error_oom(reterr);
+        *c = (CreateCall){ .shim = s, .next = creating, .done = done, .job = job };
+        creating = c;
+        c->id = strdup(id);
+        if (!c->id || asprintf(&c->log_path, "%s/logs/%s.log", s->dir.path, id) < 0) {
+                c->log_path = NULL;
+                return error_oom(reterr);
+        }
+        r = container_spec_parse(c->id, spec_json, &c->parsed, reterr);
+        if (r < 0)
+                return r;
+        c->parsed.spec.log_path = c->log_path;
+        if (c->parsed.scratch != SIZE_MAX) {
+                r = plan_scratch(c, reterr);
+                if (r == 0)
+                        r = file_job(s, make_scratch, c, on_scratch, c, reterr);
+        } else {
+                r = create_now(c, reterr);
+        }
+        if (r == 1)
+                c = NULL;
+        return r;
+}
+
+/* Shutdown */
+
+static void leave(Shim *s) {
+        if (!s->dir.path) /* done */
+                return;
+        directory_remove(s->state_path);
+        run_dir_remove(&s->dir);
+        log_info("the pod has ended; the shim too");
+        (void)sd_event_exit(s->event, 0);
+}
+
+static int on_last_clients(sd_event_source *source, void *userdata) {
+        Shim *s = userdata;
+
+        if (!stdio_hub_has_clients(s->stdio))
+                leave(s);
+        return 0;
+}
+
+static int on_clients_time_up(sd_event_source *source, uint64_t usec, void *userdata) {
+        leave(userdata);
+        return 0;
+}
+
+/* Attached clients get the rest of the output first, if they read it. */
+static void leave_soon(Shim *s) {
+        if (sd_event_add_post(s->event, NULL, on_last_clients, s) < 0 ||
+            sd_event_add_time_relative(s->event, NULL, CLOCK_MONOTONIC, CLIENTS_LAST_USEC, 0,
+                                       on_clients_time_up, s) < 0)
+                leave(s);
+}
+
+typedef struct EndCall {
+        Shim *shim;
+        OpDone done;
+        void *job;
+} EndCall;
+
+static void on_stopped(void *userdata, int r, const void *result, const Error *err) {
+        _cleanup_free_ EndCall *c = userdata;
+
+        if (r < 0) {
+                log_err("the VM could not be stopped: %s", error_text(err, r));
+                c->shim->ending = false;
+        } else {
+                leave_soon(c->shim);
+        }
+        c->done(c->job, r, NULL, err);
+}
+
+int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr) {
+        _cleanup_free_ EndCall *c = NULL;
+        int r = 0;
+
+        if (s->starting)
+                return error_setf(reterr, -EBUSY, "Shutdown: the VM is being started");
+        if (s->ending)
+                return error_setf(reterr, -EBUSY, "Shutdown: under way already");
+        c = malloc(sizeof(*c));
+        if (!c)
+                return error_oom(reterr);
+        *c = (EndCall){ s, done, job };
+        s->ending = true;
+        if (s->vm)
+                r = vm_stop(s->vm, STOP_TIMEOUT_MS, on_stopped, c, reterr);
+        if (r < 0)
+                s->ending = false;
+        if (r == 0)
+                leave_soon(s);
+        if (r == 1)
+                c = NULL;
+        return r;
+}
+
+static void on_stop_done(void *userdata, int r, const void *result, const Error *err) {
+        Shim *s = userdata;
+
+        if (r < 0)
+                (void)sd_event_exit(s->event, r);
+}
+
+void shim_stop(Shim *s) {
+        Error err = ERROR_INIT;
+        int r;
+
+        if (!s->config.stop_pod_on_term) {
+                log_info("the shim ends; its pod stays");
+                (void)sd_event_exit(s->event, 0);
+                return;
+        }
+        r = shim_shutdown(s, on_stop_done, s, &err);
+        if (r < 0)
+                log_warning("%s", error_text(&err, r));
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "controllers/pod/pod.h"
+#include "controllers/vm/vm.h"
+#include "hostdev/libvirt/lane.h"
+#include "hostdev/libvirt/virt.h"
+#include "shim/config.h"
+#include "shim/dbus/server.h"
+#include "shim/guest/rpc.h"
+#include "shim/rundir.h"
+#include "shim/stdio/stdio.h"
+
+/* One pod's shim: the loop, the tree of controllers and everything they are wired to.
+ *
+ *      bus -> faces (shim/dbus) -> controllers -> ops (shim/wiring) -> libvirt, guest, files
+ *
+ * One thread owns all of it. The tree is there from Start (or Import) on; before, the shim only
+ * answers. Ends in shim_shutdown(), which takes the pod with it, or when the loop is left, which
+ * does not. */
+typedef struct Shim Shim;
+typedef struct GuestWait GuestWait;
+typedef struct VmCall VmCall;
+
+struct Shim {
+        sd_event *event;
+        Config config;
+        const char *pod_id; /* borrowed from the command line */
+        bool receive;       /* the destination of a migration: no Start, only Import */
+        bool starting, ending;
+        RunDir dir;
+        char *link_path, *console_path, *state_path; /* of this pod */
+
+        BusServer *bus;
+        GuestLink *link;
+        GuestRpc *rpc;
+        StdioHub *stdio;
+        Virt *virt; /* from the first use on */
+
+        Vm *vm;   /* NULL: not started, not imported */
+        Pod *pod; /* below vm */
+        PodOps pod_ops;
+
+        VmCall *connecting, *powering_off; /* shim/wiring/vm-ops.c */
+        GuestWait *waits;                  /* shim/wiring/guest-wait.c */
+        Mailbox mailbox;                   /* of the lane for files */
+        Lane files;
+        bool files_ready;
+};
+
+/* The run directory is open and locked; takes config and dir. */
+int shim_new(sd_event *event, const char *pod_id, bool receive, Config *config, RunDir *dir,
+             Shim **ret, Error *reterr);
+/* Leaves VM, run directory and state as they are. */
+Shim *shim_free(Shim *s);
+DEFINE_CLEANUP(Shim *, shim_free);
+
+/* What Vm.Start may say; 0: as configured. */
+typedef struct ShimVmOptions {
+        uint64_t memory_mib;
+        uint32_t vcpus;
+} ShimVmOptions;
+
+/* Makes the tree and starts the VM. Running already: done. -EBADFD: it has ended, is being started,
+ * or this shim is to receive a pod. Result NULL. */
+int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job, Error *reterr);
+/* Starts a container, made from the JSON of Pod.CreateContainer. Result NULL. */
+int shim_create_container(Shim *s, const char *id, const char *spec_json, OpDone done, void *job,
+                          Error *reterr);
+/* SIGTERM to every process, SIGKILL after the timeout; done when no container runs. Result NULL. */
+int shim_stop_pod(Shim *s, uint32_t timeout_ms, OpDone done, void *job, Error *reterr);
+/* Ends the pod on this host and removes all of it, then leaves the loop. Result NULL; the answer is
+ * sent before the loop ends. */
+int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr);
+/* SIGTERM and a broken loop: leaves the loop, ends the pod only if the configuration says so. */
+void shim_stop(Shim *s);
+
+/* The whole shim as JSON; the caller owns *ret. */
+int shim_dump(Shim *s, char **ret, Error *reterr);
+/* The libvirt backend, made on first use (no connection yet). */
+int shim_virt(Shim *s, Virt **ret, Error *reterr);
+/* <state_dir>/pods/<pod>/scratch-<container>.raw; the caller owns it; NULL: out of memory. */
+char *shim_scratch_path(const Shim *s, const char *container_id);
+/* The VM is gone: every call to the guest ends, stdio is closed, the tree hears of it. */
+void shim_vm_gone(Shim *s, const char *reason);
+/* Binds a new tree (after vm_new or vm_import) to everything. */
+void shim_bind_tree(Shim *s);
