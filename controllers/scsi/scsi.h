@@ -12,6 +12,34 @@
  * not disks, so that their state can travel. */
 typedef struct Scsi Scsi;
 
+typedef enum ScsiState {
+        SCSI_ACTIVE,
+        SCSI_SOURCE_MIGRATING,
+        SCSI_DESTINATION_MIGRATING,
+        SCSI_GONE, /* the VM is no more (or never was here): unmap only forgets */
+        _SCSI_STATE_MAX,
+} ScsiState;
+
+typedef enum ScsiDiskState {
+        SCSI_DISK_RESERVED,  /* slot taken, hypervisor not told */
+        SCSI_DISK_ATTACHING, /* plug in flight */
+        SCSI_DISK_ATTACHED,  /* the guest can see it */
+        SCSI_DISK_DETACHING, /* unplug in flight */
+        SCSI_DISK_FAILED,    /* plug was refused: every holder unmaps it */
+        SCSI_DISK_GONE,      /* final */
+        _SCSI_DISK_STATE_MAX,
+} ScsiDiskState;
+
+typedef enum ScsiMountState {
+        SCSI_MOUNT_RESERVED,
+        SCSI_MOUNT_MOUNTING,
+        SCSI_MOUNT_MOUNTED,
+        SCSI_MOUNT_UNMOUNTING,
+        SCSI_MOUNT_FAILED, /* mount was refused: every holder unmaps it */
+        SCSI_MOUNT_GONE,   /* final */
+        _SCSI_MOUNT_STATE_MAX,
+} ScsiMountState;
+
 #define SCSI_CONTROLLERS_MAX 4U
 #define SCSI_TARGETS         64U
 #define SCSI_SLOTS_MAX       (SCSI_CONTROLLERS_MAX * SCSI_TARGETS)
@@ -68,12 +96,18 @@ Scsi *scsi_free(Scsi *s); /* not while a job is in flight */
 DEFINE_CLEANUP(Scsi *, scsi_free);
 void scsi_bind(Scsi *s, const ScsiOps *ops, void *userdata);
 Controller *scsi_controller(Scsi *s);
+ScsiState scsi_state(const Scsi *s);
+/* The VM is gone for good: disks and mounts went with it, reservations can be unmapped without a
+ * call to anyone. */
+void scsi_lost(Scsi *s);
 
-/* No I/O. -EINVAL bad configuration, -EEXIST same path with another configuration, -ENOSPC no slot,
- * -EBADFD frozen. */
+/* No I/O. Host paths are absolute and normalised ("/a/b": no "//", "." or ".." in it). -EINVAL bad
+ * configuration, -EEXIST same path with another configuration, -ENOSPC no slot, -EBADFD frozen,
+ * -EBUSY the same disk has failed and is still held. */
 int scsi_reserve(Scsi *s, const ScsiDiskConfig *disk, const ScsiMountConfig *mount,
                  uint64_t *ret_reservation, Error *reterr);
-/* Plugs the disk if needed and mounts it; idempotent. -ENOENT unknown reservation. */
+/* Plugs the disk if needed and mounts it; idempotent. -ENOENT unknown reservation. After a failure
+ * the reservation is good for scsi_unmap only. */
 int scsi_map(Scsi *s, uint64_t reservation, OpDone done, void *job, Error *reterr);
 /* Where it is mounted in the guest; borrowed; NULL if unknown. */
 const char *scsi_guest_path(const Scsi *s, uint64_t reservation);
@@ -96,12 +130,18 @@ int scsi_disk_of(const Scsi *s, uint64_t reservation, ScsiDiskInfo *ret);
 
 int scsi_save(const Scsi *s, Buf *ret, Error *reterr); /* -EBADFD unless frozen */
 int scsi_import(Controller *parent, const void *p, size_t n, Scsi **ret, Error *reterr);
-/* Repoints the disk behind a reservation to this host's path. Shared layers: several reservations
- * may do it, equally. */
+/* Repoints the disk behind a reservation to this host's path. DestinationMigrating only. Shared
+ * layers: several reservations may do it, equally (-EINVAL if not); the same one may do it again.
+ * -EEXIST: that path was given to another disk. */
 int scsi_patch(Scsi *s, uint64_t reservation, const char *host_path, Error *reterr);
-int scsi_resume(Scsi *s, const ScsiOps *ops, void *userdata,
-                Error *reterr); /* no-op when not migrating */
-int scsi_abort_migrated(Scsi *s, Error *reterr);
+/* Destination: binds; -EBADFD while a disk has no path of this host. Source: thaws. No-op when not
+ * migrating. */
+int scsi_resume(Scsi *s, const ScsiOps *ops, void *userdata, Error *reterr);
+int scsi_abort_migrated(Scsi *s, Error *reterr); /* DestinationMigrating -> Gone, else a no-op */
+bool scsi_has_reservation(const Scsi *s, uint64_t reservation);
+/* Every reservation, lowest first: for the owner's cross-check after an import. */
+typedef int (*ScsiReservationVisitor)(void *userdata, uint64_t reservation);
+int scsi_each_reservation(const Scsi *s, ScsiReservationVisitor visit, void *userdata);
 
 extern const FsmTable scsi_fsm, scsi_disk_fsm, scsi_mount_fsm;
 extern const EnvelopeType scsi_envelope;
