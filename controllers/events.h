@@ -41,4 +41,5 @@ typedef struct PodEvents {
         void *userdata;
 } PodEvents;
 
-const char *pod_event_name(PodEventKind kind);
+const char *pod_event_name(PodEventKind kind);                       /* NULL if unknown */
+void pod_events_publish(const PodEvents *events, const PodEvent *e); /* events may be NULL */

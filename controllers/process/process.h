@@ -4,6 +4,9 @@
 #include "controllers/controller.h"
 #include "controllers/events.h"
 
+#define PROCESS_JSON_MAX    (1U << 20)
+#define PROCESS_WAITERS_MAX 1024U
+
 /* One process of a container: its init (exec id "") or an exec.
  *
  * A process is known to the guest by (guest id of the container, exec id). Its exit comes from one
@@ -86,7 +89,7 @@ typedef struct ProcessOps {
         void (*drop_wait)(void *userdata, uint64_t call_id);
 } ProcessOps;
 
-/* How its container hears of an exit: once, after waiters, before the event. */
+/* How its container hears of an exit: once, before the event and the waiters. */
 typedef void (*ProcessExited)(void *owner, Process *p, const ProcessExit *exit);
 
 /* key's ids are borrowed and must outlive the process; the container calls process_rename when they
@@ -121,7 +124,7 @@ int process_delete(Process *p, OpDone done, void *job, Error *reterr);
  * while frozen it waits for whichever comes. -ENOSPC: too many waiters. -ECANCELED comes when the
  * process object goes. */
 int process_wait(Process *p, ProcessExit *ret, OpDone done, void *job, Error *reterr);
-/* Forgets every waiter with this job. */
+/* Forgets every waiter with this job; not from inside the completion of a wait. */
 void process_unwait(Process *p, void *job);
 
 ProcessState process_state(const Process *p);
