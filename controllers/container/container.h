@@ -23,7 +23,7 @@ typedef enum ContainerState {
         CONTAINER_STARTING, /* start call in flight */
         CONTAINER_RUNNING,
         CONTAINER_STOPPED,  /* init has exited */
-        CONTAINER_INVALID,  /* creation failed and so did its release: delete drains it */
+        CONTAINER_INVALID,  /* a release failed half way: delete it again */
         CONTAINER_DELETING, /* release in flight */
         CONTAINER_DELETED,  /* final */
         CONTAINER_SOURCE_MIGRATING,
@@ -102,12 +102,14 @@ void container_bind(Container *c, const PodOps *ops);
 Controller *container_controller(Container *c);
 
 /* Result NULL. NotCreated only. On failure everything is released again; if that fails too the
- * container is Invalid and container_delete drains it, else it is Deleted. */
+ * container is Invalid and container_delete drains it, else it is Deleted and good for free only.
+ */
 int container_create(Container *c, OpDone done, void *job, Error *reterr);
-/* Created only. Result: const uint32_t *pid, also through *ret_pid (may be NULL). */
+/* Created only. Result: const uint32_t *pid, also through *ret_pid (may be NULL). A failed start
+ * leaves it Stopped, as if init had exited with 1. */
 int container_start(Container *c, uint32_t *ret_pid, OpDone done, void *job, Error *reterr);
-/* exec_id "" is the init, and reaches every exec as well when all. -EBADFD: not created, frozen,
- * or all with an exec id; -ENOENT unknown exec; -EINVAL signal. Nothing to do once stopped. */
+/* exec_id "" is the init, and every exec as well when all. -EBADFD: not created, frozen, or all
+ * with an exec id; -ENOENT unknown exec; -EINVAL signal. Nothing to do once stopped. */
 int container_kill(Container *c, const char *exec_id, uint32_t signal, bool all, OpDone done,
                    void *job, Error *reterr);
 /* Adds an exec in state Created. Running only. -EEXIST; *ret is borrowed. */
@@ -121,9 +123,10 @@ int container_delete_exec(Container *c, const char *exec_id, ProcessExit *ret, O
  * Result: const ProcessExit *, also through *ret. The caller has the timer. */
 int container_stop(Container *c, uint32_t signal, ProcessExit *ret, OpDone done, void *job,
                    Error *reterr);
-/* Takes down a container whose init does not run (Created, Stopped, Invalid); execs go with it.
- * Result: const ProcessExit * of the init, also through *ret. After a failure call it again.
- * pod_delete_container also removes it from the pod. */
+/* Takes down a container whose init does not run (Created, Stopped, Invalid): execs that still run
+ * are killed and waited for, then the guest forgets it, then overlay and disks go. Result: const
+ * ProcessExit * of the init, also through *ret. After a failure it is Invalid: call it again.
+ * -EBUSY: an exec is being deleted. pod_delete_container also removes it from the pod. */
 int container_delete(Container *c, ProcessExit *ret, OpDone done, void *job, Error *reterr);
 int container_update(Container *c, const char *resources_json, OpDone done, void *job,
                      Error *reterr); /* Running, Created */
@@ -170,10 +173,16 @@ int container_import(Controller *parent, Scsi *scsi, const void *p, size_t n, Co
 /* DestinationMigrating only. Checks all of it before anything changes; may be repeated. */
 int container_patch(Container *c, const ContainerPatch *patch, Error *reterr);
 bool container_is_patched(const Container *c);
-/* Destination: -EBADFD while not patched. Source: thaws. No-op when not migrating; retriable. */
+const char *container_source_id(const Container *c); /* as it was imported, else its id */
+/* Destination, first half of resume: binds, opens stdio, adopts waits; -EBADFD while not patched.
+ * Changes no state and tells nobody; may be repeated after a failure. */
+int container_adopt(Container *c, const PodOps *ops, Error *reterr);
+/* Destination: adopts, announces the container, and reports exits that were put. Source: thaws. A
+ * no-op when not migrating. */
 int container_resume(Container *c, const PodOps *ops, Error *reterr);
-void container_moved(Container *c); /* source: see process_moved; then delete works */
-void container_lost(Container *c);  /* the VM died: see process_lost; then delete works */
+void container_moved(Container *c);            /* source: see process_moved; then delete works */
+bool container_vm_is_gone(const Container *c); /* moved, lost or aborted */
+void container_lost(Container *c); /* the VM died: see process_lost; then delete works */
 int container_abort_migrated(Container *c, Error *reterr); /* then kill and delete work */
 
 extern const FsmTable container_fsm;

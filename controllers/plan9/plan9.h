@@ -31,7 +31,7 @@ int plan9_reserve(Plan9 *p, const Plan9ShareConfig *share, uint64_t *ret_reserva
                   Error *reterr); /* -EOPNOTSUPP; -EBADFD frozen */
 
 int plan9_save(const Plan9 *p, Buf *ret, Error *reterr); /* -EBADFD unless frozen */
-int plan9_import(Controller *parent, const void *p, size_t n, Plan9 **ret, Error *reterr);
+int plan9_import(Controller *parent, const void *b, size_t n, Plan9 **ret, Error *reterr);
 int plan9_patch(Plan9 *p, uint64_t reservation, const char *host_path, Error *reterr); /* -ENOENT */
 int plan9_resume(Plan9 *p, Error *reterr); /* no-op when not migrating */
 int plan9_abort_migrated(Plan9 *p, Error *reterr);

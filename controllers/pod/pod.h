@@ -46,7 +46,8 @@ typedef int (*ContainerVisitor)(void *userdata, Container *c);
 int pod_each_container(const Pod *p, ContainerVisitor visit, void *userdata); /* by id */
 /* The guest ran out of memory in this container: publishes the event. */
 void pod_oom(Pod *p, const char *guest_id);
-/* The VM died: every process ends with PROCESS_EXIT_UNKNOWN; containers can be deleted. */
+/* The VM died (call it from VmEnded): every process ends with PROCESS_EXIT_UNKNOWN; containers can
+ * be deleted. */
 void pod_lost(Pod *p);
 
 /* Migration. Freeze and thaw: controller_freeze(vm_controller(vm)), the whole tree. */
@@ -56,7 +57,11 @@ typedef struct PodPatch {
 } PodPatch;
 
 int pod_save(const Pod *p, Buf *ret, Error *reterr); /* -EBADFD unless frozen */
+/* The containers claim their reservations in scsi; several pods may share it. Bind it as well: an
+ * AbortMigrated then publishes. */
 int pod_import(Controller *parent, Scsi *scsi, const void *b, size_t n, Pod **ret, Error *reterr);
+/* Call ids and channels of an imported pod are below the floors of the VM's link. -EINVAL. */
+int pod_check_floors(const Pod *p, uint64_t next_call_id, uint32_t next_channel, Error *reterr);
 int pod_patch(Pod *p, const PodPatch *patch, Error *reterr);
 /* -ENOENT unknown source id, -EEXIST id taken by another container. */
 int pod_patch_container(Pod *p, const ContainerPatch *patch, Error *reterr);

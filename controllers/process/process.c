@@ -41,8 +41,8 @@ static ProcessKey key_of(const Process *p) {
         return (ProcessKey){ p->container_id, p->guest_id, p->exec_id };
 }
 
-static ProcessSpec spec_of(const Process *p) {
-        return (ProcessSpec){ .exec_id = p->exec_id,
+void process_spec(const Process *p, ProcessSpec *ret) {
+        *ret = (ProcessSpec){ .exec_id = p->exec_id,
                               .process_json = p->process_json,
                               .terminal = p->terminal,
                               .stdin_open = p->stdin_open,
@@ -277,11 +277,12 @@ static int make_wait(Process *p, Error *reterr) {
 
 static int open_io(Process *p, Error *reterr) {
         ProcessKey key = key_of(p);
-        ProcessSpec spec = spec_of(p);
+        ProcessSpec spec;
         int r;
 
         if (p->io_is_open)
                 return 0;
+        process_spec(p, &spec);
         r = p->ops->io_open(p->userdata, &key, &spec, &p->channels, reterr);
         if (r < 0)
                 return r;
@@ -367,7 +368,7 @@ static void start_done(void *userdata, int r, const void *result, const Error *e
 
 int process_start(Process *p, uint32_t *ret_pid, OpDone done, void *job, Error *reterr) {
         ProcessKey key = key_of(p);
-        ProcessSpec spec = spec_of(p);
+        ProcessSpec spec;
         uint32_t pid = 0;
         int r;
 
@@ -379,6 +380,7 @@ int process_start(Process *p, uint32_t *ret_pid, OpDone done, void *job, Error *
         r = open_io(p, reterr);
         if (r < 0)
                 return r;
+        process_spec(p, &spec);
         fsm_must(&p->fsm, PROCESS_STARTING);
         p->calls++;
         p->done = done;
@@ -565,27 +567,33 @@ void process_unwait(Process *p, void *job) {
         p->n_waiters = kept;
 }
 
-int process_resume(Process *p, Error *reterr) {
+int process_adopt(Process *p, Error *reterr) {
         ProcessKey key = key_of(p);
         bool live = p->before == PROCESS_CREATED || p->before == PROCESS_RUNNING;
         int r;
 
+        if (p->fsm.state != PROCESS_DESTINATION_MIGRATING || !live || p->pid == 0)
+                return 0;
+        r = need_ops(p, "resume", reterr);
+        if (r == 0)
+                r = open_io(p, reterr);
+        if (r < 0 || p->waiting || p->has_exit)
+                return r;
+        r = p->ops->adopt_wait(p->userdata, &key, p->wait_call, wait_done, p, reterr);
+        if (r < 0)
+                return r;
+        p->waiting = true;
+        return 0;
+}
+
+int process_resume(Process *p, Error *reterr) {
+        int r;
+
         if (!controller_is_frozen(&p->controller))
                 return 0;
-        if (p->fsm.state == PROCESS_DESTINATION_MIGRATING && live && p->pid != 0) {
-                r = need_ops(p, "resume", reterr);
-                if (r == 0)
-                        r = open_io(p, reterr);
-                if (r < 0)
-                        return r;
-                if (!p->waiting && !p->exit_pending) {
-                        r = p->ops->adopt_wait(p->userdata, &key, p->wait_call, wait_done, p,
-                                               reterr);
-                        if (r < 0)
-                                return r;
-                        p->waiting = true;
-                }
-        }
+        r = process_adopt(p, reterr);
+        if (r < 0)
+                return r;
         fsm_must(&p->fsm, (int)p->before);
         catch_up(p);
         return 0;
@@ -678,6 +686,10 @@ const ProcessChannels *process_channels(const Process *p) {
 
 uint64_t process_wait_call(const Process *p) {
         return p->waiting ? p->wait_call : 0;
+}
+
+uint64_t process_saved_wait_call(const Process *p) {
+        return p->wait_call;
 }
 
 const ProcessExit *process_exit(const Process *p) {

@@ -133,10 +133,12 @@ const char *process_exec_id(const Process *p);
 bool process_is_init(const Process *p);
 uint32_t process_pid(const Process *p); /* 0 before the guest made it */
 bool process_terminal(const Process *p);
+void process_spec(const Process *p, ProcessSpec *ret); /* borrowed strings */
 const ProcessChannels *process_channels(const Process *p);
-uint64_t process_wait_call(const Process *p);      /* 0: none outstanding */
-const ProcessExit *process_exit(const Process *p); /* NULL: none yet */
-bool process_busy(const Process *p);               /* a call is in flight (the wait apart) */
+uint64_t process_wait_call(const Process *p);       /* 0: none outstanding */
+uint64_t process_saved_wait_call(const Process *p); /* as it came, or goes, with the pod */
+const ProcessExit *process_exit(const Process *p);  /* NULL: none yet */
+bool process_busy(const Process *p);                /* a call is in flight (the wait apart) */
 
 /* Migration. */
 int process_save(const Process *p, Buf *ret, Error *reterr); /* -EBADFD unless frozen (source) */
@@ -148,8 +150,11 @@ bool process_pending_exit(const Process *p, ProcessExit *ret);
 /* Destination: the exit that came with the handoff; reported by resume. -EBADFD unless
  * DestinationMigrating of a process that runs; -EEXIST twice. */
 int process_put_exit(Process *p, const ProcessExit *exit, Error *reterr);
-/* Destination: opens stdio, adopts the wait, and reports an exit that was put. Source: thaws. A
- * no-op when not migrating; may be repeated after a failure. */
+/* Destination, first half of resume: opens stdio and adopts the wait. Changes no state and tells
+ * nobody; may be repeated after a failure. */
+int process_adopt(Process *p, Error *reterr);
+/* Destination: adopts, and reports an exit that was put. Source: thaws, and reports an exit that
+ * was kept. A no-op when not migrating. */
 int process_resume(Process *p, Error *reterr);
 /* Source, after the destination runs: ends the object with exit->moved; waiters and owner hear of
  * it, no guest call is made. */

@@ -102,8 +102,9 @@ int scsi_mount_config_check(const ScsiMountConfig *m, const ScsiDiskConfig *d, E
                 r = text_check("mount option", m->options[i], SCSI_OPTION_LEN_MAX, reterr);
                 if (r < 0)
                         return r;
-                if (!m->options[i][0])
-                        return error_setf(reterr, -EINVAL, "disk %s: mount option %zu is empty",
+                if (!m->options[i][0] || strchr(m->options[i], ','))
+                        return error_setf(reterr, -EINVAL,
+                                          "disk %s: mount option %zu is empty or has a comma",
                                           d->host_path, i);
         }
         return 0;

@@ -36,6 +36,7 @@ typedef struct ScsiReservation {
         uint64_t id;
         ScsiDisk *disk;
         ScsiMount *mount;
+        bool claimed; /* destination: a container has it */
 } ScsiReservation;
 
 /* One map or unmap call that is not finished. It advances when nobody else is at work on its disk.

@@ -407,9 +407,35 @@ int scsi_import(Controller *parent, const void *p, size_t n, Scsi **ret, Error *
         return 0;
 }
 
-int scsi_patch(Scsi *s, uint64_t reservation, const char *host_path, Error *reterr) {
+int scsi_claim(Scsi *s, uint64_t reservation, Error *reterr) {
+        ScsiReservation *r = scsi_find_reservation(s, reservation);
+
+        if (!r || r->claimed)
+                return error_setf(reterr, -EINVAL, "disk reservation %llu %s",
+                                  (unsigned long long)reservation,
+                                  r ? "is claimed twice" : "does not exist");
+        r->claimed = true;
+        return 0;
+}
+
+void scsi_unclaim(Scsi *s, uint64_t reservation) {
+        ScsiReservation *r = scsi_find_reservation(s, reservation);
+
+        if (r)
+                r->claimed = false;
+}
+
+int scsi_check_claims(const Scsi *s, Error *reterr) {
+        for (size_t i = 0; i < s->n_reservations; i++)
+                if (!s->reservations[i].claimed)
+                        return error_setf(reterr, -EINVAL, "disk reservation %llu is nobody's",
+                                          (unsigned long long)s->reservations[i].id);
+        return 0;
+}
+
+int scsi_can_patch(const Scsi *s, uint64_t reservation, const char *host_path, Error *reterr) {
         const ScsiReservation *res;
-        ScsiDisk *d;
+        const ScsiDisk *d;
         int r;
 
         if (s->fsm.state != SCSI_DESTINATION_MIGRATING)
@@ -425,13 +451,24 @@ int scsi_patch(Scsi *s, uint64_t reservation, const char *host_path, Error *rete
         if (d->patched_by != 0 && d->patched_by != reservation &&
             strcmp(d->host_path, host_path) != 0)
                 return error_setf(reterr, -EINVAL,
-                                  "disk %s is shared and was not given the path %.200s before",
+                                  "disk %.200s is shared and was not given the path %.200s before",
                                   d->host_path, host_path);
         for (uint32_t i = 0; i < s->n_controllers * SCSI_TARGETS; i++)
                 if (s->slots[i] && s->slots[i] != d && s->slots[i]->patched_by != 0 &&
                     strcmp(s->slots[i]->host_path, host_path) == 0)
                         return error_setf(reterr, -EEXIST, "path %.200s was given to another disk",
                                           host_path);
+        return 0;
+}
+
+int scsi_patch(Scsi *s, uint64_t reservation, const char *host_path, Error *reterr) {
+        ScsiDisk *d;
+        int r;
+
+        r = scsi_can_patch(s, reservation, host_path, reterr);
+        if (r < 0)
+                return r;
+        d = scsi_find_reservation(s, reservation)->disk;
         if (scsi_disk_set_path(d, host_path) < 0)
                 return error_oom(reterr);
         if (d->patched_by == 0)

@@ -185,12 +185,10 @@ bool scsi_has_reservation(const Scsi *s, uint64_t reservation) {
         return scsi_find_reservation(s, reservation);
 }
 
-int scsi_each_reservation(const Scsi *s, ScsiReservationVisitor visit, void *userdata) {
-        int r = 0;
+bool scsi_is_mapped(const Scsi *s, uint64_t reservation) {
+        const ScsiReservation *r = scsi_find_reservation(s, reservation);
 
-        for (size_t i = 0; r == 0 && i < s->n_reservations; i++)
-                r = visit(userdata, s->reservations[i].id);
-        return r;
+        return r && r->mount->fsm.state == SCSI_MOUNT_MOUNTED;
 }
 
 int scsi_room_for_reservations(Scsi *s, size_t more) {
@@ -291,6 +289,13 @@ static int reserve_new(Scsi *s, const ScsiDiskConfig *disk, const ScsiMountConfi
         return 0;
 }
 
+int scsi_check(const ScsiDiskConfig *disk, const ScsiMountConfig *mount, Error *reterr) {
+        int r;
+
+        r = scsi_disk_config_check(disk, reterr);
+        return r < 0 ? r : scsi_mount_config_check(mount, disk, reterr);
+}
+
 int scsi_reserve(Scsi *s, const ScsiDiskConfig *disk, const ScsiMountConfig *mount,
                  uint64_t *ret_reservation, Error *reterr) {
         ScsiMount *m = NULL;
@@ -299,10 +304,7 @@ int scsi_reserve(Scsi *s, const ScsiDiskConfig *disk, const ScsiMountConfig *mou
 
         if (s->fsm.state != SCSI_ACTIVE)
                 return fsm_refuse(&s->fsm, "reserve", reterr);
-        r = scsi_disk_config_check(disk, reterr);
-        if (r < 0)
-                return r;
-        r = scsi_mount_config_check(mount, disk, reterr);
+        r = scsi_check(disk, mount, reterr);
         if (r < 0)
                 return r;
         if (scsi_room_for_reservations(s, 1) < 0)

@@ -106,6 +106,8 @@ void scsi_lost(Scsi *s);
  * -EBUSY the same disk has failed and is still held. */
 int scsi_reserve(Scsi *s, const ScsiDiskConfig *disk, const ScsiMountConfig *mount,
                  uint64_t *ret_reservation, Error *reterr);
+/* The checks of scsi_reserve that need no Scsi: -EINVAL. */
+int scsi_check(const ScsiDiskConfig *disk, const ScsiMountConfig *mount, Error *reterr);
 /* Plugs the disk if needed and mounts it; idempotent. -ENOENT unknown reservation. After a failure
  * the reservation is good for scsi_unmap only. */
 int scsi_map(Scsi *s, uint64_t reservation, OpDone done, void *job, Error *reterr);
@@ -133,15 +135,20 @@ int scsi_import(Controller *parent, const void *p, size_t n, Scsi **ret, Error *
 /* Repoints the disk behind a reservation to this host's path. DestinationMigrating only. Shared
  * layers: several reservations may do it, equally (-EINVAL if not); the same one may do it again.
  * -EEXIST: that path was given to another disk. */
+int scsi_can_patch(const Scsi *s, uint64_t reservation, const char *host_path, Error *reterr);
 int scsi_patch(Scsi *s, uint64_t reservation, const char *host_path, Error *reterr);
 /* Destination: binds; -EBADFD while a disk has no path of this host. Source: thaws. No-op when not
  * migrating. */
 int scsi_resume(Scsi *s, const ScsiOps *ops, void *userdata, Error *reterr);
 int scsi_abort_migrated(Scsi *s, Error *reterr); /* DestinationMigrating -> Gone, else a no-op */
 bool scsi_has_reservation(const Scsi *s, uint64_t reservation);
-/* Every reservation, lowest first: for the owner's cross-check after an import. */
-typedef int (*ScsiReservationVisitor)(void *userdata, uint64_t reservation);
-int scsi_each_reservation(const Scsi *s, ScsiReservationVisitor visit, void *userdata);
+bool scsi_is_mapped(const Scsi *s, uint64_t reservation); /* mounted */
+/* Destination: each imported reservation belongs to one container, which claims it when it is
+ * imported. -EINVAL: unknown, or claimed by another. */
+int scsi_claim(Scsi *s, uint64_t reservation, Error *reterr);
+void scsi_unclaim(Scsi *s, uint64_t reservation);
+/* After all containers were imported: -EINVAL if a reservation is nobody's. */
+int scsi_check_claims(const Scsi *s, Error *reterr);
 
 extern const FsmTable scsi_fsm, scsi_disk_fsm, scsi_mount_fsm;
 extern const EnvelopeType scsi_envelope;

@@ -82,7 +82,8 @@ typedef struct VmOps {
         void (*link)(void *userdata, VmLink *ret); /* for Save */
 } VmOps;
 
-/* The VM ended, or left a state that others depend on. Called once per end. */
+/* The VM is no more on this host: it stopped, died, or moved ("moved"). Called once. Its owner then
+ * calls pod_lost, or pod_moved. */
 typedef void (*VmEnded)(void *userdata, Vm *vm, const char *reason);
 
 /* Copies and checks the spec; -EINVAL names the field. */
@@ -93,7 +94,7 @@ void vm_bind(Vm *vm, const VmOps *ops, void *userdata, VmEnded ended, void *ende
 Controller *vm_controller(Vm *vm);
 VmState vm_state(const Vm *vm);
 const VmSpec *vm_spec(const Vm *vm);          /* borrowed; paths are this host's after vm_patch */
-const VmLink *vm_imported_link(const Vm *vm); /* NULL unless it was imported */
+const VmLink *vm_imported_link(const Vm *vm); /* imported and not resumed yet, else NULL */
 Scsi *vm_scsi(const Vm *vm);
 Plan9 *vm_plan9(const Vm *vm);
 Vpci *vm_vpci(const Vm *vm);
@@ -120,7 +121,8 @@ typedef struct VmPatch {
 int vm_save(const Vm *vm, Buf *ret, Error *reterr); /* SourceInitialized only; children within */
 /* The children (scsi, plan9, vpci) come with it. */
 int vm_import(const void *p, size_t n, Vm **ret, Error *reterr);
-int vm_patch(Vm *vm, const VmPatch *patch, Error *reterr); /* Imported or Patched */
+/* Imported or Patched; after the pods were imported: -EINVAL if a disk is nobody's. */
+int vm_patch(Vm *vm, const VmPatch *patch, Error *reterr);
 /* SourceInitialized -> SourceStarted; DestinationPatched -> DestinationStarted. */
 int vm_migration_started(Vm *vm, Error *reterr);
 /* SourceStarted, DestinationStarted -> TransferCompleted. */

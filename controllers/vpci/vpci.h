@@ -31,7 +31,7 @@ int vpci_reserve(Vpci *p, const VpciDeviceConfig *device, uint64_t *ret_reservat
                  Error *reterr); /* -EOPNOTSUPP; -EBADFD frozen */
 
 int vpci_save(const Vpci *p, Buf *ret, Error *reterr); /* -EBADFD unless frozen */
-int vpci_import(Controller *parent, const void *p, size_t n, Vpci **ret, Error *reterr);
+int vpci_import(Controller *parent, const void *b, size_t n, Vpci **ret, Error *reterr);
 int vpci_patch(Vpci *p, uint64_t reservation, const char *host_address,
                Error *reterr);           /* -ENOENT */
 int vpci_resume(Vpci *p, Error *reterr); /* no-op when not migrating */
