@@ -22,7 +22,7 @@ struct Stdio {
         ProcessExit exit;
         StdioDrained drained;
         void *drained_userdata;
-        sd_event_source *drained_later;
+        sd_event_source *drained_later, *grace;
 
         AttachClient *clients[STDIO_CLIENTS_MAX];
         size_t n_clients;

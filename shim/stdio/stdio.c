@@ -3,8 +3,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "shim/stdio/stdio-internal.h"
+
+#define EXIT_GRACE_USEC 250000U
 
 /* The list */
 
@@ -29,6 +32,7 @@ void stdio_free(Stdio *io) {
                 (void)attach_client_free(io->clients[--io->n_clients]);
         (void)output_log_free(io->log);
         sd_event_source_disable_unref(io->drained_later);
+        sd_event_source_disable_unref(io->grace);
         free(io->container_id);
         free(io->guest_id);
         free(io->exec_id);
@@ -91,14 +95,32 @@ static size_t on_data(void *userdata, uint32_t channel, const void *p, size_t n)
         return taken;
 }
 
-static void check_drained(Stdio *io) {
+static void pass_exit_on(Stdio *io) {
         StdioDrained drained = io->drained;
 
-        if (!drained || !io->has_exit || !stdio_is_drained(io))
+        if (!drained || !io->has_exit)
                 return;
+        io->grace = sd_event_source_disable_unref(io->grace);
         io->drained = NULL;
         io->has_exit = false;
         drained(io->drained_userdata, &io->exit);
+}
+
+static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata) {
+        pass_exit_on(userdata);
+        return 0;
+}
+
+/* The agent tells an exit after the host has all output, unless something the process left behind
+ * keeps its stdout open: then the end never comes, and what was written before is in the session
+ * and overtakes nothing but the exit. So that is waited for, but not for ever. */
+static void check_drained(Stdio *io) {
+        if (!io->drained || !io->has_exit)
+                return;
+        if (stdio_is_drained(io) ||
+            (!io->grace && sd_event_add_time_relative(io->hub->event, &io->grace, CLOCK_MONOTONIC,
+                                                      EXIT_GRACE_USEC, 0, on_grace_over, io) < 0))
+                pass_exit_on(io);
 }
 
 static void on_eof(void *userdata, uint32_t channel) {
@@ -194,6 +216,18 @@ static int open_channels(Stdio *io, const ProcessSpec *spec, ProcessChannels *ch
         return r;
 }
 
+static void remove_one(Stdio *io) {
+        forget_channels(io);
+        if (io->log)
+                output_log_remove_files(io->log);
+        io->removed = true;
+        io->drained = NULL;
+        if (!io->exit_told)
+                stdio_exited(io, PROCESS_EXIT_UNKNOWN);
+        if (io->n_clients == 0)
+                stdio_free(io);
+}
+
 int stdio_open(StdioHub *hub, const ProcessKey *key, const ProcessSpec *spec,
                ProcessChannels *channels, Error *reterr) {
         Stdio *io = stdio_find(hub, key->guest_id, key->exec_id);
@@ -205,6 +239,10 @@ int stdio_open(StdioHub *hub, const ProcessKey *key, const ProcessSpec *spec,
         if (io && io->opened)
                 return error_setf(reterr, -EEXIST, "stdio of %s %s is open", key->container_id,
                                   key->exec_id);
+        if (io && !imported) { /* of one that could not be created */
+                remove_one(io);
+                io = NULL;
+        }
         if (!io) {
                 r = stdio_add(hub, key, &io, reterr);
                 if (r < 0)
@@ -232,18 +270,6 @@ void stdio_close(StdioHub *hub, const ProcessKey *key) {
         io->opened = false;
         io->stdin_closed = true;
         io->drained = NULL;
-}
-
-static void remove_one(Stdio *io) {
-        forget_channels(io);
-        if (io->log)
-                output_log_remove_files(io->log);
-        io->removed = true;
-        io->drained = NULL;
-        if (!io->exit_told)
-                stdio_exited(io, PROCESS_EXIT_UNKNOWN);
-        if (io->n_clients == 0)
-                stdio_free(io);
 }
 
 void stdio_remove(StdioHub *hub, const char *container_id, const char *exec_id) {
@@ -294,6 +320,7 @@ int stdio_when_drained(Stdio *io, StdioDrained drained, void *userdata, Error *r
         int r;
 
         io->drained_later = sd_event_source_disable_unref(io->drained_later);
+        io->grace = sd_event_source_disable_unref(io->grace);
         if (drained && io->has_exit) {
                 r = sd_event_add_defer(io->hub->event, &io->drained_later, on_drained_later, io);
                 if (r < 0)

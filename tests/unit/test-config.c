@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "shim/config.h"
+
+typedef struct Row {
+        const char *text;
+        const char *says; /* NULL: accepted */
+} Row;
+
+static const Row rows[] = {
+        { "{}", NULL },
+        { "{\"memory_mib\": 512, \"vcpus\": 2, \"handover\": \"fast\"}", NULL },
+        { "{\"stop_pod_on_term\": true, \"log_max_mib\": 1}", NULL },
+        { "", "not JSON" },
+        { "{", "not JSON" },
+        { "{} {}", "not JSON" },
+        { "[]", "one JSON object" },
+        { "{\"memory\": 512}", "unknown key 'memory'" },
+        { "{\"memory_mib\": \"512\"}", "memory_mib must be a number" },
+        { "{\"memory_mib\": 1}", "from 96" },
+        { "{\"memory_mib\": 1e3}", "memory_mib must be a number" },
+        { "{\"memory_mib\": -1}", "from 96" },
+        { "{\"memory_mib\": 99999999999999999999}", "from 96" },
+        { "{\"vcpus\": 256}", "from 1 to 255" },
+        { "{\"run_dir\": \"podferry\"}", "absolute path" },
+        { "{\"run_dir\": \"\"}", "must be a text" },
+        { "{\"run_dir\": \"/a\\u0000b\"}", "must be a text" },
+        { "{\"run_dir\": null}", "must be a text" },
+        { "{\"domain_type\": \"xen\"}", "cannot be 'xen'" },
+        { "{\"stop_pod_on_term\": 1}", "true or false" },
+};
+
+static void test_rows(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_config_ Config c = {};
+                Error err = ERROR_INIT;
+                int r = config_parse(&c, "the-file", rows[i].text, &err);
+
+                if (!rows[i].says) {
+                        assert_int_equal(r, 0);
+                        continue;
+                }
+                assert_int_equal(r, -EINVAL);
+                assert_non_null(strstr(err.text, "the-file"));
+                if (!strstr(err.text, rows[i].says))
+                        fail_msg("%s: says '%s'", rows[i].text, err.text);
+                assert_null(c.run_dir); /* nothing half-made */
+        }
+}
+
+static void test_values(void **state) {
+        _cleanup_config_ Config c = {};
+
+        assert_int_equal(config_parse(&c, "f",
+                                      "{\"memory_mib\": 512, \"guest_dir\": \"/g\","
+                                      " \"stop_pod_on_term\": true}",
+                                      NULL),
+                         0);
+        assert_int_equal(c.memory_mib, 512);
+        assert_string_equal(c.guest_dir, "/g");
+        assert_true(c.stop_pod_on_term);
+        assert_int_equal(c.vcpus, 1);
+        assert_string_equal(c.run_dir, "/run/podferry");
+        assert_string_equal(c.handover, "shims");
+}
+
+static void test_files(void **state) {
+        char path[] = "/tmp/podferry-config-XXXXXX";
+        _cleanup_config_ Config c = {};
+        Error err = ERROR_INIT;
+        int fd = mkstemp(path);
+
+        assert_true(fd >= 0);
+        assert_true(dprintf(fd, "{\"vcpus\": 3}") > 0);
+        assert_int_equal(setenv("PODFERRY_GUEST_DIR", "/env/guest", 1), 0);
+        assert_int_equal(config_load(&c, path, &err), 0);
+        assert_int_equal(c.vcpus, 3);
+        assert_string_equal(c.guest_dir, "/env/guest");
+        config_done(&c);
+        assert_int_equal(setenv("PODFERRY_GUEST_DIR", "relative", 1), 0);
+        assert_int_equal(config_load(&c, path, &err), -EINVAL);
+        assert_int_equal(unsetenv("PODFERRY_GUEST_DIR"), 0);
+        assert_int_equal(ftruncate(fd, CONFIG_SIZE_MAX * 2), 0);
+        assert_int_equal(config_load(&c, path, &err), -EINVAL);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(config_load(&c, path, &err), -ENOENT); /* named, so it must be there */
+        assert_int_equal(config_load(&c, "/proc/self/mem", &err) < 0, 1);
+        assert_int_equal(setenv("PODFERRY_CONFIG", path, 1), 0);
+        assert_int_equal(config_load(&c, NULL, &err), -ENOENT);
+        (void)close(fd);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_rows),
+                cmocka_unit_test(test_values),
+                cmocka_unit_test(test_files),
+        };
+
+        return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
