@@ -9,7 +9,6 @@
 
 #include "controllers/ids.h"
 #include "hostdev/image/disk.h"
-#include "hostdev/probe.h"
 #include "lib/log.h"
 #include "shim/container-spec.h"
 #include "shim/file-job.h"
@@ -42,26 +41,14 @@ static StartCall *start_call_free(StartCall *c) {
 }
 DEFINE_CLEANUP(StartCall *, start_call_free);
 
-static void on_probed(void *userdata, int r, const void *result, const Error *err) {
-        StartCall *c = userdata;
-
-        if (r == 0)
-                c->type = *(const DomainType *)result;
-        task_done(c->task, r, NULL, err);
-}
-
 static int step_probe(void *object, Task *t, Error *reterr) {
         StartCall *c = object;
-        const Config *config = &c->shim->config;
-        ProbeConfig probe = { .state_dir = config->state_dir, .kernel = c->kernel };
-        int type = domain_type_from_name(config->domain_type);
+        int type = domain_type_from_name(c->shim->config.domain_type);
 
-        c->task = t;
-        if (type >= 0) {
-                c->type = (DomainType)type;
-                return 0;
-        }
-        return probe_domain_type(c->shim->event, &probe, &c->type, on_probed, c, reterr);
+        if (type < 0) /* "auto" */
+                type = access("/dev/kvm", R_OK | W_OK) == 0 ? DOMAIN_KVM : DOMAIN_QEMU;
+        c->type = (DomainType)type;
+        return 0;
 }
 
 static void on_facts(void *userdata, int r, const void *result, const Error *err) {

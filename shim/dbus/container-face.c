@@ -60,20 +60,20 @@ static int get_pid(sd_bus *bus, const char *path, const char *interface, const c
 }
 
 static int on_start(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         uint32_t pid = 0;
         int r;
 
-        r = job_new(m, 0, reply_pid, &job, reterr);
+        r = bus_job_new(m, 0, reply_pid, &job, reterr);
         if (r < 0)
                 return r;
-        r = container_start(container_of_call(userdata, m), &pid, job_done, job, &err);
-        return job_settle(job, r, &pid, &err, reterr);
+        r = container_start(container_of_call(userdata, m), &pid, bus_job_done, job, &err);
+        return bus_job_settle(job, r, &pid, &err, reterr);
 }
 
 static int on_kill(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         const char *exec_id;
         uint32_t number;
@@ -82,16 +82,16 @@ static int on_kill(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = sd_bus_message_read(m, "sub", &exec_id, &number, &all);
         if (r < 0)
                 return r;
-        r = job_new(m, 0, NULL, &job, reterr);
+        r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = container_kill(container_of_call(userdata, m), exec_id, number, all, job_done, job,
+        r = container_kill(container_of_call(userdata, m), exec_id, number, all, bus_job_done, job,
                            &err);
-        return job_settle(job, r, NULL, &err, reterr);
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static int on_delete(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Container *c = container_of_call(userdata, m);
         Error err = ERROR_INIT;
         const char *exec_id;
@@ -102,14 +102,14 @@ static int on_delete(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = sd_bus_message_read(m, "s", &exec_id);
         if (r < 0)
                 return r;
-        r = job_new(m, 0, reply_exit, &job, reterr);
+        r = bus_job_new(m, 0, reply_exit, &job, reterr);
         if (r < 0)
                 return r;
         if (exec_id[0])
-                r = container_delete_exec(c, exec_id, &exit, job_done, job, &err);
+                r = container_delete_exec(c, exec_id, &exit, bus_job_done, job, &err);
         else
-                r = pod_delete_container(s->pod, container_id(c), &exit, job_done, job, &err);
-        return job_settle(job, r, &exit, &err, reterr);
+                r = pod_delete_container(s->pod, container_id(c), &exit, bus_job_done, job, &err);
+        return bus_job_settle(job, r, &exit, &err, reterr);
 }
 
 static int on_exec(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
@@ -137,7 +137,7 @@ static int on_exec(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
 }
 
 static int on_start_exec(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         const char *exec_id;
         uint32_t pid = 0;
@@ -146,12 +146,12 @@ static int on_start_exec(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         r = sd_bus_message_read(m, "s", &exec_id);
         if (r < 0)
                 return r;
-        r = job_new(m, 0, reply_pid, &job, reterr);
+        r = bus_job_new(m, 0, reply_pid, &job, reterr);
         if (r < 0)
                 return r;
-        r = container_start_exec(container_of_call(userdata, m), exec_id, &pid, job_done, job,
+        r = container_start_exec(container_of_call(userdata, m), exec_id, &pid, bus_job_done, job,
                                  &err);
-        return job_settle(job, r, &pid, &err, reterr);
+        return bus_job_settle(job, r, &pid, &err, reterr);
 }
 
 static void unwait(void *object, void *job) {
@@ -159,7 +159,7 @@ static void unwait(void *object, void *job) {
 }
 
 static int on_wait(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         ProcessExit exit = {};
         const char *exec_id;
@@ -172,13 +172,13 @@ static int on_wait(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         p = process_of(container_of_call(userdata, m), exec_id, &err);
         if (!p)
                 return api_error_set(reterr, -ENOENT, &err);
-        r = job_new(m, 0, reply_exit, &job, reterr);
+        r = bus_job_new(m, 0, reply_exit, &job, reterr);
         if (r < 0)
                 return r;
-        r = process_wait(p, &exit, job_done, job, &err);
+        r = process_wait(p, &exit, bus_job_done, job, &err);
         if (r == 1)
-                job_on_cancel(job, unwait, p);
-        return job_settle(job, r, &exit, &err, reterr);
+                bus_job_on_cancel(job, unwait, p);
+        return bus_job_settle(job, r, &exit, &err, reterr);
 }
 
 static int read_attach_options(sd_bus_message *m, int *with_stdin, uint64_t *offset,
@@ -238,7 +238,7 @@ static int on_attach(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
 }
 
 static int on_resize(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         uint32_t rows, columns;
         const char *exec_id;
@@ -254,11 +254,11 @@ static int on_resize(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         p = process_of(container_of_call(userdata, m), exec_id, &err);
         if (!p)
                 return api_error_set(reterr, -ENOENT, &err);
-        r = job_new(m, 0, NULL, &job, reterr);
+        r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = process_resize(p, rows, columns, job_done, job, &err);
-        return job_settle(job, r, NULL, &err, reterr);
+        r = process_resize(p, rows, columns, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static int on_close_stdin(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
@@ -278,7 +278,7 @@ static int on_close_stdin(sd_bus_message *m, void *userdata, sd_bus_error *reter
 }
 
 static int on_update(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         const char *resources;
         int r;
@@ -286,11 +286,11 @@ static int on_update(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = sd_bus_message_read(m, "s", &resources);
         if (r < 0)
                 return r;
-        r = job_new(m, 0, NULL, &job, reterr);
+        r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = container_update(container_of_call(userdata, m), resources, job_done, job, &err);
-        return job_settle(job, r, NULL, &err, reterr);
+        r = container_update(container_of_call(userdata, m), resources, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static int reply_pids(sd_bus_message *reply, const void *result, const char *text) {
@@ -300,15 +300,15 @@ static int reply_pids(sd_bus_message *reply, const void *result, const char *tex
 }
 
 static int on_ps(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         int r;
 
-        r = job_new(m, 0, reply_pids, &job, reterr);
+        r = bus_job_new(m, 0, reply_pids, &job, reterr);
         if (r < 0)
                 return r;
-        r = container_ps(container_of_call(userdata, m), job_done, job, &err);
-        return job_settle(job, r, &(ContainerPids){}, &err, reterr);
+        r = container_ps(container_of_call(userdata, m), bus_job_done, job, &err);
+        return bus_job_settle(job, r, &(ContainerPids){}, &err, reterr);
 }
 
 static const sd_bus_vtable vtable[] = {

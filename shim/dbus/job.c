@@ -8,29 +8,29 @@
 #include "lib/log.h"
 #include "shim/api-error.h"
 
-struct Job {
+struct BusJob {
         unsigned refs;
         sd_bus_message *message; /* NULL once answered, or when nobody waits any more */
         sd_event_source *deadline;
-        JobReply reply;
+        BusJobReply reply;
         char *text;
-        JobCancel cancel;
+        BusJobCancel cancel;
         void *cancel_object;
-        Job *next;
+        BusJob *next;
 };
 
-static Job *jobs; /* of the loop thread, all connections */
+static BusJob *jobs; /* of the loop thread, all connections */
 static unsigned n_jobs;
 
-static void job_close(Job *j) {
+static void job_close(BusJob *j) {
         j->message = sd_bus_message_unref(j->message);
         j->deadline = sd_event_source_disable_unref(j->deadline);
 }
 
-Job *job_unref(Job *j) {
+BusJob *bus_job_unref(BusJob *j) {
         if (!j || --j->refs > 0)
                 return NULL;
-        for (Job **at = &jobs; *at; at = &(*at)->next)
+        for (BusJob **at = &jobs; *at; at = &(*at)->next)
                 if (*at == j) {
                         *at = j->next;
                         n_jobs--;
@@ -42,7 +42,7 @@ Job *job_unref(Job *j) {
         return NULL;
 }
 
-static void answer_error(Job *j, int r, const Error *err) {
+static void answer_error(BusJob *j, int r, const Error *err) {
         _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
 
         (void)api_error_set(&e, r, err);
@@ -52,7 +52,7 @@ static void answer_error(Job *j, int r, const Error *err) {
         job_close(j);
 }
 
-static void answer(Job *j, const void *result) {
+static void answer(BusJob *j, const void *result) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         int r;
 
@@ -72,8 +72,8 @@ static void answer(Job *j, const void *result) {
         job_close(j);
 }
 
-void job_done(void *job, int r, const void *result, const Error *err) {
-        Job *j = job;
+void bus_job_done(void *job, int r, const void *result, const Error *err) {
+        BusJob *j = job;
 
         j->cancel = NULL;
         if (j->message) {
@@ -82,22 +82,22 @@ void job_done(void *job, int r, const void *result, const Error *err) {
                 else
                         answer(j, result);
         }
-        (void)job_unref(j);
+        (void)bus_job_unref(j);
 }
 
 /* Nobody waits for it any more. */
-static void abandon(Job *j) {
-        JobCancel cancel = j->cancel;
+static void abandon(BusJob *j) {
+        BusJobCancel cancel = j->cancel;
 
         if (!cancel)
                 return;
         j->cancel = NULL;
         cancel(j->cancel_object, j);
-        (void)job_unref(j); /* the operation's */
+        (void)bus_job_unref(j); /* the operation's */
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
-        Job *j = userdata;
+        BusJob *j = userdata;
         Error e = ERROR_INIT;
 
         (void)error_setf(&e, -ETIMEDOUT, "no answer within the time allowed; it may still happen");
@@ -106,9 +106,9 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-int job_new(sd_bus_message *m, uint64_t timeout_ms, JobReply reply, Job **ret,
-            sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *j = NULL;
+int bus_job_new(sd_bus_message *m, uint64_t timeout_ms, BusJobReply reply, BusJob **ret,
+                sd_bus_error *reterr) {
+        _cleanup_(bus_job_unrefp) BusJob *j = NULL;
         int r;
 
         if (n_jobs >= JOBS_MAX)
@@ -116,7 +116,7 @@ int job_new(sd_bus_message *m, uint64_t timeout_ms, JobReply reply, Job **ret,
         j = calloc(1, sizeof(*j));
         if (!j)
                 return -ENOMEM;
-        *j = (Job){ .refs = 1, .message = sd_bus_message_ref(m), .reply = reply, .next = jobs };
+        *j = (BusJob){ .refs = 1, .message = sd_bus_message_ref(m), .reply = reply, .next = jobs };
         jobs = j;
         n_jobs++;
         if (timeout_ms > 0) {
@@ -131,17 +131,17 @@ int job_new(sd_bus_message *m, uint64_t timeout_ms, JobReply reply, Job **ret,
         return 0;
 }
 
-int job_settle(Job *j, int r, const void *result, const Error *e, sd_bus_error *reterr) {
+int bus_job_settle(BusJob *j, int r, const void *result, const Error *e, sd_bus_error *reterr) {
         if (r < 0)
                 return api_error_set(reterr, r, e);
-        j->refs++; /* the operation's, which job_done() drops */
+        j->refs++; /* the operation's, which bus_job_done() drops */
         if (r == 0)
-                job_done(j, 0, result, NULL);
+                bus_job_done(j, 0, result, NULL);
         return 1;
 }
 
-void jobs_forget(const sd_bus *bus) {
-        for (Job *j = jobs, *next; j; j = next) {
+void bus_jobs_forget(const sd_bus *bus) {
+        for (BusJob *j = jobs, *next; j; j = next) {
                 next = j->next;
                 if (!j->message || sd_bus_message_get_bus(j->message) != bus)
                         continue;
@@ -150,16 +150,16 @@ void jobs_forget(const sd_bus *bus) {
         }
 }
 
-void job_keep_text(Job *j, char *text) {
+void bus_job_keep_text(BusJob *j, char *text) {
         free(j->text);
         j->text = text;
 }
 
-void job_on_cancel(Job *j, JobCancel cancel, void *object) {
+void bus_job_on_cancel(BusJob *j, BusJobCancel cancel, void *object) {
         j->cancel = cancel;
         j->cancel_object = object;
 }
 
-unsigned jobs_count(void) {
+unsigned bus_jobs_count(void) {
         return n_jobs;
 }

@@ -37,7 +37,7 @@ static int get_containers(sd_bus *bus, const char *path, const char *interface,
 }
 
 static int on_create_container(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         const char *id, *spec;
         Error err = ERROR_INIT;
         char *path;
@@ -46,19 +46,19 @@ static int on_create_container(sd_bus_message *m, void *userdata, sd_bus_error *
         r = sd_bus_message_read(m, "ss", &id, &spec);
         if (r < 0)
                 return r;
-        r = job_new(m, 0, reply_path, &job, reterr);
+        r = bus_job_new(m, 0, reply_path, &job, reterr);
         if (r < 0)
                 return r;
         path = bus_container_path(id);
         if (!path)
                 return -ENOMEM;
-        job_keep_text(job, path);
-        r = shim_create_container(userdata, id, spec, job_done, job, &err);
-        return job_settle(job, r, NULL, &err, reterr);
+        bus_job_keep_text(job, path);
+        r = shim_create_container(userdata, id, spec, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static int on_stop(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         uint32_t timeout_ms;
         int r;
@@ -66,11 +66,11 @@ static int on_stop(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = sd_bus_message_read(m, "u", &timeout_ms);
         if (r < 0)
                 return r;
-        r = job_new(m, 0, NULL, &job, reterr);
+        r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = shim_stop_pod(userdata, timeout_ms, job_done, job, &err);
-        return job_settle(job, r, NULL, &err, reterr);
+        r = shim_stop_pod(userdata, timeout_ms, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static const sd_bus_vtable vtable[] = {

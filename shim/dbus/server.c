@@ -34,7 +34,7 @@ static void conn_free(Conn *c) {
                         s->n_conns--;
                         break;
                 }
-        jobs_forget(c->bus);
+        bus_jobs_forget(c->bus);
         sd_bus_close_unref(c->bus);
         free(c);
 }

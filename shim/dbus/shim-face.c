@@ -44,15 +44,15 @@ static int on_dump(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
 }
 
 static int on_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         int r;
 
-        r = job_new(m, 0, NULL, &job, reterr);
+        r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = shim_shutdown(userdata, job_done, job, &err);
-        return job_settle(job, r, NULL, &err, reterr);
+        r = shim_shutdown(userdata, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static const sd_bus_vtable vtable[] = {

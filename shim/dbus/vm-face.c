@@ -100,7 +100,7 @@ static int read_options(sd_bus_message *m, ShimVmOptions *o, sd_bus_error *reter
 }
 
 static int on_start(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         ShimVmOptions options = {};
         Error err = ERROR_INIT;
         int r;
@@ -108,15 +108,15 @@ static int on_start(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = read_options(m, &options, reterr);
         if (r < 0)
                 return r;
-        r = job_new(m, 0, NULL, &job, reterr);
+        r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = shim_start_vm(userdata, &options, job_done, job, &err);
-        return job_settle(job, r, NULL, &err, reterr);
+        r = shim_start_vm(userdata, &options, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static int on_stop(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         Shim *s = userdata;
         uint32_t timeout_ms;
@@ -127,11 +127,11 @@ static int on_stop(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
                 return r;
         if (s->starting)
                 return api_error_setf(reterr, -EBUSY, "Stop: the VM is being started");
-        r = job_new(m, 0, NULL, &job, reterr);
+        r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = s->vm ? vm_stop(s->vm, timeout_ms, job_done, job, &err) : 0;
-        return job_settle(job, r, NULL, &err, reterr);
+        r = s->vm ? vm_stop(s->vm, timeout_ms, bus_job_done, job, &err) : 0;
+        return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
 static int reply_run(sd_bus_message *reply, const void *result, const char *text) {
@@ -148,7 +148,7 @@ static int reply_run(sd_bus_message *reply, const void *result, const char *text
 
 static int on_run(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         Podferry__Guest__V1__RunRequest body = PODFERRY__GUEST__V1__RUN_REQUEST__INIT;
-        _cleanup_(job_unrefp) Job *job = NULL;
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         ToGuest request = TO_GUEST_INIT;
         Error err = ERROR_INIT;
         Shim *s = userdata;
@@ -170,12 +170,12 @@ static int on_run(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         else
                 r = 0;
         if (r == 0)
-                r = job_new(m, 0, reply_run, &job, reterr);
+                r = bus_job_new(m, 0, reply_run, &job, reterr);
         else
                 (void)api_error_set(reterr, r, &err);
         if (r >= 0)
-                r = job_settle(job, guest_call_reply(s, &request, job_done, job, &err), NULL, &err,
-                               reterr);
+                r = bus_job_settle(job, guest_call_reply(s, &request, bus_job_done, job, &err),
+                                   NULL, &err, reterr);
         for (char **at = args; at && *at; at++)
                 free(*at);
         free(args);

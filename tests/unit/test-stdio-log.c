@@ -62,7 +62,7 @@ static void test_format(void **state) {
         FILE *f;
 
         assert_int_equal(output_log_new(path, 8 * MIB, &log, NULL), 0);
-        assert_int_equal(output_log_write(log, OUTPUT_STDOUT, "a line\nand a pi", 14), 14);
+        assert_int_equal(output_log_write(log, OUTPUT_STDOUT, "a line\nand a pi", 15), 15);
         assert_int_equal(output_log_write(log, OUTPUT_STDERR, "\n", 1), 1);
         f = fopen(path, "r");
         assert_non_null(f);
