@@ -230,13 +230,14 @@ static uint32_t affordable(const Session *s, const Channel *ch, uint32_t window)
 }
 
 void channel_settle(Session *s, Channel *ch) {
-        uint32_t base = ch->id == 0 ? s->control : s->initial, window;
+        uint32_t base = ch->id == 0 ? s->control : s->initial, first, window;
 
         channel_recharge(s, ch);
         if (!ch->opened || ch->recv_eof || ch->recv_reset || ch->reset)
                 return;
-        if (ch->id != 0 && ch->window < SESSION_FIRST_GRANT)
-                ch->window = MIN_OF(SESSION_FIRST_GRANT, base + (s->pool - s->pool_used) / 8);
+        first = MIN_OF(SESSION_FIRST_GRANT, base + (s->pool - s->pool_used) / 8);
+        if (ch->id != 0 && ch->window < first)
+                ch->window = MIN_OF(first, s->config.window);
         window = affordable(s, ch, ch->window);
         if (ch->taken + window < ch->granted + window / 2)
                 return;

@@ -150,6 +150,8 @@ static int on_window(Session *s, const Frame *f, const uint8_t *payload, Error *
 
         if (f->length != FRAME_WINDOW_SIZE)
                 return error_setf(reterr, -EBADMSG, "window frame of %u bytes", f->length);
+        if (!ch && f->seq < s->expected)
+                return 0; /* an old one, delivered twice: the channel may be gone */
         if (!ch) {
                 r = channel_pending(s, f->channel, &ch, reterr);
                 if (r < 0)

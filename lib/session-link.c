@@ -229,6 +229,10 @@ static int guest_on_hello(Session *s, const Hello *h, Error *reterr) {
 
         if (h->epoch < s->epoch || (!raised && h->serial < s->serial))
                 return refuse(s, h, REFUSE_STALE);
+        if (again && h->expected < s->acked) { /* an old one, delivered twice */
+                s->stats.dropped_frames++;
+                return 0;
+        }
         if (h->expected < s->acked || h->expected > s->next_seq)
                 return refuse(s, h, REFUSE_STATE);
         memcpy(s->id, h->id, sizeof(s->id));
