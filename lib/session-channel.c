@@ -126,7 +126,7 @@ int channel_new(Session *s, uint32_t id, Channel **ret) {
                 return -ENOMEM;
         }
         ch->window = id == 0 ? s->control : s->initial;
-        ch->granted = ch->window;
+        ch->granted = ch->announced = ch->window;
         if (s->peer_known)
                 ch->limit = id == 0 ? s->peer.control : s->peer.initial;
         else
@@ -241,7 +241,7 @@ void channel_settle(Session *s, Channel *ch) {
         window = affordable(s, ch, ch->window);
         if (ch->taken + window < ch->granted + window / 2)
                 return;
-        if (ch->id != 0 && ch->granted - ch->received < window / 4)
+        if (ch->id != 0 && ch->received + window / 4 > ch->announced)
                 window = affordable(s, ch, ch->window * 2);
         else if (s->pool - s->pool_used < s->pool / 4)
                 ch->window = MAX_OF(base, ch->window / 2);

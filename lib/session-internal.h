@@ -79,9 +79,10 @@ typedef struct Channel {
 
         ByteQueue queue;
         uint64_t received, taken;
-        uint64_t granted; /* what the peer may send in all */
-        uint32_t window;  /* how far ahead of `taken` it may be at present */
-        uint32_t charged; /* part of the pool */
+        uint64_t granted;   /* what the peer may send in all */
+        uint64_t announced; /* what it was told of that, on this link or an earlier one */
+        uint32_t window;    /* how far ahead of `taken` it may be at present */
+        uint32_t charged;   /* part of the pool */
         bool recv_eof, recv_reset, eof_told;
         bool busy; /* in a callback about it */
 
@@ -125,8 +126,8 @@ struct Session {
         Chunk *cursor; /* next of unacked to be staged; NULL: none */
         uint32_t used; /* of config.total */
         Chunk *cache;
-        unsigned cached;
-        Chunk *reserved; /* by session_reserve() */
+        unsigned cached, cached_low; /* how many; the fewest since all was acknowledged */
+        Chunk *reserved;             /* by session_reserve() */
         Staged staged[SESSION_STAGED];
         unsigned staged_first, staged_count;
         size_t staged_done; /* of the first */
@@ -191,6 +192,7 @@ uint32_t chunk_charge(const Chunk *c);
 bool session_has_output(const Session *s);
 void session_wake(Session *s);
 void session_unstage(Session *s);
+void session_trim_cache(Session *s); /* all is acknowledged: gives back what was not needed */
 void session_forget_cache(Session *s);
 
 /* session-link.c */

@@ -174,8 +174,8 @@ int session_acknowledged(Session *s, uint64_t ack, Error *reterr) {
                         channel_maybe_gone(s, ch);
         }
         s->acked = MAX_OF(s->acked, ack);
-        if (s->used == 0 && s->cached > 0)
-                session_forget_cache(s);
+        if (s->used == 0)
+                session_trim_cache(s);
         return 0;
 }
 

@@ -22,6 +22,7 @@ Chunk *chunk_new(Session *s, uint32_t cap) {
                 c = s->cache;
                 s->cache = c->next;
                 s->cached--;
+                s->cached_low = MIN_OF(s->cached_low, s->cached);
         } else {
                 c = malloc(sizeof(*c) + cap);
                 if (!c)
@@ -43,14 +44,23 @@ void chunk_free(Session *s, Chunk *c) {
         s->cached++;
 }
 
-void session_forget_cache(Session *s) {
-        while (s->cache) {
+static void free_cached(Session *s, unsigned n) {
+        for (; n > 0; n--) {
                 Chunk *c = s->cache;
 
                 s->cache = c->next;
+                s->cached--;
                 free(c);
         }
-        s->cached = 0;
+}
+
+void session_trim_cache(Session *s) {
+        free_cached(s, (s->cached_low + 1) / 2);
+        s->cached_low = s->cached;
+}
+
+void session_forget_cache(Session *s) {
+        free_cached(s, s->cached);
         free(s->reserved);
         s->reserved = NULL;
 }
@@ -185,6 +195,7 @@ static void stage_grant(Session *s) {
 
         link_remove(&ch->by_grant);
         put_le64(payload, ch->granted);
+        ch->announced = ch->granted;
         (void)stage(s, FRAME_WINDOW, s->link, ch->id, seq, payload, FRAME_WINDOW_SIZE);
         s->ack_due = false;
 }

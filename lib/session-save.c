@@ -282,7 +282,7 @@ static int import_channel(Session *s, Reader *in, uint32_t id, Error *reterr) {
         ch->limit = get_u64(in);
         ch->received = get_u64(in);
         ch->taken = get_u64(in);
-        ch->granted = get_u64(in);
+        ch->granted = ch->announced = get_u64(in);
         ch->window = get_u32(in);
         unsent = get_u32(in);
         p = get(in, unsent);
