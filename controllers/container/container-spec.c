@@ -116,20 +116,23 @@ static json_object *bind_mount(const ContainerDiskRef *d, const char *source) {
         json_object *o, *options;
 
         o = json_object_new_object();
-        options = json_object_new_array();
-        if (!o || !options || json_object_object_add(o, "options", options) < 0) {
-                json_object_put(options);
-                json_object_put(o);
+        if (!o)
                 return NULL;
-        }
         if (add_string(o, "destination", d->destination) < 0 || add_string(o, "type", "bind") < 0 ||
-            add_string(o, "source", source) < 0 ||
-            array_add(options, json_object_new_string("rbind")) < 0 ||
-            array_add(options, json_object_new_string(d->read_only ? "ro" : "rw")) < 0) {
-                json_object_put(o);
-                return NULL;
+            add_string(o, "source", source) < 0)
+                goto fail;
+        options = json_object_new_array();
+        if (!options || json_object_object_add(o, "options", options) < 0) {
+                json_object_put(options);
+                goto fail;
         }
+        if (array_add(options, json_object_new_string("rbind")) < 0 ||
+            array_add(options, json_object_new_string(d->read_only ? "ro" : "rw")) < 0)
+                goto fail;
         return o;
+fail:
+        json_object_put(o);
+        return NULL;
 }
 
 static int add_volumes(const Container *c, json_object *config) {
