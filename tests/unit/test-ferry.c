@@ -428,7 +428,7 @@ static void test_free_anytime(void **state) {
                 if (step > 1)
                         rig_plug(&r);
                 if (step > 2)
-                        (void)send(fd, &r, sizeof(r), MSG_NOSIGNAL);
+                        (void)send(fd, r.dir, sizeof(r.dir), MSG_NOSIGNAL);
                 if (step > 3)
                         (void)poll(NULL, 0, 50);
                 (void)clock_gettime(CLOCK_MONOTONIC, &a);
