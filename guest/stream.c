@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/stream.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+#include "lib/log.h"
+
+enum {
+        TURN = 64 * 1024,      /* read of one stream before others have their turn */
+        TTY_LEFT = 128 * 1024, /* more than the kernel keeps in a pty */
+};
+
+struct Stream {
+        Streams *all;
+        StreamKind kind;
+        uint32_t channel;
+        int fd;
+        bool is_tty;
+        bool ended;   /* output: nobody can write any more; input: nobody reads */
+        bool eof;     /* input: the host has closed */
+        bool exited;  /* output: stream_drain() was called */
+        bool drained; /* output: what was there at that moment has been relayed */
+        size_t drain_left;
+        Watch watch;
+        StreamChanged changed;
+        void *userdata;
+        Stream *next;
+};
+
+void streams_init(Streams *all, Loop *l, Session *s) {
+        *all = (Streams){ .loop = l, .session = s };
+}
+
+static Stream *find(Streams *all, uint32_t channel) {
+        Stream *s = all->by_channel[channel % STREAM_BUCKETS];
+
+        while (s && s->channel != channel)
+                s = s->next;
+        return s;
+}
+
+static void tell(Stream *s) {
+        if (s->changed)
+                s->changed(s->userdata);
+}
+
+static void shutdown_channel(Stream *s) {
+        Error err = ERROR_INIT;
+        int r;
+
+        if (s->channel == 0)
+                return;
+        r = session_shutdown(s->all->session, s->channel, &err);
+        if (r < 0 && r != -ENOENT && r != -EPIPE)
+                log_warning("stream: channel %u: %s", s->channel, error_text(&err, r));
+}
+
+static void end(Stream *s) {
+        if (s->ended)
+                return;
+        s->ended = true;
+        watch_done(&s->watch);
+        s->fd = close_fd(s->fd);
+        shutdown_channel(s);
+}
+
+/* --- output --- */
+
+/* Reads once. Bytes, 0: nothing there now, -ENOBUFS: no place to put them, -EPIPE: ended. */
+static ssize_t relay(Stream *s, size_t max) {
+        static uint8_t nowhere[4096];
+        size_t room = sizeof(nowhere);
+        void *p = nowhere;
+        ssize_t n;
+
+        if (s->channel != 0) {
+                p = session_reserve(s->all->session, s->channel, &room);
+                if (!p)
+                        return -ENOBUFS;
+        }
+        do
+                n = read(s->fd, p, MIN_OF(room, max));
+        while (n < 0 && errno == EINTR);
+        if (s->channel != 0)
+                session_commit(s->all->session, s->channel, n > 0 ? (size_t)n : 0);
+        if (n > 0)
+                return n;
+        return n < 0 && errno == EAGAIN ? 0 : -EPIPE; /* a pty without slaves says EIO */
+}
+
+static void pump(Stream *s) {
+        size_t left = TURN;
+        ssize_t n = 0;
+
+        while (left > 0 && (n = relay(s, left)) > 0) {
+                left -= (size_t)n;
+                if (s->exited)
+                        s->drain_left -= MIN_OF(s->drain_left, (size_t)n);
+        }
+        if (n == -EPIPE)
+                end(s);
+        else if (n == -ENOBUFS)
+                (void)watch_set(&s->watch, 0);
+        if (s->exited && !s->drained && (n == 0 || s->ended || s->drain_left == 0)) {
+                s->drained = true;
+                tell(s);
+        }
+}
+
+static void output_ready(void *userdata, uint32_t events) {
+        pump(userdata);
+}
+
+static void drain_output(Stream *s) {
+        int there = 0;
+
+        s->exited = true;
+        if (s->ended || s->fd < 0) {
+                s->drained = true;
+                return;
+        }
+        if (s->is_tty || ioctl(s->fd, FIONREAD, &there) < 0 || there < 0)
+                s->drain_left = TTY_LEFT;
+        else
+                s->drain_left = (size_t)there + 1; /* one more, so that an end is seen as well */
+        if (s->watch.events != 0)
+                pump(s);
+}
+
+/* --- input --- */
+
+static void input_ready(void *userdata, uint32_t events) {
+        Stream *s = userdata;
+
+        (void)watch_set(&s->watch, 0);
+        if (events & EPOLLERR)
+                end(s);
+        session_taken(s->all->session, s->channel);
+}
+
+static size_t give(Stream *s, const uint8_t *p, size_t n) {
+        size_t done = 0;
+
+        if (s->ended)
+                return n;
+        if (s->fd < 0)
+                return 0; /* kept by the session until stream_start() */
+        while (done < n) {
+                ssize_t k = write(s->fd, p + done, n - done);
+
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0 && errno != EAGAIN) {
+                        end(s);
+                        return n;
+                }
+                if (k <= 0) {
+                        if (watch_set(&s->watch, EPOLLOUT) < 0)
+                                log_err("stream: channel %u cannot be watched", s->channel);
+                        break;
+                }
+                done += (size_t)k;
+        }
+        return done;
+}
+
+/* A pipe is closed; in a terminal the end of input is typed. */
+static void end_input(Stream *s) {
+        struct termios t;
+
+        s->eof = true;
+        if (s->fd < 0)
+                return;
+        if (s->is_tty && tcgetattr(s->fd, &t) == 0 && (t.c_lflag & ICANON) &&
+            write(s->fd, &t.c_cc[VEOF], 1) < 0)
+                log_warning("stream: cannot type the end of input: %m");
+        end(s);
+}
+
+/* --- all --- */
+
+size_t streams_data(Streams *all, uint32_t channel, const void *p, size_t n) {
+        Stream *s = find(all, channel);
+
+        return s && s->kind == STREAM_INPUT ? give(s, p, n) : n;
+}
+
+void streams_eof(Streams *all, uint32_t channel) {
+        Stream *s = find(all, channel);
+
+        if (s && s->kind == STREAM_INPUT)
+                end_input(s);
+}
+
+void streams_writable(Streams *all, uint32_t channel) {
+        Stream *s = find(all, channel);
+
+        if (!s || s->kind != STREAM_OUTPUT || s->ended || s->fd < 0 || s->watch.events != 0)
+                return;
+        if (watch_set(&s->watch, EPOLLIN) < 0)
+                log_err("stream: channel %u cannot be watched", channel);
+}
+
+int stream_new(Streams *all, StreamKind kind, uint32_t channel, StreamChanged changed,
+               void *userdata, Stream **ret, Error *reterr) {
+        Stream *s;
+        int r;
+
+        s = malloc(sizeof(*s));
+        if (!s)
+                return error_oom(reterr);
+        *s = (Stream){ .all = all,
+                       .kind = kind,
+                       .channel = channel,
+                       .fd = -EBADF,
+                       .watch.fd = -EBADF,
+                       .changed = changed,
+                       .userdata = userdata };
+        if (channel != 0) {
+                Stream **head = &all->by_channel[channel % STREAM_BUCKETS];
+
+                s->next = *head;
+                *head = s; /* first: opening may deliver what came before */
+                r = session_open(all->session, channel, reterr);
+                if (r < 0) {
+                        *head = s->next;
+                        free(s);
+                        return r;
+                }
+        }
+        *ret = s;
+        return 0;
+}
+
+int stream_start(Stream *s, int fd, bool is_tty, Error *reterr) {
+        bool output = s->kind == STREAM_OUTPUT;
+        int r;
+
+        s->fd = fd;
+        s->is_tty = is_tty;
+        if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+                return error_setf(reterr, -errno, "cannot make a stream wait-free: %m");
+        r = watch_init(&s->watch, s->all->loop, fd, output ? (uint32_t)EPOLLIN : 0,
+                       output ? output_ready : input_ready, s);
+        if (r < 0)
+                return error_setf(reterr, r, "cannot watch a stream: %s", strerror(-r));
+        if (output)
+                return 0;
+        if (s->eof)
+                end_input(s);
+        session_taken(s->all->session, s->channel);
+        return 0;
+}
+
+static Stream *release(Stream *s) {
+        watch_done(&s->watch);
+        s->fd = close_fd(s->fd);
+        for (Stream **p = &s->all->by_channel[s->channel % STREAM_BUCKETS]; *p; p = &(*p)->next)
+                if (*p == s) {
+                        *p = s->next;
+                        break;
+                }
+        free(s);
+        return NULL;
+}
+
+Stream *stream_free(Stream *s) {
+        if (!s)
+                return NULL;
+        end(s);
+        if (s->kind == STREAM_INPUT && s->channel != 0)
+                session_taken(s->all->session, s->channel); /* nobody wants it: let it go */
+        return release(s);
+}
+
+Stream *stream_abandon(Stream *s) {
+        if (!s)
+                return NULL;
+        if (s->channel != 0)
+                session_drop(s->all->session, s->channel);
+        return release(s);
+}
+
+void stream_drain(Stream *s) {
+        if (s->kind == STREAM_OUTPUT) {
+                drain_output(s);
+                return;
+        }
+        end(s);
+        if (s->channel != 0)
+                session_taken(s->all->session, s->channel);
+}
+
+bool stream_is_settled(const Stream *s) {
+        if (s->kind == STREAM_INPUT)
+                return true;
+        if (!s->ended)
+                return s->drained;
+        return s->channel == 0 || session_channel_drained(s->all->session, s->channel);
+}
+
+int stream_resize(Stream *s, uint32_t rows, uint32_t columns, Error *reterr) {
+        struct winsize w = { .ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns };
+
+        if (s->fd < 0)
+                return error_setf(reterr, -EBADFD, "the terminal is closed");
+        if (ioctl(s->fd, TIOCSWINSZ, &w) < 0)
+                return error_setf(reterr, -errno, "cannot resize the terminal: %m");
+        return 0;
+}
