@@ -69,17 +69,18 @@ void event_thread_put(void) {
 }
 
 /* Nothing is released here: libvirt and other lanes are still using the connection. */
-static void mark_dead(Virt *v, virConnectPtr conn) {
+static void mark_dead(Link *l, virConnectPtr conn) {
+        Virt *v = l->v;
         bool ours;
 
         (void)pthread_mutex_lock(&v->lock);
-        ours = v->conn == conn;
+        ours = l->conn == conn;
         if (ours) {
-                assert(!v->dead);
-                v->dead = TAKE(v->conn);
+                assert(!l->dead);
+                l->dead = TAKE(l->conn);
         }
         (void)pthread_mutex_unlock(&v->lock);
-        if (ours)
+        if (ours && l == &v->links[LANE_QUERY])
                 events_post_connection(v, VIRT_EVENT_LOST);
 }
 
@@ -88,71 +89,71 @@ static void on_close(virConnectPtr conn, int reason, void *userdata) {
         mark_dead(userdata, conn);
 }
 
-bool connection_is_dead(Virt *v, virConnectPtr conn) {
+bool connection_is_dead(Virt *v, LaneId lane, virConnectPtr conn) {
         bool dead = v->lv->virConnectIsAlive(conn) == 0;
 
         v->lv->virResetLastError();
         if (dead)
-                mark_dead(v, conn);
+                mark_dead(&v->links[lane], conn);
         return dead;
 }
 
-static void release(Virt *v, virConnectPtr conn) {
-        (void)v->lv->virConnectUnregisterCloseCallback(conn, on_close);
-        events_deregister(v, conn);
-        (void)v->lv->virConnectClose(conn);
-        v->lv->virResetLastError();
-}
+static void release(Link *l, virConnectPtr conn) {
+        const Libvirt *lv = l->v->lv;
 
-static void release_dead_locked(Virt *v) {
-        virConnectPtr dead = TAKE(v->dead);
-
-        if (!dead)
+        if (!conn)
                 return;
-        release(v, dead);
+        (void)lv->virConnectUnregisterCloseCallback(conn, on_close);
+        if (l == &l->v->links[LANE_QUERY])
+                events_deregister(l->v, conn);
+        (void)lv->virConnectClose(conn);
+        lv->virResetLastError();
 }
 
-static int open_locked(Virt *v, Error *reterr) {
+static int open_locked(Link *l, Error *reterr) {
+        const Libvirt *lv = l->v->lv;
         virConnectPtr conn;
-        int r;
+        int r = 0;
 
-        release_dead_locked(v);
-        conn = v->lv->virConnectOpen(v->uri);
+        release(l, TAKE(l->dead));
+        conn = lv->virConnectOpen(l->v->uri);
         if (!conn) {
-                (void)libvirt_error(v->lv, reterr);
-                return error_prefix(reterr, -EBUSY, "libvirt at %s cannot be reached", v->uri);
+                (void)libvirt_error(lv, reterr);
+                return error_prefix(reterr, -EBUSY, "libvirt at %s cannot be reached", l->v->uri);
         }
-        r = events_register(v, conn, reterr);
+        if (l == &l->v->links[LANE_QUERY])
+                r = events_register(l->v, conn, reterr);
         if (r < 0) {
-                events_deregister(v, conn);
-                (void)v->lv->virConnectClose(conn);
+                (void)lv->virConnectClose(conn);
                 return r;
         }
         /* Drivers inside the process (test:///) cannot be lost and have no such callback. */
-        if (v->lv->virConnectRegisterCloseCallback(conn, on_close, v, NULL) < 0)
-                v->lv->virResetLastError();
-        v->conn = conn;
+        if (lv->virConnectRegisterCloseCallback(conn, on_close, l, NULL) < 0)
+                lv->virResetLastError();
+        l->conn = conn;
         return 0;
 }
 
-/* Several lanes may come here at once: one opens, the others wait for it. on_close() takes the same
- * lock on the event thread, which delays other callbacks, no more: opening a connection does not
- * wait for the event thread. */
-int connection_get(Virt *v, virConnectPtr *ret, Error *reterr) {
+/* A lane comes here to do something, and events have to be registered before it does. Whichever
+ * comes first opens, the others wait for it; on_close() takes the same lock on the event thread,
+ * which delays other callbacks and no more: opening a connection does not need that thread. */
+int connection_get(Virt *v, LaneId lane, virConnectPtr *ret, Error *reterr) {
         bool back = false;
         int r = 0;
 
         (void)pthread_mutex_lock(&v->lock);
-        if (!v->conn) {
-                r = open_locked(v, reterr);
+        if (!v->links[LANE_QUERY].conn) {
+                r = open_locked(&v->links[LANE_QUERY], reterr);
                 if (r >= 0) {
-                        back = v->had_conn;
-                        v->had_conn = true;
+                        back = v->was_open;
+                        v->was_open = true;
                 }
         }
+        if (r >= 0 && !v->links[lane].conn)
+                r = open_locked(&v->links[lane], reterr);
         if (r >= 0) {
-                (void)v->lv->virConnectRef(v->conn);
-                *ret = v->conn;
+                (void)v->lv->virConnectRef(v->links[lane].conn);
+                *ret = v->links[lane].conn;
         }
         (void)pthread_mutex_unlock(&v->lock);
         if (back)
@@ -199,7 +200,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         if (r >= 0) {
                 job->internal = true;
                 job->needs_domain = false;
-                r = job_submit(job, &v->query, NULL);
+                r = job_submit(job, LANE_QUERY, NULL);
         }
         if (r < 0)
                 schedule_retry(v);
@@ -213,17 +214,17 @@ void connection_lost(Virt *v) {
         schedule_retry(v);
 }
 
-/* All lanes are idle, so nobody holds a reference. */
+/* The lanes have ended, so nobody else holds a reference; callbacks may still come. */
 void connection_done(Virt *v) {
-        virConnectPtr conn;
-
         v->retry = sd_event_source_disable_unref(v->retry);
-        if (!v->lv)
-                return;
-        (void)pthread_mutex_lock(&v->lock);
-        conn = TAKE(v->conn);
-        release_dead_locked(v);
-        (void)pthread_mutex_unlock(&v->lock);
-        if (conn)
-                release(v, conn);
+        for (size_t i = 0; i < ELEMENTSOF(v->links); i++) {
+                virConnectPtr conn, dead;
+
+                (void)pthread_mutex_lock(&v->lock);
+                conn = TAKE(v->links[i].conn);
+                dead = TAKE(v->links[i].dead);
+                (void)pthread_mutex_unlock(&v->lock);
+                release(&v->links[i], dead);
+                release(&v->links[i], conn);
+        }
 }

@@ -25,11 +25,11 @@ static void work(Note *note) {
         Virt *v = job->v;
         int r;
 
-        r = connection_get(v, &conn, &job->error);
+        r = connection_get(v, job->lane, &conn, &job->error);
         if (r >= 0) {
                 r = job->needs_domain ? run_on_domain(job, conn)
                                       : job->run(job, conn, NULL, &job->error);
-                if (r < 0 && connection_is_dead(v, conn))
+                if (r < 0 && connection_is_dead(v, job->lane, conn))
                         r = error_prefix(&job->error, -ECONNRESET,
                                          "the connection to libvirt was lost during the call");
                 (void)v->lv->virConnectClose(conn);
@@ -124,16 +124,17 @@ static int prepare(Virt *v, Error *reterr) {
         return 0;
 }
 
-int job_submit(Job *job, Lane *lane, Error *reterr) {
+int job_submit(Job *job, LaneId lane, Error *reterr) {
         Virt *v = job->v;
         int r;
 
+        job->lane = lane;
         r = prepare(v, reterr);
         if (r >= 0 && !v->uuid[0])
                 r = error_setf(reterr, -EINVAL, "%s: no domain is set", job->step);
         if (r >= 0) {
                 job->internal ? v->n_internal++ : v->n_jobs++;
-                r = lane_put(lane, &job->note, reterr);
+                r = lane_put(&v->lanes[lane], &job->note, reterr);
                 if (r < 0)
                         forget(job);
         }

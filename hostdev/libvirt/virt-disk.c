@@ -21,19 +21,27 @@ struct Unplug {
         bool asking;   /* it was issued again at the deadline, to see what has become of it */
 };
 
-static int run_plug(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
-        const Libvirt *lv = job->v->lv;
+/* Lane threads. */
+static bool slot_is_taken(Virt *v, virDomainPtr domain, uint32_t slot) {
         char target[DISK_TARGET_SIZE];
         virDomainBlockInfo info;
+        bool taken;
+
+        disk_target(slot, target);
+        taken = v->lv->virDomainGetBlockInfo(domain, target, &info, 0) >= 0;
+        v->lv->virResetLastError();
+        return taken;
+}
+
+static int run_plug(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
+        const Libvirt *lv = job->v->lv;
         int r;
 
         if (lv->virDomainAttachDeviceFlags(domain, job->xml, VIR_DOMAIN_AFFECT_LIVE) >= 0)
                 return 0;
         r = libvirt_error(lv, reterr);
-        disk_target((uint32_t)job->number, target);
-        if (lv->virDomainGetBlockInfo(domain, target, &info, 0) >= 0)
+        if (slot_is_taken(job->v, domain, (uint32_t)job->number))
                 return error_prefix(reterr, -EEXIST, "slot %u is taken", (unsigned)job->number);
-        lv->virResetLastError();
         return r;
 }
 
@@ -48,7 +56,7 @@ int virt_plug_disk(Virt *v, const DiskSpec *disk, OpDone done, void *userdata, E
         r = disk_xml(disk, &job->xml, reterr);
         if (r < 0)
                 return r;
-        return job_submit(TAKE(job), &v->change, reterr);
+        return job_submit(TAKE(job), LANE_CHANGE, reterr);
 }
 
 static void unplug_forget(Unplug *u) {
@@ -69,15 +77,19 @@ static void free_unplug(void *input) {
         free(u);
 }
 
-/* Asks again: "no such device" is the answer of success. */
+/* libvirt has no code of its own for "no such device", which is success here. */
 static int run_unplug(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
+        const Libvirt *lv = job->v->lv;
         const Unplug *u = job->input;
         int r;
 
-        if (job->v->lv->virDomainDetachDeviceAlias(domain, u->alias, 0) >= 0)
+        if (lv->virDomainDetachDeviceAlias(domain, u->alias, 0) >= 0)
                 return 1; /* the guest has been asked */
-        r = libvirt_error(job->v->lv, reterr);
-        return r == -ENOENT ? 0 : r;
+        r = libvirt_error(lv, reterr);
+        if (lv->virConnectIsAlive(conn) == 1 &&
+            !slot_is_taken(job->v, domain, (uint32_t)job->number))
+                return 0;
+        return r;
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -93,7 +105,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         /* The event may have been lost with a connection. */
         u->asking = true;
         u->returned = false;
-        if (lane_put(&job->v->change, &job->note, &job->error) < 0) {
+        if (lane_put(&job->v->lanes[LANE_CHANGE], &job->note, &job->error) < 0) {
                 job->r = -ETIMEDOUT;
                 job_complete(job);
         }
@@ -156,9 +168,10 @@ int virt_unplug_disk(Virt *v, uint32_t slot, OpDone done, void *userdata, Error 
         job->input = u;
         job->free_input = free_unplug;
         job->finish = finish_unplug;
+        job->number = slot;
         disk_alias(slot, u->alias);
         u->job = job;
         u->next = v->unplugs;
         v->unplugs = u;
-        return job_submit(TAKE(job), &v->change, reterr);
+        return job_submit(TAKE(job), LANE_CHANGE, reterr);
 }

@@ -75,7 +75,7 @@ static void ask_state(Virt *v) {
         if (r >= 0) {
                 job->internal = true;
                 job->result = &job->out.domain;
-                r = job_submit(job, &v->query, NULL);
+                r = job_submit(job, LANE_QUERY, NULL);
         }
         if (r < 0)
                 log_warning("asking libvirt for the domain's state failed: %s",

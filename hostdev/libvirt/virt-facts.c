@@ -89,7 +89,7 @@ int virt_facts(Virt *v, DomainType type, OpDone done, void *userdata, Error *ret
         job->needs_domain = false;
         job->number = type;
         job->result = &job->out.facts;
-        return job_submit(job, &v->query, reterr);
+        return job_submit(job, LANE_QUERY, reterr);
 }
 
 static int run_compare(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
@@ -114,5 +114,5 @@ int virt_compare_cpu(Virt *v, const char *cpu_xml, OpDone done, void *userdata, 
         job->xml = strdup(cpu_xml);
         if (!job->xml)
                 return error_oom(reterr);
-        return job_submit(TAKE(job), &v->query, reterr);
+        return job_submit(TAKE(job), LANE_QUERY, reterr);
 }

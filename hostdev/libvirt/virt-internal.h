@@ -9,7 +9,7 @@
 
 /* Shared by the files of virt.h; nobody else includes this.
  *
- * Who touches what: `lock` guards the connection and is held while one is opened; `id_lock` guards
+ * Who touches what: `lock` guards the links and is held while one is opened; `id_lock` guards
  * the domain's identity and the flag of lost events, and is never held across a call. All else in
  * Virt is the loop's. A Job belongs to the loop until it is put into a lane, to the lane's thread
  * until it is put into the mailbox, then to the loop. */
@@ -17,6 +17,23 @@
 #define VIRT_NAME_SIZE 132U
 
 typedef struct Unplug Unplug;
+
+/* Each lane has a connection of its own: in libvirt before 10.0 a call of a second thread on one
+ * connection may lie there until something else wakes the thread that waits in the first. The one
+ * of LANE_QUERY, opened before the others, carries the events as well, and it is the one whose loss
+ * is reported. */
+typedef enum LaneId {
+        LANE_QUERY,
+        LANE_CHANGE,
+        LANE_MIGRATE,
+        _LANE_MAX,
+} LaneId;
+
+typedef struct Link {
+        Virt *v;
+        virConnectPtr conn; /* NULL: none yet, or lost */
+        virConnectPtr dead; /* lost one, to be released by a lane */
+} Link;
 
 struct Virt {
         sd_event *loop;
@@ -27,17 +44,16 @@ struct Virt {
         bool event_thread; /* we hold a reference on it */
 
         Mailbox mailbox;
-        Lane change, query, migrate;
+        Lane lanes[_LANE_MAX];
         unsigned n_jobs;     /* of callers, accepted and not completed */
         unsigned n_internal; /* of our own */
         bool delivering;
 
         pthread_mutex_t lock;
-        virConnectPtr conn; /* NULL: none yet, or lost */
-        virConnectPtr dead; /* lost one, to be released by a lane */
+        Link links[_LANE_MAX];
         int callbacks[8];
         unsigned n_callbacks;
-        bool had_conn; /* a later one is a reconnect */
+        bool was_open; /* events have been registered once: the next time is a reconnect */
 
         pthread_mutex_t id_lock;
         bool events_lost; /* some were dropped: the loop asks for the state */
@@ -57,6 +73,7 @@ typedef int (*JobRun)(Job *job, virConnectPtr conn, virDomainPtr domain, Error *
 struct Job {
         Note note;
         Virt *v;
+        LaneId lane;
         const char *step; /* for errors: "<step> of <domain>: ..." */
         JobRun run;
         bool needs_domain;
@@ -90,15 +107,15 @@ int job_new(Virt *v, const char *step, JobRun run, OpDone done, void *userdata, 
 Job *job_free(Job *job);
 DEFINE_CLEANUP(Job *, job_free);
 /* Takes the job in any case. Returns 1, or refuses. */
-int job_submit(Job *job, Lane *lane, Error *reterr);
+int job_submit(Job *job, LaneId lane, Error *reterr);
 /* Tells the caller and frees the job. */
 void job_complete(Job *job);
 
-/* Lane threads: the connection, opened if need be, with a reference of the caller's. -EBUSY: cannot
- * be reached. */
-int connection_get(Virt *v, virConnectPtr *ret, Error *reterr);
+/* Lane threads: the lane's connection, opened if need be, with a reference of the caller's. -EBUSY:
+ * cannot be reached. */
+int connection_get(Virt *v, LaneId lane, virConnectPtr *ret, Error *reterr);
 /* Lane threads, after a failed call: true if the connection is gone; the loop is told then. */
-bool connection_is_dead(Virt *v, virConnectPtr conn);
+bool connection_is_dead(Virt *v, LaneId lane, virConnectPtr conn);
 /* Loop: takes note of a lost connection and begins to try again. */
 void connection_lost(Virt *v);
 void connection_done(Virt *v);

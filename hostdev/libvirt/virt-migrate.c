@@ -184,7 +184,7 @@ int virt_migrate(Virt *v, const VirtMigrate *m, OpDone done, void *userdata, Err
         if (!job->input || copy_input(m, job->input) < 0)
                 return error_oom(reterr);
         v->last_job = (VirtJob){};
-        return job_submit(TAKE(job), &v->migrate, reterr);
+        return job_submit(TAKE(job), LANE_MIGRATE, reterr);
 }
 
 static uint64_t get_u64(const Libvirt *lv, virTypedParameterPtr params, int n, const char *name) {
@@ -309,7 +309,7 @@ static int submit(Virt *v, const char *step, JobRun run, uint64_t number, bool h
         job->number = number;
         if (has_result)
                 job->result = &job->out.job;
-        return job_submit(job, &v->query, reterr);
+        return job_submit(job, LANE_QUERY, reterr);
 }
 
 int virt_job(Virt *v, OpDone done, void *userdata, Error *reterr) {

@@ -63,9 +63,11 @@ int virt_new(sd_event *loop, const char *uri, VirtHandler handler, void *userdat
         v->loop = sd_event_ref(loop);
         v->handler = handler;
         v->userdata = userdata;
-        lane_init(&v->change, "libvirt-change", QUEUE_MAX);
-        lane_init(&v->query, "libvirt-query", QUEUE_MAX);
-        lane_init(&v->migrate, "libvirt-migrate", 1);
+        lane_init(&v->lanes[LANE_QUERY], "libvirt-query", QUEUE_MAX);
+        lane_init(&v->lanes[LANE_CHANGE], "libvirt-change", QUEUE_MAX);
+        lane_init(&v->lanes[LANE_MIGRATE], "libvirt-migrate", 1);
+        for (size_t i = 0; i < ELEMENTSOF(v->links); i++)
+                v->links[i].v = v;
         (void)pthread_mutex_init(&v->lock, NULL);
         (void)pthread_mutex_init(&v->id_lock, NULL);
         *ret = TAKE(v);
@@ -78,12 +80,12 @@ Virt *virt_free(Virt *v) {
         if (!v)
                 return NULL;
         assert(v->n_jobs == 0 && !v->delivering);
-        lane_done(&v->change);
-        lane_done(&v->query);
-        lane_done(&v->migrate);
-        connection_done(v);
-        if (v->event_thread)
+        for (size_t i = 0; i < ELEMENTSOF(v->lanes); i++)
+                lane_done(&v->lanes[i]);
+        if (v->event_thread) {
+                connection_done(v);
                 event_thread_put();
+        }
         mailbox_done(&v->mailbox);
         sd_event_unref(v->loop);
         (void)pthread_mutex_destroy(&v->lock);
@@ -110,8 +112,8 @@ int virt_set_domain(Virt *v, const char *name, const char *uuid, Error *reterr) 
 }
 
 /* A job without inputs, on the domain. */
-static int submit(Virt *v, Lane *lane, const char *step, JobRun run, bool needs_domain, OpDone done,
-                  void *userdata, Error *reterr) {
+static int submit(Virt *v, LaneId lane, const char *step, JobRun run, bool needs_domain,
+                  OpDone done, void *userdata, Error *reterr) {
         Job *job;
         int r;
 
@@ -127,7 +129,7 @@ static int run_open(Job *job, virConnectPtr conn, virDomainPtr domain, Error *re
 }
 
 int virt_open(Virt *v, OpDone done, void *userdata, Error *reterr) {
-        return submit(v, &v->query, "connecting", run_open, false, done, userdata, reterr);
+        return submit(v, LANE_QUERY, "connecting", run_open, false, done, userdata, reterr);
 }
 
 /* The value of attribute machine of <type>, as libvirt wrote it into the live XML. */
@@ -189,7 +191,7 @@ int virt_create(Virt *v, const char *xml, bool paused, OpDone done, void *userda
         job->xml = strdup(xml);
         if (!job->xml)
                 return error_oom(reterr);
-        return job_submit(TAKE(job), &v->change, reterr);
+        return job_submit(TAKE(job), LANE_CHANGE, reterr);
 }
 
 /* Looks the domain up by itself: that there is none is what was wanted. */
@@ -218,7 +220,7 @@ static int run_destroy(Job *job, virConnectPtr conn, virDomainPtr none, Error *r
 }
 
 int virt_destroy(Virt *v, OpDone done, void *userdata, Error *reterr) {
-        return submit(v, &v->change, "destruction", run_destroy, false, done, userdata, reterr);
+        return submit(v, LANE_CHANGE, "destruction", run_destroy, false, done, userdata, reterr);
 }
 
 static int run_suspend(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
@@ -230,11 +232,11 @@ static int run_resume(Job *job, virConnectPtr conn, virDomainPtr domain, Error *
 }
 
 int virt_suspend(Virt *v, OpDone done, void *userdata, Error *reterr) {
-        return submit(v, &v->change, "suspension", run_suspend, true, done, userdata, reterr);
+        return submit(v, LANE_CHANGE, "suspension", run_suspend, true, done, userdata, reterr);
 }
 
 int virt_resume(Virt *v, OpDone done, void *userdata, Error *reterr) {
-        return submit(v, &v->change, "resumption", run_resume, true, done, userdata, reterr);
+        return submit(v, LANE_CHANGE, "resumption", run_resume, true, done, userdata, reterr);
 }
 
 static int run_query(Job *job, virConnectPtr conn, virDomainPtr none, Error *reterr) {
@@ -263,5 +265,5 @@ int virt_query(Virt *v, OpDone done, void *userdata, Error *reterr) {
                 return r;
         job->needs_domain = false;
         job->result = &job->out.domain;
-        return job_submit(job, &v->query, reterr);
+        return job_submit(job, LANE_QUERY, reterr);
 }

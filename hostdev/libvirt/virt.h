@@ -10,7 +10,8 @@
 /* One libvirt connection and the one domain of the pod on it, seen from the loop.
  *
  * libvirt blocks, so its calls run on three threads ("lanes"): change (in order), migrate (one call
- * lasts a whole transfer) and query (works meanwhile: job statistics, abort). A fourth thread runs
+ * lasts a whole transfer) and query (works meanwhile: job statistics, abort), each with a
+ * connection of its own. A fourth thread runs
  * libvirt's event loop. Threads, the connection and libvirt itself (dlopen: linked, it would add
  * 11 ms to the start of the process and 2 MiB to its memory) come with the first call. All threads
  * share one queue to the loop, so completions and events arrive in the order in which libvirt
