@@ -59,6 +59,8 @@ int journal_append(Journal *j, const JournalRecord *r, Error *reterr);
 /* The last record (kind NONE when empty); strings and payload are borrowed until the next append.
  */
 const JournalRecord *journal_last(const Journal *j);
+/* The handoff that the READY record of the last record's session holds; NULL if there is none. */
+const void *journal_handoff(const Journal *j, size_t *ret_len);
 bool journal_was_torn(const Journal *j); /* the open cut a torn record off */
 
 /* Reads a journal without locking or changing it, for tools: every record in order; the visitor

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
+
 #include "lib/journal.h"
 
 /* What to do after any error, restart or lost contact: pure functions of what is known, never of
@@ -102,6 +104,13 @@ const char *migration_move_name(MigrationMove m);
  * the whole of what a shim does that starts again. */
 MigrationMove migration_source_move(JournalKind journal, const MigrationDomain *domain,
                                     MigrationPeerSays peer, bool wants_out);
-/* handoff: it was received (always so after READY). */
+/* handoff: it was received (always so after READY). cannot: this side can never go on. */
 MigrationMove migration_destination_move(JournalKind journal, const MigrationDomain *domain,
-                                         MigrationPeerSays peer, bool handoff, bool wants_out);
+                                         MigrationPeerSays peer, bool handoff, bool cannot);
+
+/* The same with handover=fast: libvirt lets the destination run by itself, and RUNNING takes the
+ * place of READY. */
+MigrationMove migration_fast_source_move(JournalKind journal, const MigrationDomain *domain,
+                                         MigrationPeerSays peer, bool wants_out);
+MigrationMove migration_fast_destination_move(JournalKind journal, const MigrationDomain *domain,
+                                              MigrationPeerSays peer, bool handoff, bool cannot);

@@ -85,9 +85,11 @@ typedef struct MigrationFacts {
 } MigrationFacts;
 
 typedef enum MigrationTimer {
-        MIGRATION_TIMER_LIMIT,    /* time limit of the transfer, or of the wait for a transport */
-        MIGRATION_TIMER_REPEAT,   /* say it again */
-        MIGRATION_TIMER_HANDOVER, /* READY or Finalize does not come */
+        MIGRATION_TIMER_LIMIT,     /* time limit of the transfer */
+        MIGRATION_TIMER_TRANSPORT, /* there is none */
+        MIGRATION_TIMER_PROGRESS,  /* no byte moves */
+        MIGRATION_TIMER_REPEAT,    /* say it again */
+        MIGRATION_TIMER_HANDOVER,  /* READY or Finalize does not come */
         _MIGRATION_TIMER_MAX,
 } MigrationTimer;
 
@@ -105,6 +107,7 @@ const char *migration_outcome_name(MigrationOutcome o);
 typedef struct MigrationOps {
         /* -- the tree of controllers -- */
         int (*freeze)(void *u, Error *reterr); /* whole tree, all or nothing */
+        void (*thaw)(void *u);                 /* before the transfer began */
         int (*save)(void *u, MigrationTree *ret, Error *reterr);
         int (*import)(void *u, const char *pod, const MigrationTree *t,
                       Error *reterr); /* or nothing
@@ -131,7 +134,10 @@ typedef struct MigrationOps {
                      const MigrationFacts *peer, OpDone done, void *job, Error *reterr);
         int (*prepare)(void *u, OpDone done, void *job,
                        Error *reterr); /* destination: disks, XML */
-        int (*unprepare)(void *u, OpDone done, void *job, Error *reterr); /* removes what it made */
+        /* Removes what the session made or left on this host: a destination that does not have the
+         * pod its disks, a source that has not its own (unless keep_source_disks). */
+        int (*cleanup)(void *u, MigrationRole role, MigrationOutcome outcome,
+                       const MigrationOptions *o, OpDone done, void *job, Error *reterr);
         /* Source: libvirt's migration; completes when its call returned, whatever it says. */
         int (*migrate)(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
         int (*migrate_abort)(void *u, OpDone done, void *job, Error *reterr); /* asks; the outcome
@@ -174,10 +180,10 @@ typedef struct MigrationOps {
         void (*changed)(void *u); /* state, outcome, error or progress changed (properties) */
 } MigrationOps;
 
-/* `ops` is borrowed and must outlive it. pod: id on this host, copied. epoch: of the last journal
- * record, 1 for a fresh pod, 0 for a shim that will receive one. */
-int migration_new(const char *pod, uint64_t epoch, const MigrationOps *ops, void *userdata,
-                  Migration **ret, Error *reterr);
+/* `ops` is borrowed and must outlive it. pod: id on this host, copied. last: of the pod's journal
+ * here; NULL or kind NONE for a fresh pod (epoch 1) and for a shim that will receive one. */
+int migration_new(const char *pod, const JournalRecord *last, const MigrationOps *ops,
+                  void *userdata, Migration **ret, Error *reterr);
 Migration *migration_free(Migration *m); /* not while an operation is in flight */
 DEFINE_CLEANUP(Migration *, migration_free);
 
@@ -195,9 +201,10 @@ void migration_progress(const Migration *m, MigrationProgress *ret);
 const MigrationHistory *migration_history(const Migration *m);
 int migration_dump(const Migration *m, json_object **ret, Error *reterr);
 
-/* Calls. Every one but the first three needs the id of the session under way: another is -EINVAL.
- * Not legal now: -EBADFD, names the state it is in and those it needs; nothing changed. Another
- * call in flight: -EBUSY. Those without `done` answer at once. */
+/* Calls. Each but Check needs the id of the session under way: another is -EINVAL (-EBUSY for
+ * Export and Import, which would begin one). Not legal now: -EBADFD, names the state it is in and
+ * those it needs; nothing changed. Another call in flight: -EBUSY. Those without `done` answer at
+ * once. */
 int migration_check(Migration *m, MigrationRole role, const MigrationOptions *o,
                     const MigrationFacts *peer, OpDone done, void *job, Error *reterr);
 int migration_export(Migration *m, const char *session, Buf *ret, Error *reterr);
@@ -228,6 +235,7 @@ typedef enum MigrationDomainEvent {
         MIGRATION_DOMAIN_COMPLETE, /* destination: complete and paused */
         MIGRATION_DOMAIN_RUNNING,  /* it runs (again) */
         MIGRATION_DOMAIN_GONE,     /* no domain any more */
+        MIGRATION_DOMAIN_DIED,     /* source: the guest shut down or crashed by itself */
 } MigrationDomainEvent;
 void migration_on_domain(Migration *m, MigrationDomainEvent e, const char *reason);
 void migration_on_peer(Migration *m, const void *peer, size_t n); /* one message; never trusted */
@@ -238,8 +246,11 @@ void migration_on_statistics(Migration *m, const MigrationStatistics *s, const M
 /* libvirt can be asked again after it was away: looks where the domain is. */
 void migration_on_host_back(Migration *m);
 
-/* A shim that starts again: the last journal record, and the export envelope that it kept (source
- * and destination; may be empty). The tree has been rebuilt by the owner as far as it can be. Goes
- * on, or rolls back, as soon as a transport and the domain's state allow. -EINVAL: the record is of
- * no unfinished session. */
-int migration_adopt(Migration *m, const JournalRecord *last, Error *reterr);
+/* A shim that starts again, right after migration_new(), when the journal's last record is of an
+ * unfinished session: PREPARED, FENCING, RELEASED, READY or OWNED; handoff: journal_handoff(). (A
+ * destination that was receiving and had not said READY: kind NONE with session, pod and epoch e+1
+ * filled in.) The tree has been rebuilt by the owner. Goes on, or rolls back, as soon as a
+ * transport and the domain's state allow. -EINVAL: the session is over; what the peer asks about it
+ * is answered from the journal anyway. */
+int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff, size_t n,
+                    Error *reterr);

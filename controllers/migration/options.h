@@ -31,33 +31,41 @@ typedef enum MigrationStorage {
         _MIGRATION_STORAGE_MAX,
 } MigrationStorage;
 
+typedef enum MigrationCompression {
+        MIGRATION_COMPRESSION_NONE,
+        MIGRATION_COMPRESSION_ZSTD,
+        MIGRATION_COMPRESSION_ZLIB,
+        MIGRATION_COMPRESSION_XBZRLE,
+        _MIGRATION_COMPRESSION_MAX,
+} MigrationCompression;
+
 #define MIGRATION_URI_MAX 256U
 
 typedef struct MigrationOptions {
         MigrationHandover handover;
+        MigrationStorage storage;
         uint64_t timeout_ms;         /* of the whole transfer; 0: none */
         uint64_t timeout_per_gib_ms; /* added per GiB of memory and disks to copy */
         MigrationTimeoutAction timeout_action;
         uint64_t progress_timeout_ms;  /* no byte moved for so long; 0: off */
-        uint64_t transport_timeout_ms; /* wait for a transport (first, or after a break) */
+        uint64_t transport_timeout_ms; /* wait for a transport */
         uint64_t handover_timeout_ms;  /* source, blackout: for READY, before it rolls back */
         uint64_t finalize_timeout_ms;  /* handover=runtime: for Finalize, before it rolls back */
         uint64_t max_downtime_ms;      /* 0: the hypervisor's default */
-        uint64_t bandwidth_mib;        /* per second; 0: not limited */
-        uint32_t parallel;             /* connections for memory; 0: one stream */
+        uint64_t bandwidth;            /* bytes a second; 0: not limited */
+        uint32_t connections;          /* parallel ones, for memory; 0: one stream */
+        MigrationCompression compression;
         bool auto_converge;
-        bool compress;
         bool postcopy; /* allowed */
         bool verify;   /* checksums of copied disks */
         bool keep_source_disks;
-        MigrationStorage storage;
-        char direct_uri[MIGRATION_URI_MAX]; /* "libvirt+tcp://host", "": over the shims' transport
-                                             */
+        /* libvirt's own transport between the hosts; "": over the shims' */
+        char transport[MIGRATION_URI_MAX], migrate_uri[MIGRATION_URI_MAX];
 } MigrationOptions;
 
 void migration_options_init(MigrationOptions *o); /* the defaults */
-/* By name ("handover", "max-downtime-ms", ...), value as text; booleans are "true" and "false".
- * -EINVAL names the option and what it takes; *o is then unchanged. */
+/* By name ("handover", "max_downtime", ...: as on D-Bus), value as text; booleans are "true" and
+ * "false". -EINVAL names the option and what it takes; *o is then unchanged. */
 int migration_options_set(MigrationOptions *o, const char *name, const char *value, Error *reterr);
 /* Options that contradict each other: -EINVAL names both. */
 int migration_options_check(const MigrationOptions *o, Error *reterr);

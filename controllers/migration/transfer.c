@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The transfer until the blackout: its start, its limits, and the wish to get out of it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "controllers/migration/internal.h"
+#include "lib/log.h"
+
+#define MIB_PER_GIB 1024U
+#define GIB         (1ULL << 30)
+
+/* -- limits -- */
+
+/* Time limit of the whole transfer, in ms; 0: none. Known for good with the first statistics. */
+static uint64_t limit_ms(const Migration *m) {
+        uint64_t gib = (m->guest_mib + MIB_PER_GIB - 1) / MIB_PER_GIB;
+
+        gib += (m->progress.now.disks.total + GIB - 1) / GIB;
+        return m->options.timeout_ms + gib * m->options.timeout_per_gib_ms;
+}
+
+void migration_limit_arm(Migration *m) {
+        uint64_t limit = limit_ms(m), gone;
+
+        if (m->role != MIGRATION_SOURCE || limit == 0 || m->limit_final)
+                return;
+        m->limit_final = m->progress.now.memory.total > 0;
+        gone = (m->ops->now_ns(m->u) - m->progress.phase_started_ns[MIGRATION_PHASE_CONNECT]) /
+               1000000;
+        m->ops->timer(m->u, MIGRATION_TIMER_LIMIT, limit > gone ? limit - gone : 1);
+}
+
+static void give_up(Migration *m, const char *step, const char *why) {
+        Error e = ERROR_INIT;
+
+        (void)error_setf(&e, -ETIMEDOUT, "%s", why);
+        migration_blame(m, step, -ETIMEDOUT, &e);
+        migration_out(m);
+}
+
+static void tuned(void *userdata, int r, const void *result, const Error *err) {
+        Migration *m = userdata;
+
+        m->aborting = false;
+        if (r < 0)
+                give_up(m, "time limit", error_text(err, r));
+        migration_pump(m);
+}
+
+static void limit_reached(Migration *m) {
+        Error e = ERROR_INIT;
+        int r = -EOPNOTSUPP;
+
+        if (migration_state(m) != MIGRATION_TRANSFERRING)
+                return;
+        if (m->options.timeout_action == MIGRATION_TIMEOUT_FORCE_COMPLETE && !m->aborting) {
+                migration_tell(m, m->progress.phase, MIGRATION_WARNING,
+                               "the time limit is reached: forcing completion");
+                if (m->ops->tune)
+                        r = m->ops->tune(m->u, MIGRATION_CALL_FORCE_COMPLETE, 0, tuned, m, &e);
+                m->aborting = r > 0;
+                if (r >= 0)
+                        return;
+                log_warning("migration %s: forcing completion: %s", m->session, error_text(&e, r));
+        }
+        give_up(m, "time limit", "the transfer did not complete in time");
+}
+
+void migration_on_timer(Migration *m, MigrationTimer t) {
+        MigrationState s = migration_state(m);
+
+        switch (t) {
+        case MIGRATION_TIMER_LIMIT:
+                limit_reached(m);
+                break;
+        case MIGRATION_TIMER_TRANSPORT:
+                if (!m->up && (s == MIGRATION_TRANSPORT_WAITING || s == MIGRATION_TRANSFERRING))
+                        give_up(m, "connect", "no transport came in time");
+                break;
+        case MIGRATION_TIMER_PROGRESS:
+                if (s == MIGRATION_TRANSFERRING)
+                        give_up(m, "memory", "no byte was moved for too long");
+                break;
+        case MIGRATION_TIMER_HANDOVER:
+                if (m->begun && m->role == MIGRATION_SOURCE && m->journal == JOURNAL_PREPARED)
+                        give_up(m, "handoff",
+                                m->peer == MIGRATION_PEER_READY
+                                        ? "Finalize did not come in time"
+                                        : "the destination did not get ready in time");
+                break;
+        case MIGRATION_TIMER_REPEAT:
+                m->said = false;
+                m->asked = false;
+                m->tried = false;
+                m->abort_asked = m->aborting;
+                migration_pump(m);
+                break;
+        case _MIGRATION_TIMER_MAX:
+                break;
+        }
+}
+
+/* -- getting out -- */
+
+/* Before anything moved: nothing to decide with anybody. */
+static void out_early(Migration *m) {
+        if (m->role == MIGRATION_SOURCE && m->frozen) {
+                m->ops->thaw(m->u);
+                m->frozen = false;
+        }
+        if (m->role == MIGRATION_DESTINATION && m->tree) {
+                Error e = ERROR_INIT;
+                int r = m->ops->abort_tree(m->u, m->error.code ? m->error.text : "cancelled", &e);
+
+                if (r < 0)
+                        log_warning("migration %s: dropping the pod: %s", m->session,
+                                    error_text(&e, r));
+                m->tree = false;
+        }
+        migration_settle(m, MIGRATION_OUTCOME_KEPT);
+}
+
+void migration_out(Migration *m) {
+        m->wants_out = true;
+        /* Nothing has arrived here: then nothing can be the only copy. */
+        if (m->role == MIGRATION_DESTINATION && m->domain.state == MIGRATION_AT_NONE)
+                m->cannot = true;
+        if (!m->begun)
+                out_early(m);
+        else
+                migration_pump(m);
+}
+
+int migration_cancel(Migration *m, const char *session, Error *reterr) {
+        bool idle = migration_state(m) == MIGRATION_IDLE;
+        bool early = !m->begun;
+        int r;
+
+        r = idle ? 0 : migration_same_session(m, session, reterr);
+        if (r == 0)
+                r = migration_ask(m, MIGRATION_CALL_CANCEL, reterr);
+        if (r <= 0)
+                return r;
+        if (m->call_busy && m->call != MIGRATION_CALL_FINALIZE_STOP &&
+            m->call != MIGRATION_CALL_FINALIZE_RESUME)
+                return error_setf(reterr, -EBUSY, "Cancel: %s is still at work",
+                                  migration_call_name(m->call));
+        if (m->outcome == MIGRATION_OUTCOME_MOVED || m->journal == JOURNAL_FENCING)
+                return error_setf(reterr, -EBADFD,
+                                  "Cancel: too late, the pod is going on at the destination");
+        if (m->outcome == MIGRATION_OUTCOME_LOST)
+                return error_setf(reterr, -EBADFD, "Cancel: the pod is lost");
+        if (!m->cancelled) {
+                Error e = ERROR_INIT;
+
+                m->cancelled = true;
+                (void)error_setf(&e, -ECANCELED, "cancelled by a call");
+                migration_blame(m, migration_phase_name(m->progress.phase), -ECANCELED, &e);
+        }
+        if (!early)
+                migration_move(m, MIGRATION_CANCELLING);
+        migration_out(m);
+        return 0;
+}
+
+/* -- start -- */
+
+static void migrated(void *userdata, int r, const void *result, const Error *err) {
+        Migration *m = userdata;
+
+        m->migrating = false;
+        m->domain.job_active = false;
+        m->ops->timer(m->u, MIGRATION_TIMER_LIMIT, 0);
+        m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, 0);
+        if (m->journal == JOURNAL_PREPARED) {
+                if (r < 0) {
+                        if (!m->cancelled)
+                                migration_blame(m, migration_phase_name(m->progress.phase), r, err);
+                        m->wants_out = true;
+                }
+                m->domain.state = MIGRATION_AT_UNKNOWN; /* what the error says proves nothing */
+        } else if (m->journal == JOURNAL_FENCING && m->domain.state == MIGRATION_AT_RUNNING) {
+                m->domain.state = MIGRATION_AT_UNKNOWN;
+        }
+        m->asked = false;
+        migration_pump(m);
+}
+
+static void begin_source(Migration *m) {
+        Error e = ERROR_INIT;
+        int r;
+
+        r = migration_write(m, JOURNAL_PREPARED, NULL, 0);
+        if (r < 0) {
+                (void)error_setf(&e, r, "the journal could not be written");
+                migration_blame(m, "journal", r, &e);
+                migration_out(m);
+                return;
+        }
+        m->begun = true;
+        m->domain = (MigrationDomain){ MIGRATION_AT_RUNNING, false };
+        migration_move(m, MIGRATION_TRANSFERRING);
+        migration_limit_arm(m);
+        m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, m->options.progress_timeout_ms);
+        r = m->ops->transfer_begins(m->u, m->role, &e);
+        if (r == 0) {
+                m->migrating = true;
+                m->domain.job_active = true;
+                r = m->ops->migrate(m->u, &m->options, migrated, m, &e);
+        }
+        if (r <= 0)
+                migrated(m, r, NULL, &e);
+}
+
+static void begin_destination(Migration *m) {
+        Error e = ERROR_INIT;
+        int r;
+
+        r = m->ops->transfer_begins(m->u, m->role, &e);
+        if (r < 0) {
+                migration_blame(m, "transfer", r, &e);
+                migration_out(m);
+                return;
+        }
+        m->begun = true;
+        m->domain = (MigrationDomain){ MIGRATION_AT_NONE, false };
+        migration_move(m, MIGRATION_TRANSFERRING);
+        migration_op_start(m, OP_RECEIVE);
+}
+
+void migration_transfer_begin(Migration *m) {
+        m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, 0);
+        migration_move(m, MIGRATION_TRANSPORT_WAITING); /* from which both ways are open */
+        if (m->role == MIGRATION_SOURCE)
+                begin_source(m);
+        else
+                begin_destination(m);
+}
+
+int migration_transfer(Migration *m, const char *session, const MigrationOptions *o,
+                       Error *reterr) {
+        int r;
+
+        r = migration_same_session(m, session, reterr);
+        if (r == 0)
+                r = migration_ask(m, MIGRATION_CALL_TRANSFER, reterr);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return memcmp(o, &m->options, sizeof(*o)) == 0
+                               ? 0
+                               : error_setf(reterr, -EINVAL,
+                                            "Transfer: was called with other options before");
+        if (m->call_busy)
+                return error_setf(reterr, -EBUSY, "Transfer: %s is still at work",
+                                  migration_call_name(m->call));
+        r = migration_options_check(o, reterr);
+        if (r < 0)
+                return r;
+        m->options = *o;
+        migration_phase_begin(m, MIGRATION_PHASE_CONNECT);
+        if (m->up) {
+                migration_transfer_begin(m);
+                return 0;
+        }
+        migration_move(m, MIGRATION_TRANSPORT_WAITING);
+        m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, m->options.transport_timeout_ms);
+        return 0;
+}
+
+void migration_on_transport(Migration *m, bool up, const Error *why) {
+        MigrationState s = migration_state(m);
+
+        if (m->up == up || !m->socket)
+                return;
+        m->up = up;
+        if (!up) {
+                char text[160];
+
+                (void)snprintf(text, sizeof(text), "transport lost: %.120s",
+                               error_text(why, why ? why->code : -ENOTCONN));
+                migration_tell(m, m->progress.phase, MIGRATION_WARNING, text);
+                if (s == MIGRATION_TRANSFERRING)
+                        m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT,
+                                      m->options.transport_timeout_ms);
+                return;
+        }
+        m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, 0);
+        if (s == MIGRATION_TRANSPORT_WAITING) {
+                migration_transfer_begin(m);
+                return;
+        }
+        m->said = false;
+        m->repeat_ms = 0;
+        migration_pump(m);
+}
+
+/* -- what the host tells -- */
+
+/* The guest stands still for the switchover. */
+void migration_blackout(Migration *m) {
+        Error e = ERROR_INIT;
+        int r;
+
+        if (m->progress.blackout_start_ns != 0)
+                return;
+        m->progress.blackout_start_ns = m->ops->now_ns(m->u);
+        r = m->ops->transfer_ends(m->u, m->role, &e);
+        if (r < 0)
+                log_warning("migration %s: %s", m->session, error_text(&e, r));
+        if (migration_state(m) == MIGRATION_TRANSFERRING)
+                migration_move(m, MIGRATION_SWITCHOVER);
+        migration_phase_begin(m, MIGRATION_PHASE_SWITCHOVER);
+        if (m->role == MIGRATION_SOURCE && !m->adopted_shim)
+                m->ops->timer(m->u, MIGRATION_TIMER_HANDOVER, m->options.handover_timeout_ms);
+}
+
+static void source_event(Migration *m, MigrationDomainEvent e) {
+        bool dark = m->progress.blackout_start_ns != 0;
+
+        if (e == MIGRATION_DOMAIN_BLACKOUT) {
+                m->domain.state = MIGRATION_AT_PAUSED;
+                migration_blackout(m);
+        } else if (e == MIGRATION_DOMAIN_RUNNING) {
+                m->domain.state = MIGRATION_AT_RUNNING;
+        } else if (e == MIGRATION_DOMAIN_DIED || (e == MIGRATION_DOMAIN_GONE && !dark)) {
+                m->domain.state = MIGRATION_AT_DEAD;
+        } else if (e == MIGRATION_DOMAIN_GONE) {
+                m->domain.state = MIGRATION_AT_NONE;
+        }
+}
+
+static void destination_event(Migration *m, MigrationDomainEvent e, const char *reason) {
+        switch (e) {
+        case MIGRATION_DOMAIN_INCOMING:
+                m->domain.state = MIGRATION_AT_INCOMING;
+                break;
+        case MIGRATION_DOMAIN_BLACKOUT:
+        case MIGRATION_DOMAIN_COMPLETE:
+                m->domain.state = MIGRATION_AT_PAUSED;
+                migration_blackout(m);
+                break;
+        case MIGRATION_DOMAIN_RUNNING:
+                m->domain.state = MIGRATION_AT_RUNNING;
+                if (migration_is_fast(m))
+                        migration_blackout(m);
+                break;
+        case MIGRATION_DOMAIN_GONE:
+        case MIGRATION_DOMAIN_DIED:
+                if (m->domain.state != MIGRATION_AT_NONE && !migration_decided(m)) {
+                        Error err = ERROR_INIT;
+
+                        (void)error_setf(&err, -EIO, "the incoming guest is gone: %.200s",
+                                         reason ?: "no reason given");
+                        migration_blame(m, migration_phase_name(m->progress.phase), -EIO, &err);
+                        m->cannot = true;
+                }
+                m->domain.state = MIGRATION_AT_NONE;
+                break;
+        }
+}
+
+void migration_on_domain(Migration *m, MigrationDomainEvent e, const char *reason) {
+        if (!m->begun || (m->settled && m->journal != JOURNAL_REFUSED))
+                return;
+        if (m->role == MIGRATION_SOURCE)
+                source_event(m, e);
+        else
+                destination_event(m, e, reason);
+        migration_pump(m);
+}
+
+void migration_on_host_back(Migration *m) {
+        if (!m->begun || migration_decided(m))
+                return;
+        m->domain.state = MIGRATION_AT_UNKNOWN;
+        m->asked = false;
+        migration_pump(m);
+}
