@@ -47,3 +47,7 @@ struct Process {
 
 int process_alloc(Controller *parent, const ProcessKey *key, const ProcessSpec *spec,
                   ProcessState state, Process **ret, Error *reterr);
+
+ProcessKey process_key(const Process *p);
+int process_need_ops(const Process *p, const char *call, Error *reterr);
+void process_end(Process *p, uint32_t code, bool moved); /* p may be gone after it */

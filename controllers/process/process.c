@@ -37,7 +37,7 @@ static uint64_t now_ns(void) {
         return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
 }
 
-static ProcessKey key_of(const Process *p) {
+ProcessKey process_key(const Process *p) {
         return (ProcessKey){ p->container_id, p->guest_id, p->exec_id };
 }
 
@@ -149,7 +149,7 @@ int process_new(Controller *parent, const ProcessKey *key, const ProcessSpec *sp
 }
 
 static void close_io(Process *p) {
-        ProcessKey key = key_of(p);
+        ProcessKey key = process_key(p);
 
         if (!p->io_is_open)
                 return;
@@ -230,7 +230,7 @@ static void report_exit(Process *p) {
         wake_waiters(waiters, n, 0, &exit, NULL);
 }
 
-static void end(Process *p, uint32_t code, bool moved) {
+void process_end(Process *p, uint32_t code, bool moved) {
         p->exit = (ProcessExit){ .code = code, .exited_at_ns = now_ns(), .moved = moved };
         p->has_exit = true;
         report_exit(p);
@@ -245,7 +245,7 @@ static void wait_done(void *userdata, int r, const void *result, const Error *er
         if (r < 0) {
                 p->wait_lost = true;
                 if (now)
-                        end(p, PROCESS_EXIT_UNKNOWN, false);
+                        process_end(p, PROCESS_EXIT_UNKNOWN, false);
                 return;
         }
         p->exit = *(const ProcessExit *)result;
@@ -261,11 +261,11 @@ static void catch_up(Process *p) {
         if (p->exit_pending)
                 report_exit(p);
         else if (p->wait_lost && p->fsm.state != PROCESS_TERMINATED)
-                end(p, PROCESS_EXIT_UNKNOWN, false);
+                process_end(p, PROCESS_EXIT_UNKNOWN, false);
 }
 
 static int make_wait(Process *p, Error *reterr) {
-        ProcessKey key = key_of(p);
+        ProcessKey key = process_key(p);
         int r;
 
         r = p->ops->wait(p->userdata, &key, &p->wait_call, wait_done, p, reterr);
@@ -276,7 +276,7 @@ static int make_wait(Process *p, Error *reterr) {
 }
 
 static int open_io(Process *p, Error *reterr) {
-        ProcessKey key = key_of(p);
+        ProcessKey key = process_key(p);
         ProcessSpec spec;
         int r;
 
@@ -290,7 +290,7 @@ static int open_io(Process *p, Error *reterr) {
         return 0;
 }
 
-static int need_ops(const Process *p, const char *call, Error *reterr) {
+int process_need_ops(const Process *p, const char *call, Error *reterr) {
         if (!p->ops)
                 return error_setf(reterr, -EBADFD, "%s: process %s is not bound to a guest", call,
                                   p->controller.id);
@@ -302,7 +302,7 @@ int process_open_io(Process *p, Error *reterr) {
 
         if (p->fsm.state != PROCESS_NOT_CREATED)
                 return fsm_refuse(&p->fsm, "open stdio", reterr);
-        r = need_ops(p, "open stdio", reterr);
+        r = process_need_ops(p, "open stdio", reterr);
         return r < 0 ? r : open_io(p, reterr);
 }
 
@@ -311,7 +311,7 @@ int process_created(Process *p, uint32_t pid, Error *reterr) {
 
         if (p->fsm.state != PROCESS_NOT_CREATED)
                 return fsm_refuse(&p->fsm, "created", reterr);
-        r = need_ops(p, "created", reterr);
+        r = process_need_ops(p, "created", reterr);
         if (r < 0)
                 return r;
         if (pid == 0)
@@ -334,7 +334,7 @@ static int started(Process *p, int r, uint32_t pid, Error *reterr) {
                 r = error_setf(reterr, -EBADMSG, "the guest started process %s with pid 0",
                                p->controller.id);
         if (r < 0) {
-                end(p, 1, false);
+                process_end(p, 1, false);
                 return r;
         }
         free(TAKE(p->process_json));
@@ -367,14 +367,14 @@ static void start_done(void *userdata, int r, const void *result, const Error *e
 }
 
 int process_start(Process *p, uint32_t *ret_pid, OpDone done, void *job, Error *reterr) {
-        ProcessKey key = key_of(p);
+        ProcessKey key = process_key(p);
         ProcessSpec spec;
         uint32_t pid = 0;
         int r;
 
         if (p->fsm.state != PROCESS_CREATED)
                 return fsm_refuse(&p->fsm, "start", reterr);
-        r = need_ops(p, "start", reterr);
+        r = process_need_ops(p, "start", reterr);
         if (r < 0)
                 return r;
         r = open_io(p, reterr);
@@ -397,107 +397,6 @@ int process_start(Process *p, uint32_t *ret_pid, OpDone done, void *job, Error *
         return 0;
 }
 
-/* A kill or a resize in flight. */
-typedef struct ProcessCall {
-        Process *process;
-        OpDone done;
-        void *job;
-} ProcessCall;
-
-static ProcessCall *call_new(Process *p, OpDone done, void *job, Error *reterr) {
-        ProcessCall *c;
-
-        c = calloc(1, sizeof(*c));
-        if (!c) {
-                (void)error_oom(reterr);
-                return NULL;
-        }
-        *c = (ProcessCall){ .process = p, .done = done, .job = job };
-        p->calls++;
-        return c;
-}
-
-static int call_end(ProcessCall *c, int r) {
-        c->process->calls--;
-        free(c);
-        return r;
-}
-
-static void call_done(void *userdata, int r, const void *result, const Error *err) {
-        ProcessCall *c = userdata;
-        OpDone done = c->done;
-        void *job = c->job;
-
-        (void)call_end(c, r);
-        if (done)
-                done(job, r, NULL, err);
-}
-
-int process_kill(Process *p, uint32_t signal, bool all, OpDone done, void *job, Error *reterr) {
-        ProcessKey key = key_of(p);
-        ProcessCall *c;
-        int r, state = p->fsm.state;
-
-        if (signal < 1 || signal > 64)
-                return error_setf(reterr, -EINVAL, "signal %u is out of range", signal);
-        if (state == PROCESS_TERMINATED || state == PROCESS_DELETING || state == PROCESS_DELETED)
-                return 0;
-        if (state == PROCESS_STARTING)
-                return error_setf(reterr, -EBUSY, "process %s is being started", p->controller.id);
-        if (state == PROCESS_CREATED && !process_is_init(p)) {
-                end(p, 128 + signal, false);
-                return 0;
-        }
-        if (state != PROCESS_CREATED && state != PROCESS_RUNNING)
-                return fsm_refuse(&p->fsm, "kill", reterr);
-        r = need_ops(p, "kill", reterr);
-        if (r < 0)
-                return r;
-        c = call_new(p, done, job, reterr);
-        if (!c)
-                return -ENOMEM;
-        r = p->ops->kill(p->userdata, &key, signal, all, call_done, c, reterr);
-        return r == 1 ? 1 : call_end(c, r);
-}
-
-int process_resize(Process *p, uint32_t rows, uint32_t columns, OpDone done, void *job,
-                   Error *reterr) {
-        ProcessKey key = key_of(p);
-        ProcessCall *c;
-        int r;
-
-        if (rows == 0 || rows > UINT16_MAX || columns == 0 || columns > UINT16_MAX)
-                return error_setf(reterr, -EINVAL, "terminal size %ux%u is out of range", rows,
-                                  columns);
-        if (p->fsm.state != PROCESS_RUNNING)
-                return fsm_refuse(&p->fsm, "resize", reterr);
-        if (!p->terminal)
-                return error_setf(reterr, -EBADFD, "resize: process %s has no terminal",
-                                  p->controller.id);
-        r = need_ops(p, "resize", reterr);
-        if (r < 0)
-                return r;
-        c = call_new(p, done, job, reterr);
-        if (!c)
-                return -ENOMEM;
-        r = p->ops->resize(p->userdata, &key, rows, columns, call_done, c, reterr);
-        if (r >= 0) {
-                p->rows = rows;
-                p->columns = columns;
-        }
-        return r == 1 ? 1 : call_end(c, r);
-}
-
-int process_close_stdin(Process *p, Error *reterr) {
-        ProcessKey key = key_of(p);
-
-        if (controller_is_frozen(&p->controller))
-                return fsm_refuse(&p->fsm, "close stdin", reterr);
-        if (!p->io_is_open || p->channels.in == 0)
-                return 0;
-        return p->ops->close_stdin(p->userdata, &key, &p->channels, reterr);
-}
-
 static void delete_done(void *userdata, int r, const void *result, const Error *err) {
         Process *p = userdata;
         OpDone done = p->done;
@@ -512,13 +411,13 @@ static void delete_done(void *userdata, int r, const void *result, const Error *
 }
 
 int process_delete(Process *p, OpDone done, void *job, Error *reterr) {
-        ProcessKey key = key_of(p);
+        ProcessKey key = process_key(p);
         int r;
 
         if (p->fsm.state == PROCESS_DELETED)
                 return 0;
         if (p->fsm.state == PROCESS_CREATED || p->fsm.state == PROCESS_NOT_CREATED)
-                end(p, 0, false);
+                process_end(p, 0, false);
         if (p->fsm.state != PROCESS_TERMINATED)
                 return fsm_refuse(&p->fsm, "delete", reterr);
         if (process_is_init(p) || p->pid == 0 || p->unknown_to_guest) {
@@ -539,42 +438,14 @@ int process_delete(Process *p, OpDone done, void *job, Error *reterr) {
         return r;
 }
 
-int process_wait(Process *p, ProcessExit *ret, OpDone done, void *job, Error *reterr) {
-        ProcessWaiter *w;
-
-        if (p->has_exit && !p->exit_pending) {
-                if (ret)
-                        *ret = p->exit;
-                return 0;
-        }
-        if (p->n_waiters >= PROCESS_WAITERS_MAX)
-                return error_setf(reterr, -ENOSPC, "process %s has %zu waiters", p->controller.id,
-                                  p->n_waiters);
-        w = reallocarray(p->waiters, p->n_waiters + 1, sizeof(*w));
-        if (!w)
-                return error_oom(reterr);
-        p->waiters = w;
-        w[p->n_waiters++] = (ProcessWaiter){ .done = done, .job = job };
-        return 1;
-}
-
-void process_unwait(Process *p, void *job) {
-        size_t kept = 0;
-
-        for (size_t i = 0; i < p->n_waiters; i++)
-                if (p->waiters[i].job != job)
-                        p->waiters[kept++] = p->waiters[i];
-        p->n_waiters = kept;
-}
-
 int process_adopt(Process *p, Error *reterr) {
-        ProcessKey key = key_of(p);
+        ProcessKey key = process_key(p);
         bool live = p->before == PROCESS_CREATED || p->before == PROCESS_RUNNING;
         int r;
 
         if (p->fsm.state != PROCESS_DESTINATION_MIGRATING || !live || p->pid == 0)
                 return 0;
-        r = need_ops(p, "resume", reterr);
+        r = process_need_ops(p, "resume", reterr);
         if (r == 0)
                 r = open_io(p, reterr);
         if (r < 0 || p->waiting || p->has_exit)
@@ -630,7 +501,7 @@ static void end_here(Process *p, uint32_t code, bool moved) {
         else if (p->exit_pending && !moved)
                 report_exit(p);
         else
-                end(p, code, moved);
+                process_end(p, code, moved);
 }
 
 void process_moved(Process *p) {
