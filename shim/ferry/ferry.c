@@ -95,6 +95,7 @@ void ferry_post(Ferry *f, FerryEventType type, FerryKind kind, int r, const Erro
                 f->counters.events_lost++;
         }
         f->shared.events[(f->shared.events_at + f->shared.n_events++) % FERRY_EVENTS_MAX] = e;
+        f->shared.counters = f->counters; /* never older than the event */
         (void)pthread_mutex_unlock(&f->shared.lock);
         raise_eventfd(f->event_fd);
 }

@@ -76,7 +76,7 @@ static void tear(size_t every, bool pipes, size_t n, size_t bytes, uint64_t seed
         Rig r = { .seed = seed, .tear_every = every, .pipes = pipes };
         Client c[RIG_CLIENTS_MAX];
 
-        print_message("seed %llu\n", (unsigned long long)seed);
+        print_message("# seed %llu\n", (unsigned long long)seed);
         rig_up(&r, NULL);
         rig_serve(&r, FERRY_MEMORY, SERVE_ECHO);
         rig_serve(&r, FERRY_DISK, SERVE_LATER);
