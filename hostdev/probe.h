@@ -18,6 +18,7 @@ typedef struct ProbeConfig {
 } ProbeConfig;
 
 /* 0 with *ret if the answer is known (cached, or no /dev/kvm to open); 1: a guest is being tried,
- * `done` gets a const DomainType (never an error: what cannot be proven is DOMAIN_QEMU). */
+ * `done` gets a const DomainType (never an error: what cannot be proven is DOMAIN_QEMU), after 8 s
+ * at the latest. -ENOENT: no QEMU or no kernel there. SIGCHLD must be blocked (sd-event). */
 int probe_domain_type(sd_event *loop, const ProbeConfig *config, DomainType *ret, OpDone done,
                       void *userdata, Error *reterr);
