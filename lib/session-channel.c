@@ -208,7 +208,7 @@ void channel_drop_unsent(Session *s, Channel *ch) {
         Chunk *c;
 
         while ((c = chunk_pop(&ch->unsent))) {
-                s->used -= chunk_charge(c);
+                chunk_count(s, ch, c, false);
                 chunk_free(s, c);
         }
         ch->unsent_bytes = 0;
@@ -292,18 +292,24 @@ uint32_t channel_space(const Session *s, const Channel *ch) {
         return (uint32_t)MIN_OF(room, (uint64_t)UINT32_MAX);
 }
 
-/* What the session's total leaves to this channel. */
+/* What the session's total leaves to this channel. None but channel 0 gets more than it leaves for
+ * others: so there is room for one that was idle, however many are busy. */
 uint32_t session_quota(const Session *s, const Channel *ch) {
         uint32_t most = s->config.total - (ch->id == 0 ? 0 : s->config.reserve);
+        uint32_t left = most > s->used ? most - s->used : 0;
 
-        return most > s->used ? most - s->used : 0;
+        if (ch->id == 0)
+                return left;
+        return left > ch->used ? left - ch->used : 0;
 }
 
 /* Worth waking a writer for? A few bytes of the total are not, and more are sure to come: what is
  * counted against it is on its way to a peer that takes it. */
 bool channel_may_write(const Session *s, const Channel *ch) {
-        uint32_t enough = MIN_OF(2 * FRAME_PAYLOAD_MAX, (s->config.total - s->config.reserve) / 4);
+        uint32_t enough = MIN_OF(2 * FRAME_PAYLOAD_MAX, (s->config.total - s->config.reserve) / 8);
 
+        if (ch->used == 0)
+                enough = MIN_OF(enough, 2048U);
         return channel_ended(ch) || (channel_space(s, ch) > 0 && session_quota(s, ch) >= enough);
 }
 

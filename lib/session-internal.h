@@ -72,6 +72,7 @@ typedef struct Channel {
         ChunkList unsent;
         uint32_t unsent_bytes;
         uint32_t unacked; /* frames */
+        uint32_t used;    /* its part of Session.used */
         uint64_t written; /* bytes accepted in all */
         uint64_t limit;   /* bytes that the peer lets us send in all */
         bool shut, eof_sent, reset, reset_sent;
@@ -188,7 +189,7 @@ Chunk *chunk_new(Session *s, uint32_t cap);
 void chunk_free(Session *s, Chunk *c);
 void chunk_append(ChunkList *l, Chunk *c);
 Chunk *chunk_pop(ChunkList *l);
-uint32_t chunk_charge(const Chunk *c);
+void chunk_count(Session *s, Channel *ch, const Chunk *c, bool in); /* against the total */
 bool session_has_output(const Session *s);
 void session_wake(Session *s);
 void session_unstage(Session *s);

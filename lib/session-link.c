@@ -163,12 +163,10 @@ int session_acknowledged(Session *s, uint64_t ack, Error *reterr) {
                         s->cursor = c->next;
                 (void)chunk_pop(&s->unacked);
                 if (c->type == FRAME_DATA)
-                        s->used -= chunk_charge(c);
+                        chunk_count(s, ch, c, false);
                 c->acked = true;
                 if (c->pins == 0)
                         chunk_free(s, c);
-                if (!ch)
-                        continue;
                 ch->unacked--;
                 if (ch->unacked == 0)
                         channel_maybe_gone(s, ch);

@@ -11,8 +11,12 @@
 
 #include "lib/crc32c.h"
 
-uint32_t chunk_charge(const Chunk *c) {
-        return (uint32_t)sizeof(*c) + c->cap;
+/* What a chunk takes of the session's total: the memory, not the bytes in it. */
+void chunk_count(Session *s, Channel *ch, const Chunk *c, bool in) {
+        uint32_t n = (uint32_t)sizeof(*c) + c->cap;
+
+        s->used += in ? n : -n;
+        ch->used += in ? n : -n;
 }
 
 Chunk *chunk_new(Session *s, uint32_t cap) {
@@ -202,7 +206,7 @@ static void stage_grant(Session *s) {
 
 /* A chunk that uses little of its memory goes into a smaller one; not while it is shown to anyone,
  * so it happens before it gets its number. */
-static Chunk *shrink(Session *s, Chunk *c) {
+static Chunk *shrink(Session *s, Channel *ch, Chunk *c) {
         Chunk *d;
 
         if (c->cap <= 1024 || c->len > c->cap / 2)
@@ -213,7 +217,8 @@ static Chunk *shrink(Session *s, Chunk *c) {
         d->channel = c->channel;
         d->len = c->len;
         memcpy(d->data, c->data, c->len);
-        s->used -= chunk_charge(c) - chunk_charge(d);
+        chunk_count(s, ch, c, false);
+        chunk_count(s, ch, d, true);
         chunk_free(s, c);
         return d;
 }
@@ -232,7 +237,7 @@ static Chunk *take_chunk(Session *s, Channel *ch) {
                 return TAKE(ch->eof_chunk);
         }
         ch->unsent_bytes -= c->len;
-        c = shrink(s, c);
+        c = shrink(s, ch, c);
         c->crc = crc32c(0, c->data, c->len);
         return c;
 }

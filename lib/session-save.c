@@ -202,7 +202,7 @@ static int import_unsent(Session *s, Channel *ch, const uint8_t *p, uint32_t n, 
                 memcpy(c->data, p, k);
                 chunk_append(&ch->unsent, c);
                 ch->unsent_bytes += k;
-                s->used += chunk_charge(c);
+                chunk_count(s, ch, c, true);
                 p += k;
                 n -= k;
         }
@@ -293,7 +293,7 @@ static int import_channel(Session *s, Reader *in, uint32_t id, Error *reterr) {
         wrong = contradiction(s, ch, flags, unsent, queued);
         if (wrong)
                 return bad(reterr, wrong);
-        if (unsent > s->config.total - s->used)
+        if (unsent > s->config.total || s->used > s->config.total)
                 return bad(reterr, "more waits to be sent than the total allows");
         channel_recharge(s, ch);
         if (s->pool_used > s->pool)
@@ -355,7 +355,7 @@ static int import_frame(Session *s, Reader *in, uint64_t seq, Error *reterr) {
         if ((type == FRAME_EOF && !ch->eof_sent) || (type == FRAME_RESET && !ch->reset_sent) ||
             (channel == 0 && type != FRAME_DATA))
                 return bad(reterr, "the end of a channel that has not ended");
-        if (type == FRAME_DATA && (n > ch->written || n > s->config.total - s->used))
+        if (type == FRAME_DATA && (n > ch->written || s->used > s->config.total))
                 return bad(reterr, "more is unacknowledged than was written or may be");
         c = chunk_new(s, n);
         if (!c)
@@ -367,7 +367,7 @@ static int import_frame(Session *s, Reader *in, uint64_t seq, Error *reterr) {
         chunk_append(&s->unacked, c);
         ch->unacked++;
         if (type == FRAME_DATA)
-                s->used += chunk_charge(c);
+                chunk_count(s, ch, c, true);
         return 0;
 }
 
@@ -449,6 +449,8 @@ static int import_body(Session *s, Reader *in, Error *reterr) {
                 if (r < 0)
                         return r;
         }
+        if (s->used > s->config.total)
+                return bad(reterr, "more is kept than the total allows");
         if (in->short_ || in->n > 0)
                 return bad(reterr, "it is cut off or goes on after its end");
         return 0;

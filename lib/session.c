@@ -205,8 +205,9 @@ static Chunk *chunk_for(Session *s, Channel *ch, size_t want) {
         if (quota < sizeof(Chunk) + 1)
                 return NULL;
         cap = c || want > 1024 ? FRAME_PAYLOAD_MAX : 1024;
+        cap = MIN_OF(cap, channel_space(s, ch)); /* more cannot be used at present */
         cap = MIN_OF(cap, quota - (uint32_t)sizeof(Chunk));
-        if (cap < want && cap < 512)
+        if (cap < MIN_OF(want, (size_t)512) && cap < channel_space(s, ch))
                 return NULL;
         c = chunk_new(s, cap);
         if (c)
@@ -217,7 +218,7 @@ static Chunk *chunk_for(Session *s, Channel *ch, size_t want) {
 static void chunk_commit(Session *s, Channel *ch, Chunk *c, uint32_t n) {
         if (ch->unsent.tail != c) {
                 chunk_append(&ch->unsent, c);
-                s->used += chunk_charge(c);
+                chunk_count(s, ch, c, true);
         }
         c->len += n;
         ch->unsent_bytes += n;
