@@ -138,11 +138,6 @@ static void finish(Probe *p) {
         (void)probe_free(p);
 }
 
-static int on_exit_of_qemu(sd_event_source *source, const siginfo_t *info, void *userdata) {
-        finish(userdata);
-        return 0;
-}
-
 /* sd-event has not reaped it, so the pid is still ours. */
 static void end_qemu(Probe *p) {
         p->output_source = sd_event_source_disable_unref(p->output_source);
@@ -155,9 +150,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-/* Looks for the words in what has come, however it was cut. */
-static int on_output(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        Probe *p = userdata;
+/* Looks for the words in what has come, however it was cut. True: there may be more. */
+static bool read_output(Probe *p) {
         size_t keep = sizeof(LIVES) - 2;
         ssize_t n;
 
@@ -165,17 +159,34 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
                 memmove(p->tail, p->tail + p->tail_length - keep, keep);
                 p->tail_length = keep;
         }
-        n = read(fd, p->tail + p->tail_length, sizeof(p->tail) - p->tail_length);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-                return 0;
+        n = read(p->output, p->tail + p->tail_length, sizeof(p->tail) - p->tail_length);
+        if (n < 0 && errno == EINTR)
+                return true;
+        if (n < 0 && errno == EAGAIN)
+                return false;
         if (n <= 0) {
                 p->output_source = sd_event_source_disable_unref(p->output_source);
-                return 0;
+                return false;
         }
         p->tail_length += (size_t)n;
         p->lives = memmem(p->tail, p->tail_length, LIVES, strlen(LIVES)) != NULL;
         if (p->lives)
                 end_qemu(p);
+        return !p->lives;
+}
+
+static int on_output(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        (void)read_output(userdata);
+        return 0;
+}
+
+/* Its end may be seen before its last words. */
+static int on_exit_of_qemu(sd_event_source *source, const siginfo_t *info, void *userdata) {
+        Probe *p = userdata;
+
+        while (!p->lives && read_output(p))
+                ;
+        finish(p);
         return 0;
 }
 
