@@ -13,12 +13,13 @@
 typedef struct Conn {
         BusServer *server;
         sd_bus *bus;
+        bool fresh; /* see on_post() */
         struct Conn *next;
 } Conn;
 
 struct BusServer {
         sd_event *event;
-        sd_event_source *listener;
+        sd_event_source *listener, *post;
         BusAddObjects add;
         void *userdata;
         Conn *conns;
@@ -105,6 +106,33 @@ static int conn_new(BusServer *s, int fd_arg, Conn **ret) {
         return 0;
 }
 
+/* A new connection whose handshake is over. */
+static Conn *find_fresh(const BusServer *s) {
+        for (Conn *c = s->conns; c; c = c->next)
+                if (c->fresh && sd_bus_is_ready(c->bus) != 0)
+                        return c;
+        return NULL;
+}
+
+/* sd-bus does not see by itself that a client's first call came in one piece with the end of the
+ * handshake: nothing more makes the socket readable. So what it has read is looked through again,
+ * once the handshake is over. */
+static int on_post(sd_event_source *source, void *userdata) {
+        BusServer *s = userdata;
+        bool waiting = false;
+
+        for (Conn *c; (c = find_fresh(s));) {
+                _cleanup_(sd_bus_unrefp) sd_bus *bus = sd_bus_ref(c->bus);
+
+                c->fresh = false;
+                while (sd_bus_process(bus, NULL) > 0)
+                        ; /* may end the connection and free c */
+        }
+        for (const Conn *c = s->conns; c; c = c->next)
+                waiting |= c->fresh;
+        return sd_event_source_set_enabled(source, waiting ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
 static int on_connection(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata) {
         BusServer *s = userdata;
         Conn *c;
@@ -121,10 +149,13 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
                 return 0;
         }
         r = conn_new(s, fd, &c);
-        if (r < 0)
+        if (r < 0) {
                 log_warning("a client could not be served: %s", strerrordesc_np(-r));
-        else
+        } else {
+                c->fresh = true;
                 conn_link(c);
+                (void)sd_event_source_set_enabled(s->post, SD_EVENT_ON);
+        }
         return 0;
 }
 
@@ -162,6 +193,11 @@ int bus_server_new(sd_event *event, const char *path, BusAddObjects add, void *u
                 return error_setf(reterr, r, "watch %s", path);
         }
         (void)sd_event_source_set_io_fd_own(s->listener, true);
+        r = sd_event_add_post(event, &s->post, on_post, s);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->post, SD_EVENT_OFF);
+        if (r < 0)
+                return error_setf(reterr, r, "events of the bus");
         *ret = TAKE(s);
         return 0;
 }
@@ -171,6 +207,7 @@ BusServer *bus_server_free(BusServer *s) {
                 return NULL;
         while (s->conns)
                 conn_free(s->conns);
+        sd_event_source_disable_unref(s->post);
         sd_event_source_disable_unref(s->listener);
         sd_event_unref(s->event);
         free(s);
