@@ -9,6 +9,7 @@
 
 #include "controllers/ids.h"
 #include "hostdev/image/disk.h"
+#include "hostdev/probe.h"
 #include "lib/log.h"
 #include "shim/container-spec.h"
 #include "shim/file-job.h"
@@ -26,7 +27,8 @@ typedef struct StartCall {
         ShimVmOptions options;
         DomainType type;
         char machine[64];
-        char *kernel, *initrd;
+        char uuid[SD_ID128_UUID_STRING_MAX];
+        char *name, *kernel, *initrd;
         OpDone done;
         void *job;
 } StartCall;
@@ -34,6 +36,7 @@ typedef struct StartCall {
 static StartCall *start_call_free(StartCall *c) {
         if (!c)
                 return NULL;
+        free(c->name);
         free(c->kernel);
         free(c->initrd);
         free(c);
@@ -41,14 +44,26 @@ static StartCall *start_call_free(StartCall *c) {
 }
 DEFINE_CLEANUP(StartCall *, start_call_free);
 
+static void on_probed(void *userdata, int r, const void *result, const Error *err) {
+        StartCall *c = userdata;
+
+        if (r == 0)
+                c->type = *(const DomainType *)result;
+        task_done(c->task, r, NULL, err);
+}
+
 static int step_probe(void *object, Task *t, Error *reterr) {
         StartCall *c = object;
-        int type = domain_type_from_name(c->shim->config.domain_type);
+        const Config *config = &c->shim->config;
+        ProbeConfig probe = { .state_dir = config->state_dir, .kernel = c->kernel };
+        int type = domain_type_from_name(config->domain_type);
 
-        if (type < 0) /* "auto" */
-                type = access("/dev/kvm", R_OK | W_OK) == 0 ? DOMAIN_KVM : DOMAIN_QEMU;
-        c->type = (DomainType)type;
-        return 0;
+        c->task = t;
+        if (type >= 0) {
+                c->type = (DomainType)type;
+                return 0;
+        }
+        return probe_domain_type(c->shim->event, &probe, &c->type, on_probed, c, reterr);
 }
 
 static void on_facts(void *userdata, int r, const void *result, const Error *err) {
@@ -67,27 +82,19 @@ static int step_facts(void *object, Task *t, Error *reterr) {
 
         c->task = t;
         r = shim_virt(c->shim, &virt, reterr);
+        if (r == 0)
+                r = virt_set_domain(virt, c->name, c->uuid, reterr);
         return r < 0 ? r : virt_facts(virt, c->type, on_facts, c, reterr);
 }
 
 static int make_tree(StartCall *c, Error *reterr) {
-        _cleanup_free_ char *name = NULL;
         Shim *s = c->shim;
-        char uuid[SD_ID128_UUID_STRING_MAX];
-        sd_id128_t id;
         VmSpec spec;
         int r;
 
-        r = sd_id128_randomize(&id);
-        if (r < 0)
-                return error_setf(reterr, r, "no random bytes");
-        if (asprintf(&name, "podferry-%s", s->pod_id) < 0) {
-                name = NULL;
-                return error_oom(reterr);
-        }
         spec = (VmSpec){ .pod_id = s->pod_id,
-                         .domain_name = name,
-                         .uuid = sd_id128_to_uuid_string(id, uuid),
+                         .domain_name = c->name,
+                         .uuid = c->uuid,
                          .memory_mib = c->options.memory_mib ?: s->config.memory_mib,
                          .vcpus = c->options.vcpus ?: s->config.vcpus,
                          .domain_type = c->type == DOMAIN_KVM ? VM_DOMAIN_KVM : VM_DOMAIN_QEMU,
@@ -148,6 +155,21 @@ static void on_started(void *userdata, int r, const void *result, const Error *e
         done(job, r, NULL, err);
 }
 
+static int name_domain(StartCall *c, Error *reterr) {
+        sd_id128_t id;
+        int r;
+
+        r = sd_id128_randomize(&id);
+        if (r < 0)
+                return error_setf(reterr, r, "no random bytes");
+        (void)sd_id128_to_uuid_string(id, c->uuid);
+        if (asprintf(&c->name, "podferry-%s", c->shim->pod_id) < 0) {
+                c->name = NULL;
+                return error_oom(reterr);
+        }
+        return 0;
+}
+
 static int find_guest(const Shim *s, const char *name, char **ret, Error *reterr) {
         if (asprintf(ret, "%s/%s", s->config.guest_dir, name) < 0) {
                 *ret = NULL;
@@ -177,7 +199,8 @@ int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job,
         if (!c)
                 return error_oom(reterr);
         *c = (StartCall){ .shim = s, .options = *options, .done = done, .job = job };
-        if ((r = find_guest(s, "vmlinux", &c->kernel, reterr)) < 0 ||
+        if ((r = name_domain(c, reterr)) < 0 ||
+            (r = find_guest(s, "vmlinux", &c->kernel, reterr)) < 0 ||
             (r = find_guest(s, "initrd", &c->initrd, reterr)) < 0)
                 return r;
         r = task_start(start_steps, ELEMENTSOF(start_steps), c, on_started, c, NULL, reterr);

@@ -133,6 +133,7 @@ static int watch_signals(sd_event *event, Shim *s, Error *reterr) {
         (void)sigemptyset(&set);
         (void)sigaddset(&set, SIGTERM);
         (void)sigaddset(&set, SIGINT);
+        (void)sigaddset(&set, SIGCHLD); /* for sd_event_add_child() */
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return error_setf(reterr, -errno, "block signals: %m");
         (void)signal(SIGPIPE, SIG_IGN);
