@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "shim/dbus/faces.h"
 #include "shim/dbus/paths.h"
+#include "shim/migrate/migrate.h"
 #include "shim/wiring/ops.h"
 
 static void on_link_up(void *userdata) {
@@ -136,7 +137,7 @@ int shim_new(sd_event *event, const char *pod_id, bool receive, Config *config, 
         *dir = RUN_DIR_INIT;
         lane_init(&s->files, "files", 64);
         if ((r = make_paths(s, reterr)) < 0 || (r = make_state_dir(s, reterr)) < 0 ||
-            (r = make_parts(s, reterr)) < 0)
+            (r = migrate_new(s, &s->migrate, reterr)) < 0 || (r = make_parts(s, reterr)) < 0)
                 return r;
         fsm_set_observer(shim_on_move, s);
         *ret = TAKE(s);
@@ -147,6 +148,7 @@ Shim *shim_free(Shim *s) {
         if (!s)
                 return NULL;
         fsm_set_observer(NULL, NULL);
+        (void)migrate_free(s->migrate);
         if (s->pod)
                 (void)pod_free(s->pod);
         if (s->vm)

@@ -23,6 +23,7 @@
 typedef struct Shim Shim;
 typedef struct GuestWait GuestWait;
 typedef struct VmCall VmCall;
+typedef struct Migrate Migrate;
 
 struct Shim {
         sd_event *event;
@@ -42,6 +43,7 @@ struct Shim {
         Vm *vm;   /* NULL: not started, not imported */
         Pod *pod; /* below vm */
         PodOps pod_ops;
+        Migrate *migrate; /* shim/migrate: moving the pod, here or away */
 
         VmCall *connecting, *powering_off; /* shim/wiring/vm-ops.c */
         GuestWait *waits;                  /* shim/wiring/guest-wait.c */

@@ -15,6 +15,7 @@ int face_pod_add(sd_bus *bus, Shim *s);
 int face_container_add(sd_bus *bus, Shim *s);
 int face_process_add(sd_bus *bus, Shim *s);
 int face_devices_add(sd_bus *bus, Shim *s);
+int face_migration_add(sd_bus *bus, Shim *s);
 
 /* What a path stands for; NULL if there is no such thing (any more). */
 Container *face_container(const Shim *s, const char *path);

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "lib/log.h"
+#include "shim/migrate/migrate.h"
 #include "shim/wiring/ops.h"
 
 #define CONNECT_TIMEOUT_USEC (120ULL * 1000 * 1000)
@@ -265,6 +266,10 @@ void shim_on_virt_event(void *userdata, const VirtEvent *e) {
         char reason[64];
 
         log_debug("libvirt: %s (%s)", virt_event_name(e->kind), virt_reason_name(e->reason));
+        if (migrate_owns_domain(s->migrate)) {
+                migrate_on_virt_event(s->migrate, e);
+                return;
+        }
         switch (e->kind) {
         case VIRT_EVENT_STOPPED:
         case VIRT_EVENT_CRASHED:

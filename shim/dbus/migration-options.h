@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "controllers/migration/options.h"
+#include "shim/config.h"
+
+/* Options of a call that are texts for the caller itself; ended by a NULL name. What is found is
+ * borrowed from the message. */
+typedef struct MigrationTexts {
+        const char *name;
+        const char **ret;
+} MigrationTexts;
+
+/* Reads a{sv}: defaults, then the configuration, then what the message says. Unknown names, wrong
+ * types and contradictions are refused by name. */
+int migration_read_options(sd_bus_message *m, const Config *config, const MigrationTexts *texts,
+                           MigrationOptions *ret, sd_bus_error *reterr);

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* MigrationOps of the destination, and those that either side has. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "hostdev/image/disk.h"
+#include "lib/log.h"
+#include "shim/migrate/migrate-internal.h"
+#include "shim/wiring/ops.h"
+
+Relay *relay_new(Migrate *m, OpDone done, void *job) {
+        Relay *r = calloc(1, sizeof(*r));
+
+        if (r)
+                *r = (Relay){ .migrate = m, .done = done, .job = job };
+        return r;
+}
+
+void relay_done(Relay *r, int code, const void *result, const Error *err) {
+        Relay copy = *r;
+
+        free(r);
+        copy.done(copy.job, code, result, err);
+}
+
+/* Disks that the transfer fills. */
+typedef struct EachCopied {
+        Migrate *migrate;
+        int (*act)(const ScsiDiskConfig *disk, Error *reterr);
+        Error *reterr;
+} EachCopied;
+
+static int on_disk(void *userdata, const ScsiDiskInfo *info) {
+        EachCopied *e = userdata;
+
+        return migrate_copies(e->migrate, &info->config) ? e->act(&info->config, e->reterr) : 0;
+}
+
+static int each_copied(Migrate *m, int (*act)(const ScsiDiskConfig *, Error *), Error *reterr) {
+        EachCopied e = { .migrate = m, .act = act, .reterr = reterr };
+
+        return m->shim->vm ? scsi_each_disk(vm_scsi(m->shim->vm), on_disk, &e) : 0;
+}
+
+static int make_disk(const ScsiDiskConfig *disk, Error *reterr) {
+        return disk_make_destination(disk->host_path, disk->format, disk->virtual_size, 0, reterr);
+}
+
+static int commit_disk(const ScsiDiskConfig *disk, Error *reterr) {
+        return disk_commit(disk->host_path, reterr);
+}
+
+static int discard_disk(const ScsiDiskConfig *disk, Error *reterr) {
+        Error err = ERROR_INIT;
+        int r = disk_discard(disk->host_path, &err);
+
+        if (r < 0)
+                log_warning("migration: %s", error_text(&err, r));
+        return 0; /* the others as well */
+}
+
+static int make_ticket(Migrate *m, Error *reterr) {
+        _cleanup_free_ char *xml = NULL;
+        json_object *o;
+        int r;
+
+        r = shim_domain_xml(m->shim, true, &xml, reterr);
+        if (r < 0)
+                return r;
+        o = json_object_new_object();
+        if (!o)
+                return error_oom(reterr);
+        (void)json_object_object_add(o, "dir", json_object_new_string(m->dir));
+        (void)json_object_object_add(o, "dest_xml", json_object_new_string(xml));
+        free(m->ticket);
+        m->ticket = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
+        json_object_put(o);
+        return m->ticket ? 0 : error_oom(reterr);
+}
+
+static void on_prepared(void *userdata, int r, const void *result, const Error *err) {
+        const VirtDomain *d = result;
+        Relay *relay = userdata;
+        Migrate *m = relay->migrate;
+        Error e = ERROR_INIT;
+
+        if (r == 0 && d->state != VIRT_NONE) {
+                r = error_setf(&e, -EEXIST, "libvirt of this host has a domain %s already",
+                               vm_spec(m->shim->vm)->domain_name);
+                err = &e;
+        }
+        if (r < 0) {
+                (void)each_copied(m, discard_disk, NULL);
+                migrate_remove_dir(m);
+        }
+        relay_done(relay, r, NULL, err);
+}
+
+static int patch_vm(Migrate *m, Error *reterr) {
+        _cleanup_free_ char *kernel = NULL, *initrd = NULL;
+        Shim *s = m->shim;
+        const VmSpec *spec = vm_spec(s->vm);
+        VmPatch patch;
+
+        if (asprintf(&kernel, "%s/vmlinux", s->config.guest_dir) < 0 ||
+            asprintf(&initrd, "%s/initrd", s->config.guest_dir) < 0)
+                return error_oom(reterr);
+        patch = (VmPatch){ .kernel_path = kernel,
+                           .initrd_path = initrd,
+                           .link_path = s->link_path,
+                           .console_path = spec->console_path[0] ? s->console_path : "" };
+        return vm_patch(s->vm, &patch, reterr);
+}
+
+static int patch_pod(Migrate *m, Error *reterr) {
+        PodPatch patch = { .id = m->shim->pod_id, .network_namespace = "" };
+
+        return pod_patch(m->shim->pod, &patch, reterr);
+}
+
+int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        Shim *s = m->shim;
+        Relay *relay;
+        Virt *virt;
+        int r;
+
+        if ((r = patch_vm(m, reterr)) < 0 || (r = patch_pod(m, reterr)) < 0 ||
+            (r = migrate_make_dir(m, reterr)) < 0 || (r = make_ticket(m, reterr)) < 0 ||
+            (r = shim_virt(s, &virt, reterr)) < 0 ||
+            (r = virt_set_domain(virt, vm_spec(s->vm)->domain_name, vm_spec(s->vm)->uuid, reterr)) <
+                    0)
+                return r;
+        r = each_copied(m, make_disk, reterr);
+        relay = r == 0 ? relay_new(m, done, job) : NULL;
+        if (r == 0 && !relay)
+                r = error_oom(reterr);
+        if (r == 0)
+                r = virt_query(virt, on_prepared, relay, reterr); /* connects, for the events */
+        if (r < 0) {
+                free(relay);
+                (void)each_copied(m, discard_disk, NULL);
+                migrate_remove_dir(m);
+        }
+        return r;
+}
+
+/* Scratch disks are ours to remove; a volume is the user's, and stays where it was copied from. */
+static int remove_source_disk(const ScsiDiskConfig *disk, Error *reterr) {
+        if (disk->kind == SCSI_DISK_SCRATCH && unlink(disk->host_path) < 0 && errno != ENOENT)
+                log_warning("migration: %s could not be removed: %m", disk->host_path);
+        return 0;
+}
+
+int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
+                       const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
+        bool moved = outcome == MIGRATION_OUTCOME_MOVED;
+        Migrate *m = u;
+
+        if (role == MIGRATION_DESTINATION && !moved) {
+                (void)each_copied(m, discard_disk, NULL);
+                guest_link_close(m->shim->link);
+        } else if (role == MIGRATION_SOURCE && moved && !o->keep_source_disks) {
+                (void)each_copied(m, remove_source_disk, NULL);
+        }
+        migrate_ferry_stop(m);
+        migrate_remove_dir(m);
+        return 0;
+}
+
+/* The socket of this host's libvirtd: as the configured URI says, else the usual one. */
+static void libvirt_socket(const Migrate *m, char *path, size_t n) {
+        const char *at = strstr(m->shim->config.libvirt_uri, "socket=");
+
+        if (at) {
+                at += strlen("socket=");
+                (void)snprintf(path, n, "%.*s", (int)strcspn(at, "&"), at);
+        } else {
+                (void)snprintf(path, n, "/run/libvirt/libvirt-sock");
+        }
+}
+
+int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        char path[256];
+        Ferry *ferry;
+        int r;
+
+        if (o->transport[0])
+                return 0;
+        r = migrate_ferry(m, &ferry, reterr);
+        if (r < 0)
+                return r;
+        libvirt_socket(m, path, sizeof(path));
+        r = ferry_rule(ferry, FERRY_LIBVIRT, path, reterr);
+        if (r < 0)
+                return r;
+        (void)snprintf(path, sizeof(path), "%s/memory.sock", m->dir);
+        r = ferry_rule(ferry, FERRY_MEMORY, path, reterr);
+        if (r < 0)
+                return r;
+        (void)snprintf(path, sizeof(path), "%s/disk.sock", m->dir);
+        return ferry_rule(ferry, FERRY_DISK, path, reterr);
+}
+
+/* A guest runs on complete disks only: the marks go first, and are gone for good. */
+int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        int r;
+
+        if (migration_role(m->migration) == MIGRATION_DESTINATION) {
+                r = each_copied(m, commit_disk, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return virt_resume(m->shim->virt, done, job, reterr);
+}
+
+int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+
+        return m->shim->virt ? virt_destroy(m->shim->virt, done, job, reterr) : 0;
+}
+
+static MigrationDomainState domain_state(const VirtDomain *d, MigrationRole role) {
+        switch (d->state) {
+        case VIRT_NONE:
+                return MIGRATION_AT_NONE;
+        case VIRT_RUNNING:
+        case VIRT_SHUTTING_DOWN:
+                return d->reason == VIRT_REASON_POSTCOPY ? MIGRATION_AT_POSTCOPY
+                                                         : MIGRATION_AT_RUNNING;
+        case VIRT_PAUSED:
+                if (d->reason == VIRT_REASON_POSTCOPY)
+                        return MIGRATION_AT_POSTCOPY;
+                if (d->reason == VIRT_REASON_POSTCOPY_FAILED)
+                        return MIGRATION_AT_POSTCOPY_BROKEN;
+                /* libvirt says "paused, migration" of an incoming domain until it is complete. */
+                if (role == MIGRATION_DESTINATION &&
+                    (d->reason == VIRT_REASON_STARTING || d->reason == VIRT_REASON_MIGRATION))
+                        return MIGRATION_AT_INCOMING;
+                return MIGRATION_AT_PAUSED;
+        case VIRT_SHUTOFF:
+                return d->reason == VIRT_REASON_MIGRATED ? MIGRATION_AT_MIGRATED
+                                                         : MIGRATION_AT_DEAD;
+        case VIRT_CRASHED:
+                return MIGRATION_AT_DEAD;
+        case _VIRT_STATE_MAX:
+                break;
+        }
+        return MIGRATION_AT_UNKNOWN;
+}
+
+static void on_domain(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        MigrationDomain d = {};
+
+        if (r == 0) {
+                d.state = domain_state(result, migration_role(relay->migrate->migration));
+                relay_done(relay, 0, &d, NULL);
+        } else {
+                relay_done(relay, r, NULL, err);
+        }
+}
+
+int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        Relay *relay = relay_new(m, done, job);
+        Virt *virt;
+        int r;
+
+        if (!relay)
+                return error_oom(reterr);
+        r = shim_virt(m->shim, &virt, reterr);
+        if (r == 0)
+                r = virt_query(virt, on_domain, relay, reterr);
+        if (r < 0)
+                free(relay);
+        return r;
+}

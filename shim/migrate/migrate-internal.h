@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "lib/message.h"
+#include "shim/ferry/ferry.h"
+#include "shim/migrate/migrate.h"
+
+/* The log of one process on its way to the destination. */
+typedef struct LogCursor {
+        char *guest_id, *exec_id;
+        uint64_t offset;
+} LogCursor;
+
+struct Migrate {
+        Shim *shim;
+        Migration *migration;
+        Journal *journal; /* NULL until the first record */
+        MigrationOptions options;
+        MigrationFacts facts; /* of this host, once learnt */
+        bool facts_known;
+        MigrateFace face;
+
+        sd_event_source *timers[_MIGRATION_TIMER_MAX];
+        sd_event_source *statistics; /* while memory moves, at the source */
+        bool statistics_in_flight;
+
+        /* migrate-peer.c */
+        Ferry *ferry;
+        sd_event_source *ferry_events, *ferry_messages;
+        MessageReader reader;
+        Buf out; /* framed messages that the ferry has not taken */
+        size_t out_at;
+
+        /* migrate-logs.c */
+        LogCursor *logs;
+        size_t n_logs, logs_at;
+
+        /* migrate-hosts.c */
+        char *dir;      /* sockets of this transfer */
+        char *ticket;   /* destination: made by prepare */
+        char *dest_xml; /* source: from the ticket */
+        uint64_t memory_bytes, disk_bytes;
+
+        /* migrate-handoff.c */
+        bool checkpointed;
+        Buf handoff;  /* destination: what was adopted */
+        bool resumed; /* destination: the tree is bound */
+};
+
+/* An operation whose result has to be made into another one's. */
+typedef struct Relay {
+        Migrate *migrate;
+        OpDone done;
+        void *job;
+} Relay;
+Relay *relay_new(Migrate *m, OpDone done, void *job);
+void relay_done(Relay *r, int code, const void *result, const Error *err); /* frees it */
+
+extern const MigrationOps migrate_ops;
+
+/* migrate-tree.c */
+int migrate_op_freeze(void *u, Error *reterr);
+void migrate_op_thaw(void *u);
+int migrate_op_save(void *u, MigrationTree *ret, Error *reterr);
+int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *reterr);
+int migrate_op_patch(void *u, const char *container, const void *patch, OpDone done, void *job,
+                     Error *reterr);
+int migrate_op_unpatched(void *u, Buf *ret);
+int migrate_op_resume_tree(void *u, MigrationRole role, OpDone done, void *job, Error *reterr);
+int migrate_op_moved(void *u, Error *reterr);
+int migrate_op_abort_tree(void *u, const char *reason, Error *reterr);
+int migrate_op_transfer_begins(void *u, MigrationRole role, Error *reterr);
+int migrate_op_transfer_ends(void *u, MigrationRole role, Error *reterr);
+
+/* migrate-handoff.c */
+int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr);
+void migrate_op_uncheckpoint(void *u);
+int migrate_op_adopt(void *u, const void *handoff, size_t n, Error *reterr);
+
+/* migrate-source.c, migrate-destination.c */
+int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
+int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr);
+int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr);
+int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
+                    Error *reterr);
+int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr);
+int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
+                       const MigrationOptions *o, OpDone done, void *job, Error *reterr);
+int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
+int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr);
+int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr);
+int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr);
+int migrate_op_check(void *u, MigrationRole role, const MigrationOptions *o,
+                     const MigrationFacts *peer, OpDone done, void *job, Error *reterr);
+int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
+/* Makes m->dir, where the sockets of the session go. */
+int migrate_make_dir(Migrate *m, Error *reterr);
+void migrate_remove_dir(Migrate *m);
+int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr);
+/* Is the disk one whose bytes travel? */
+bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk);
+void migrate_poll_statistics(Migrate *m, bool on);
+
+/* migrate-peer.c: the ferry and the messages on it. */
+int migrate_ferry(Migrate *m, Ferry **ret, Error *reterr); /* made on first use */
+void migrate_ferry_stop(Migrate *m);
+int migrate_op_send(void *u, const void *peer, size_t n);
+void migrate_flush(Migrate *m);
+#define MIGRATE_OUT_MAX (32U << 20)
+
+/* migrate-logs.c */
+int migrate_logs_begin(Migrate *m, Error *reterr);
+/* Queues log chunks: all that there is, or as much as keeps the queue short. */
+void migrate_logs_pump(Migrate *m, bool all);
+void migrate_logs_end(Migrate *m);
+void migrate_logs_receive(Migrate *m, const char *guest_id, const char *exec_id, uint64_t offset,
+                          const void *p, size_t n);
+/* The names of a process on this host; -ENOENT. */
+int migrate_process_key(Migrate *m, const char *guest_id, const char *exec_id, ProcessKey *ret);

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* MigrationOps of the source: libvirt's migration over the ferry, and the fence. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "hostdev/fence.h"
+#include "lib/log.h"
+#include "shim/migrate/migrate-internal.h"
+
+#define STATISTICS_USEC (250U * 1000U)
+
+bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk) {
+        if (disk->read_only || disk->kind == SCSI_DISK_LAYER)
+                return false;
+        switch (m->options.storage) {
+        case MIGRATION_STORAGE_SHARED:
+                return false;
+        case MIGRATION_STORAGE_COPY:
+                return true;
+        case MIGRATION_STORAGE_AUTO:
+        case _MIGRATION_STORAGE_MAX:
+                break;
+        }
+        return disk->mode == SCSI_STORAGE_COPY;
+}
+
+int migrate_make_dir(Migrate *m, Error *reterr) {
+        if (m->dir)
+                return 0;
+        if (asprintf(&m->dir, "%s/.migrate-%s", m->shim->config.run_dir,
+                     migration_session(m->migration)) < 0) {
+                m->dir = NULL;
+                return error_oom(reterr);
+        }
+        if (mkdir(m->dir, 0700) < 0 && errno != EEXIST) {
+                int r = error_setf(reterr, -errno, "%s: %m", m->dir);
+
+                free(m->dir);
+                m->dir = NULL;
+                return r;
+        }
+        return 0;
+}
+
+void migrate_remove_dir(Migrate *m) {
+        static const char *const names[] = { "libvirt.sock", "memory.sock", "disk.sock" };
+        char path[256];
+
+        if (!m->dir)
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                (void)snprintf(path, sizeof(path), "%s/%s", m->dir, names[i]);
+                (void)unlink(path);
+        }
+        if (rmdir(m->dir) < 0)
+                log_warning("%s: %m", m->dir);
+        free(m->dir);
+        m->dir = NULL;
+}
+
+/* The destination's word about its own paths. It is taken for what libvirt is told about the other
+ * host, never for a path on this one: those are derived here, and must be the same. */
+int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr) {
+        json_object *o, *xml = NULL, *dir = NULL;
+        int r = 0;
+
+        o = json_tokener_parse(ticket);
+        if (!o || !json_object_is_type(o, json_type_object) ||
+            !json_object_object_get_ex(o, "dest_xml", &xml) ||
+            !json_object_object_get_ex(o, "dir", &dir) ||
+            !json_object_is_type(xml, json_type_string) ||
+            !json_object_is_type(dir, json_type_string))
+                r = error_setf(reterr, -EINVAL,
+                               "Transfer at the source needs the ticket that Prepare returned");
+        if (r == 0)
+                r = migrate_make_dir(m, reterr);
+        if (r == 0 && strcmp(json_object_get_string(dir), m->dir) != 0)
+                r = error_setf(
+                        reterr, -EINVAL,
+                        "the other host uses %s, this one %s: run_dir must be the same on both",
+                        json_object_get_string(dir), m->dir);
+        if (r == 0) {
+                free(m->dest_xml);
+                m->dest_xml = strdup(json_object_get_string(xml));
+                r = m->dest_xml ? 0 : error_oom(reterr);
+        }
+        if (o)
+                json_object_put(o);
+        return r;
+}
+
+typedef struct Slots {
+        Migrate *migrate;
+        uint32_t slots[SCSI_SLOTS_MAX];
+        size_t n;
+} Slots;
+
+static int add_slot(void *userdata, const ScsiDiskInfo *info) {
+        Slots *s = userdata;
+
+        if (migrate_copies(s->migrate, &info->config) && s->n < ELEMENTSOF(s->slots))
+                s->slots[s->n++] = info->slot;
+        return 0;
+}
+
+typedef struct Addresses {
+        char libvirt[384], memory[256], disk[256]; /* URIs */
+} Addresses;
+
+/* Local ends of the relayed connections, and the URIs by which libvirt finds them. */
+static int listen_for_libvirt(Migrate *m, Addresses *a, Error *reterr) {
+        static const struct {
+                FerryKind kind;
+                const char *name;
+        } ends[] = { { FERRY_LIBVIRT, "libvirt.sock" },
+                     { FERRY_MEMORY, "memory.sock" },
+                     { FERRY_DISK, "disk.sock" } };
+        char path[256];
+        Ferry *ferry;
+        int r;
+
+        r = migrate_ferry(m, &ferry, reterr);
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(ends); i++) {
+                (void)snprintf(path, sizeof(path), "%s/%s", m->dir, ends[i].name);
+                r = ferry_listen(ferry, ends[i].kind, path, reterr);
+        }
+        (void)snprintf(a->libvirt, sizeof(a->libvirt), "qemu+unix:///system?socket=%s/libvirt.sock",
+                       m->dir);
+        (void)snprintf(a->memory, sizeof(a->memory), "unix://%s/memory.sock", m->dir);
+        (void)snprintf(a->disk, sizeof(a->disk), "unix://%s/disk.sock", m->dir);
+        return r;
+}
+
+static unsigned flags_of(const MigrationOptions *o, size_t n_copy) {
+        unsigned flags =
+                o->handover == MIGRATION_HANDOVER_FAST ? 0U : (unsigned)VIRT_MIGRATE_PAUSED;
+
+        if (n_copy > 0)
+                flags |= VIRT_MIGRATE_COPY_DISKS;
+        if (o->postcopy)
+                flags |= VIRT_MIGRATE_POSTCOPY;
+        if (o->auto_converge)
+                flags |= VIRT_MIGRATE_AUTO_CONVERGE;
+        if (o->compression != MIGRATION_COMPRESSION_NONE)
+                flags |= VIRT_MIGRATE_COMPRESS;
+        return flags |
+               VIRT_MIGRATE_UNSAFE; /* which disks are the same there, we know and it does not */
+}
+
+static void on_migrated(void *userdata, int r, const void *result, const Error *err) {
+        const VirtJob *job = result;
+        Relay *relay = userdata;
+
+        if (r == 0 && job && job->kind != VIRT_JOB_NONE) {
+                relay->migrate->memory_bytes = job->memory_processed;
+                relay->migrate->disk_bytes = job->disk_processed;
+        }
+        relay_done(relay, r, NULL, err);
+}
+
+int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        Slots slots = { .migrate = m };
+        Addresses a = {};
+        char direct[MIGRATION_URI_MAX + 16];
+        VirtMigrate v;
+        Relay *relay;
+        int r;
+
+        if (!m->dest_xml)
+                return error_setf(reterr, -EINVAL,
+                                  "Transfer at the source needs the ticket that Prepare returned");
+        (void)scsi_each_disk(vm_scsi(m->shim->vm), add_slot, &slots);
+        v = (VirtMigrate){ .dest_xml = m->dest_xml,
+                           .copy_slots = slots.slots,
+                           .n_copy_slots = slots.n,
+                           .flags = flags_of(o, slots.n),
+                           .bandwidth_mib = (o->bandwidth + (1U << 20) - 1) >> 20,
+                           .max_downtime_ms = o->max_downtime_ms,
+                           .parallel_connections = o->connections };
+        if (o->transport[0]) { /* libvirt+tcp://host -> qemu+tcp://host/system */
+                (void)snprintf(direct, sizeof(direct), "qemu%s/system",
+                               o->transport + strlen("libvirt"));
+                v.dest_uri = direct;
+                v.migrate_uri = o->migrate_uri[0] ? o->migrate_uri : NULL;
+        } else {
+                r = listen_for_libvirt(m, &a, reterr);
+                if (r < 0)
+                        return r;
+                v.dest_uri = a.libvirt;
+                v.migrate_uri = a.memory;
+                v.disks_uri = slots.n > 0 ? a.disk : NULL;
+        }
+        relay = relay_new(m, done, job);
+        if (!relay)
+                return error_oom(reterr);
+        r = virt_migrate(m->shim->virt, &v, on_migrated, relay, reterr);
+        if (r < 0)
+                free(relay);
+        return r;
+}
+
+int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+
+        return virt_abort_job(m->shim->virt, done, job, reterr);
+}
+
+/* The fence: is the guest still stopped, and if so, never again. libvirt knows whether it let the
+ * guest run; between its answer and the kill nothing of ours can make it run. */
+typedef struct FenceJob {
+        Relay relay;
+        Fence *fence;
+} FenceJob;
+
+static void fence_end(FenceJob *f, int r, const Error *err) {
+        Relay relay = f->relay;
+
+        f->fence = fence_free(f->fence);
+        free(f);
+        relay.done(relay.job, r, NULL, err);
+}
+
+static void on_fenced(void *userdata, int r, const void *result, const Error *err) {
+        fence_end(userdata, r, err);
+}
+
+static void on_fence_state(void *userdata, int r, const void *result, const Error *err) {
+        const VirtDomain *d = result;
+        FenceJob *f = userdata;
+        Shim *s = f->relay.migrate->shim;
+        Error e = ERROR_INIT;
+        pid_t pid;
+
+        if (r < 0) {
+                fence_end(f, r, err);
+                return;
+        }
+        if (d->state == VIRT_RUNNING || d->state == VIRT_SHUTTING_DOWN) {
+                r = error_setf(&e, -EALREADY, "the source domain runs again");
+                fence_end(f, r, &e);
+                return;
+        }
+        r = virt_qemu_pid(vm_spec(s->vm)->domain_name, vm_spec(s->vm)->uuid, &pid, &e);
+        if (r == 0)
+                r = fence_open(s->event, pid, vm_spec(s->vm)->uuid, NULL, NULL, &f->fence, &e);
+        if (r == -ENOENT) { /* gone already: libvirt ended it after its own success */
+                fence_end(f, 0, NULL);
+                return;
+        }
+        if (r == 0)
+                r = fence_kill(f->fence, on_fenced, f, &e);
+        if (r <= 0)
+                fence_end(f, r, &e);
+}
+
+int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        FenceJob *f;
+        int r;
+
+        f = calloc(1, sizeof(*f));
+        if (!f)
+                return error_oom(reterr);
+        f->relay = (Relay){ .migrate = m, .done = done, .job = job };
+        r = virt_query(m->shim->virt, on_fence_state, f, reterr);
+        if (r < 0)
+                free(f);
+        return r;
+}
+
+int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
+                    Error *reterr) {
+        Migrate *m = u;
+
+        if (what == MIGRATION_CALL_SET_BANDWIDTH)
+                return virt_set_bandwidth(m->shim->virt, value, done, job, reterr);
+        if (what == MIGRATION_CALL_SET_MAX_DOWNTIME)
+                return virt_set_max_downtime(m->shim->virt, value, done, job, reterr);
+        return error_setf(reterr, -EOPNOTSUPP, "%s is not supported yet",
+                          migration_call_name(what));
+}
+
+/* Statistics: libvirt has no event for them, so while memory moves it is asked four times a second.
+ */
+static void on_statistics(void *userdata, int r, const void *result, const Error *err) {
+        const VirtJob *job = result;
+        Migrate *m = userdata;
+        MigrationStatistics st;
+
+        m->statistics_in_flight = false;
+        if (r < 0 || job->kind != VIRT_JOB_ACTIVE || !m->statistics)
+                return;
+        st = (MigrationStatistics){
+                .memory = { job->memory_total, job->memory_processed, job->memory_remaining },
+                .disks = { job->disk_total, job->disk_processed, job->disk_remaining },
+                .memory_bps = job->memory_bps,
+                .disk_bps = job->disk_bps,
+                .dirty_bps = job->dirty_pages_per_s * job->page_size,
+                .iteration = (uint32_t)job->iteration,
+                .expected_downtime_us = job->has_downtime ? job->downtime_ms * 1000U : 0,
+        };
+        migration_on_statistics(m->migration, &st, NULL, 0);
+}
+
+static int on_statistics_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Migrate *m = userdata;
+
+        if (!m->statistics_in_flight && virt_job(m->shim->virt, on_statistics, m, NULL) == 1)
+                m->statistics_in_flight = true;
+        (void)sd_event_source_set_time(source, usec + STATISTICS_USEC);
+        (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+}
+
+void migrate_poll_statistics(Migrate *m, bool on) {
+        if (!on) {
+                m->statistics = sd_event_source_disable_unref(m->statistics);
+                return;
+        }
+        if (!m->statistics &&
+            sd_event_add_time_relative(m->shim->event, &m->statistics, CLOCK_MONOTONIC,
+                                       STATISTICS_USEC, 0, on_statistics_timer, m) < 0)
+                log_warning("migration: no timer, so no progress will be shown");
+}

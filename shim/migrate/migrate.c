@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/migrate/migrate.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "lib/log.h"
+#include "shim/dbus/migration-face.h"
+#include "shim/migrate/migrate-internal.h"
+#include "shim/wiring/ops.h"
+
+static uint64_t clock_ns(clockid_t clock) {
+        struct timespec t;
+
+        (void)clock_gettime(clock, &t);
+        return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t op_now_ns(void *u) {
+        return clock_ns(CLOCK_MONOTONIC);
+}
+
+static uint64_t op_clock_ns(void *u) {
+        return clock_ns(CLOCK_REALTIME);
+}
+
+/* Journal: opened when there is one, made with the first record: a pod that never moves has none.
+ */
+static int open_journal(Migrate *m, bool make, Error *reterr) {
+        _cleanup_free_ char *path = NULL;
+
+        if (m->journal)
+                return 0;
+        if (asprintf(&path, "%s/journal", m->shim->state_path) < 0) {
+                path = NULL;
+                return error_oom(reterr);
+        }
+        if (!make && access(path, F_OK) < 0)
+                return 0;
+        return journal_open(path, &m->journal, reterr);
+}
+
+static int op_journal(void *u, const JournalRecord *r, Error *reterr) {
+        Migrate *m = u;
+        int k;
+
+        k = open_journal(m, true, reterr);
+        return k < 0 ? k : journal_append(m->journal, r, reterr);
+}
+
+/* Timers */
+
+static int fire(Migrate *m, MigrationTimer t) {
+        migration_on_timer(m->migration, t);
+        return 0;
+}
+
+static int on_limit(sd_event_source *source, uint64_t usec, void *userdata) {
+        return fire(userdata, MIGRATION_TIMER_LIMIT);
+}
+
+static int on_transport(sd_event_source *source, uint64_t usec, void *userdata) {
+        return fire(userdata, MIGRATION_TIMER_TRANSPORT);
+}
+
+static int on_progress(sd_event_source *source, uint64_t usec, void *userdata) {
+        return fire(userdata, MIGRATION_TIMER_PROGRESS);
+}
+
+static int on_repeat(sd_event_source *source, uint64_t usec, void *userdata) {
+        return fire(userdata, MIGRATION_TIMER_REPEAT);
+}
+
+static int on_handover(sd_event_source *source, uint64_t usec, void *userdata) {
+        return fire(userdata, MIGRATION_TIMER_HANDOVER);
+}
+
+static void op_timer(void *u, MigrationTimer t, uint64_t ms) {
+        static const sd_event_time_handler_t handlers[_MIGRATION_TIMER_MAX] = {
+                [MIGRATION_TIMER_LIMIT] = on_limit,
+                [MIGRATION_TIMER_TRANSPORT] = on_transport,
+                [MIGRATION_TIMER_PROGRESS] = on_progress,
+                [MIGRATION_TIMER_REPEAT] = on_repeat,
+                [MIGRATION_TIMER_HANDOVER] = on_handover,
+        };
+        Migrate *m = u;
+
+        m->timers[t] = sd_event_source_disable_unref(m->timers[t]);
+        if (ms > 0 && sd_event_add_time_relative(m->shim->event, &m->timers[t], CLOCK_MONOTONIC,
+                                                 ms * 1000U, 0, handlers[t], m) < 0)
+                log_err("migration: no timer could be set");
+}
+
+/* What the world is told */
+
+static void op_notify(void *u, const MigrationNotification *n) {
+        Migrate *m = u;
+
+        log_fields(n->result == MIGRATION_WARNING ? LOG_WARNING : LOG_INFO,
+                   (LogField[]){ { "SESSION", n->session },
+                                 { "PHASE", migration_phase_name(n->phase) },
+                                 { "RESULT", migration_result_name(n->result) } },
+                   3, "migration: %s %s%s%s", migration_phase_name(n->phase),
+                   migration_result_name(n->result), n->details[0] ? ": " : "", n->details);
+        migration_face_notify(m->shim, n);
+}
+
+static void op_changed(void *u) {
+        Migrate *m = u;
+
+        migrate_poll_statistics(m, migration_role(m->migration) == MIGRATION_SOURCE &&
+                                           migration_state(m->migration) == MIGRATION_TRANSFERRING);
+        migration_face_changed(m->shim);
+        if (migration_state(m->migration) == MIGRATION_IDLE) {
+                migrate_ferry_stop(m);
+                migrate_remove_dir(m);
+                migrate_logs_end(m);
+        }
+}
+
+/* Preflight */
+
+static void on_facts(void *userdata, int r, const void *result, const Error *err) {
+        const VirtFacts *f = result;
+        Relay *relay = userdata;
+        Migrate *m = relay->migrate;
+
+        if (r == 0) {
+                MigrationFacts *to = &m->facts;
+
+                (void)snprintf(to->host_uuid, sizeof(to->host_uuid), "%s", f->host_uuid);
+                (void)gethostname(to->hostname, sizeof(to->hostname) - 1);
+                (void)snprintf(to->version, sizeof(to->version), "%s", PODFERRY_VERSION);
+                (void)snprintf(to->hypervisor, sizeof(to->hypervisor),
+                               "QEMU %u.%u.%u, libvirt %u.%u.%u",
+                               (unsigned)(f->hypervisor_version / 1000000),
+                               (unsigned)(f->hypervisor_version / 1000 % 1000),
+                               (unsigned)(f->hypervisor_version % 1000),
+                               (unsigned)(f->libvirt_version / 1000000),
+                               (unsigned)(f->libvirt_version / 1000 % 1000),
+                               (unsigned)(f->libvirt_version % 1000));
+                (void)snprintf(to->arch, sizeof(to->arch), "%s", f->arch);
+                (void)snprintf(to->machine, sizeof(to->machine), "%s", f->machine);
+                (void)snprintf(to->cpu_xml, sizeof(to->cpu_xml), "%s", f->cpu_xml ?: "");
+                m->facts_known = true;
+        }
+        relay_done(relay, r, NULL, err);
+}
+
+int migrate_learn_facts(Migrate *m, OpDone done, void *job, Error *reterr) {
+        Relay *relay;
+        Virt *virt;
+        int r;
+
+        if (m->facts_known)
+                return 0;
+        r = shim_virt(m->shim, &virt, reterr);
+        if (r < 0)
+                return r;
+        relay = relay_new(m, done, job);
+        if (!relay)
+                return error_oom(reterr);
+        r = virt_facts(virt, DOMAIN_QEMU, on_facts, relay, reterr);
+        if (r < 0)
+                free(relay);
+        return r;
+}
+
+static uint64_t available_mib(void) {
+        unsigned long long kib = 0;
+        char line[128];
+        FILE *f = fopen("/proc/meminfo", "re");
+
+        if (!f)
+                return 0;
+        while (fgets(line, sizeof(line), f))
+                if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+                        break;
+        (void)fclose(f);
+        return kib / 1024;
+}
+
+int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr) {
+        Migrate *m = u;
+        Shim *s = m->shim;
+
+        *ret = m->facts;
+        if (s->vm) {
+                const VmSpec *spec = vm_spec(s->vm);
+
+                ret->memory_mib = spec->memory_mib;
+                (void)snprintf(ret->machine, sizeof(ret->machine), "%s", spec->machine);
+                (void)snprintf(ret->domain_type, sizeof(ret->domain_type), "%s",
+                               spec->domain_type == VM_DOMAIN_KVM ? "kvm" : "qemu");
+        } else {
+                ret->memory_mib = available_mib();
+        }
+        return 0;
+}
+
+static int check_destination(Migrate *m, const MigrationFacts *peer, Error *reterr) {
+        static const char *const files[] = { "vmlinux", "initrd" };
+        uint64_t free_mib = available_mib();
+        char path[512];
+
+        for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                (void)snprintf(path, sizeof(path), "%s/%s", m->shim->config.guest_dir, files[i]);
+                if (access(path, R_OK) < 0)
+                        return error_setf(reterr, -ENOENT,
+                                          "the guest image is not on this host: %s: %m; make it "
+                                          "there with hack/image",
+                                          path);
+        }
+        if (!peer)
+                return 0;
+        if (peer->host_uuid[0] && strcmp(peer->host_uuid, m->facts.host_uuid) == 0)
+                return error_setf(reterr, -EINVAL,
+                                  "the destination is the source: both are host %s",
+                                  peer->host_uuid);
+        if (peer->arch[0] && strcmp(peer->arch, m->facts.arch) != 0)
+                return error_setf(reterr, -EINVAL, "the pod needs a %s host, this one is %s",
+                                  peer->arch, m->facts.arch);
+        if (free_mib > 0 && peer->memory_mib > free_mib)
+                return error_setf(reterr, -ENOSPC,
+                                  "the pod needs %llu MiB of memory, this host has %llu MiB free",
+                                  (unsigned long long)peer->memory_mib,
+                                  (unsigned long long)free_mib);
+        return 0;
+}
+
+int migrate_op_check(void *u, MigrationRole role, const MigrationOptions *o,
+                     const MigrationFacts *peer, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        Shim *s = m->shim;
+
+        if (role == MIGRATION_DESTINATION)
+                return check_destination(m, peer, reterr);
+        if (!s->vm || vm_state(s->vm) != VM_RUNNING)
+                return error_setf(reterr, -EBADFD, "pod %s does not run", s->pod_id);
+        if (o->transport[0] && strncmp(o->transport, "libvirt+", strlen("libvirt+")) != 0)
+                return error_setf(
+                        reterr, -EINVAL,
+                        "transport %s: it must be libvirt+tcp://HOST or libvirt+tls://HOST",
+                        o->transport);
+        return 0;
+}
+
+const MigrationOps migrate_ops = {
+        .freeze = migrate_op_freeze,
+        .thaw = migrate_op_thaw,
+        .save = migrate_op_save,
+        .import = migrate_op_import,
+        .patch = migrate_op_patch,
+        .unpatched = migrate_op_unpatched,
+        .resume_tree = migrate_op_resume_tree,
+        .moved = migrate_op_moved,
+        .abort_tree = migrate_op_abort_tree,
+        .transfer_begins = migrate_op_transfer_begins,
+        .transfer_ends = migrate_op_transfer_ends,
+        .facts = migrate_op_facts,
+        .check = migrate_op_check,
+        .prepare = migrate_op_prepare,
+        .cleanup = migrate_op_cleanup,
+        .migrate = migrate_op_migrate,
+        .migrate_abort = migrate_op_migrate_abort,
+        .receive = migrate_op_receive,
+        .domain = migrate_op_domain,
+        .fence = migrate_op_fence,
+        .resume_domain = migrate_op_resume_domain,
+        .destroy_domain = migrate_op_destroy_domain,
+        .tune = migrate_op_tune,
+        .checkpoint = migrate_op_checkpoint,
+        .uncheckpoint = migrate_op_uncheckpoint,
+        .adopt = migrate_op_adopt,
+        .send = migrate_op_send,
+        .journal = op_journal,
+        .timer = op_timer,
+        .now_ns = op_now_ns,
+        .clock_ns = op_clock_ns,
+        .notify = op_notify,
+        .changed = op_changed,
+};
+
+int migrate_new(Shim *s, Migrate **ret, Error *reterr) {
+        _cleanup_(migrate_freep) Migrate *m = NULL;
+        int r;
+
+        m = calloc(1, sizeof(*m));
+        if (!m)
+                return error_oom(reterr);
+        m->shim = s;
+        migration_options_init(&m->options);
+        r = open_journal(m, false, reterr);
+        if (r < 0)
+                return r;
+        r = migration_new(s->pod_id, m->journal ? journal_last(m->journal) : NULL, &migrate_ops, m,
+                          &m->migration, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE(m);
+        return 0;
+}
+
+Migrate *migrate_free(Migrate *m) {
+        if (!m)
+                return NULL;
+        migrate_poll_statistics(m, false);
+        for (size_t i = 0; i < ELEMENTSOF(m->timers); i++)
+                m->timers[i] = sd_event_source_disable_unref(m->timers[i]);
+        m->migration = migration_free(m->migration);
+        migrate_ferry_stop(m);
+        migrate_remove_dir(m);
+        migrate_logs_end(m);
+        m->journal = journal_free(m->journal);
+        buf_done(&m->handoff);
+        free(m->ticket);
+        free(m->dest_xml);
+        free(m);
+        return NULL;
+}
+
+Migration *migrate_controller(Migrate *m) {
+        return m->migration;
+}
+
+MigrateFace *migrate_face(Migrate *m) {
+        return &m->face;
+}
+
+const char *migrate_ticket(const Migrate *m) {
+        return m->ticket;
+}
+
+bool migrate_owns_domain(const Migrate *m) {
+        return migration_is_active(m->migration);
+}
+
+void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
+        bool destination = migration_role(m->migration) == MIGRATION_DESTINATION;
+        const char *reason = virt_reason_name(e->reason);
+        Migration *g = m->migration;
+        Error err = ERROR_INIT;
+        int r;
+
+        if (!migration_is_active(g))
+                return;
+        switch (e->kind) {
+        case VIRT_EVENT_STARTED:
+                if (!destination)
+                        break;
+                r = guest_link_open(m->shim->link, vm_spec(m->shim->vm)->link_path, true, &err);
+                if (r < 0)
+                        log_warning("migration: guest link: %s", error_text(&err, r));
+                migration_on_domain(g, MIGRATION_DOMAIN_INCOMING, reason);
+                break;
+        case VIRT_EVENT_SUSPENDED:
+                if (!destination && e->reason == VIRT_REASON_MIGRATION)
+                        migration_on_domain(g, MIGRATION_DOMAIN_BLACKOUT, reason);
+                else if (destination && e->reason == VIRT_REASON_MIGRATED)
+                        migration_on_domain(g, MIGRATION_DOMAIN_COMPLETE, reason);
+                break;
+        case VIRT_EVENT_RESUMED:
+                migration_on_domain(g, MIGRATION_DOMAIN_RUNNING, reason);
+                break;
+        case VIRT_EVENT_STOPPED:
+        case VIRT_EVENT_CRASHED:
+                migration_on_domain(g,
+                                    !destination && (e->reason == VIRT_REASON_GUEST ||
+                                                     e->reason == VIRT_REASON_CRASHED)
+                                            ? MIGRATION_DOMAIN_DIED
+                                            : MIGRATION_DOMAIN_GONE,
+                                    reason);
+                break;
+        case VIRT_EVENT_BACK:
+                migration_on_host_back(g);
+                break;
+        case VIRT_EVENT_ITERATION:
+        case VIRT_EVENT_JOB_DONE:
+        case VIRT_EVENT_DEVICE_REMOVED:
+        case VIRT_EVENT_LOST:
+        case _VIRT_EVENT_KIND_MAX:
+                break;
+        }
+}
+
+int migrate_register_socket(Migrate *m, const char *session, int fd, Error *reterr) {
+        _cleanup_close_ int in = -EBADF, out = -EBADF;
+        Ferry *ferry;
+        int r;
+
+        r = migration_register_socket(m->migration, session, reterr);
+        if (r < 0)
+                return r;
+        in = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (in < 0)
+                return error_setf(reterr, -errno, "the socket could not be duplicated: %m");
+        r = migrate_ferry(m, &ferry, reterr);
+        if (r < 0)
+                return r;
+        out = in; /* one socket, given twice */
+        r = ferry_set_transport(ferry, TAKE_FD(in), TAKE_FD(out), reterr);
+        return r;
+}
+
+static void on_prepared(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+
+        relay_done(relay, r, r == 0 ? relay->migrate->ticket : NULL, err);
+}
+
+int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, OpDone done,
+                    void *job, Error *reterr) {
+        MigrationOptions before = m->options;
+        Relay *relay = relay_new(m, done, job);
+        int r;
+
+        if (!relay)
+                return error_oom(reterr);
+        m->options = *o;
+        r = migration_prepare(m->migration, session, on_prepared, relay, reterr);
+        if (r <= 0)
+                free(relay);
+        if (r < 0)
+                m->options = before;
+        return r;
+}
+
+int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o, const char *ticket,
+                     Error *reterr) {
+        int r;
+
+        if (migration_role(m->migration) == MIGRATION_SOURCE &&
+            strcmp(session, migration_session(m->migration)) == 0) {
+                r = migrate_read_ticket(m, ticket, reterr);
+                if (r < 0)
+                        return r;
+                m->options = *o;
+        }
+        return migration_transfer(m->migration, session, o, reterr);
+}
+
+/* The last call of a session. What it leaves this host with decides whether the shim is needed any
+ * more. */
+typedef struct Cleanup {
+        Migrate *migrate;
+        OpDone done;
+        void *job;
+        bool ends;
+} Cleanup;
+
+static void shutdown_done(void *userdata, int r, const void *result, const Error *err) {
+        if (r < 0)
+                log_err("the pod's leftovers could not all be removed: %s", error_text(err, r));
+}
+
+static void cleanup_end(Cleanup *c, int r, const Error *err) {
+        Cleanup copy = *c;
+        Error e = ERROR_INIT;
+
+        free(c);
+        copy.done(copy.job, r, NULL, err);
+        if (r < 0 || !copy.ends)
+                return;
+        log_info("migration: nothing of the pod is left on this host");
+        r = shim_shutdown(copy.migrate->shim, shutdown_done, NULL, &e);
+        if (r < 0)
+                log_err("the shim could not end: %s", error_text(&e, r));
+}
+
+static void on_cleaned_up(void *userdata, int r, const void *result, const Error *err) {
+        cleanup_end(userdata, r, err);
+}
+
+int migrate_cleanup(Migrate *m, const char *session, OpDone done, void *job, Error *reterr) {
+        bool moved = migration_outcome(m->migration) == MIGRATION_OUTCOME_MOVED;
+        bool destination = migration_role(m->migration) == MIGRATION_DESTINATION;
+        Cleanup *c;
+        int r;
+
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return error_oom(reterr);
+        *c = (Cleanup){ .migrate = m, .done = done, .job = job };
+        c->ends = migration_state(m->migration) != MIGRATION_IDLE
+                          ? moved != destination
+                          : m->shim->receive && !m->shim->vm;
+        r = migration_cleanup(m->migration, session, on_cleaned_up, c, reterr);
+        if (r < 0) {
+                free(c);
+                return r;
+        }
+        if (r == 0) {
+                cleanup_end(c, 0, NULL); /* answers: the caller must not do it again */
+                return 1;
+        }
+        return r;
+}

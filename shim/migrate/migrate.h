@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "controllers/migration/migration.h"
+#include "hostdev/libvirt/virt.h"
+#include "shim/shim.h"
+
+/* What the migration controller is wired to: the tree, libvirt, the guest link, the ferry that
+ * carries the transfer, the journal and timers. One per shim, there from its start; idle it costs a
+ * few hundred bytes. Loop thread only.
+ *
+ * The sockets of a transfer live in <run_dir>/.migrate-<session>/ on both hosts, because libvirt
+ * uses the same path for the source's end and the destination's. */
+typedef struct Migrate Migrate;
+
+int migrate_new(Shim *s, Migrate **ret, Error *reterr);
+Migrate *migrate_free(Migrate *m);
+DEFINE_CLEANUP(Migrate *, migrate_free);
+Migration *migrate_controller(Migrate *m);
+
+/* From the first call of a session until its cleanup: the domain's coming and going is the
+ * migration's business, so nobody else may take a stopped domain for a dead pod. */
+bool migrate_owns_domain(const Migrate *m);
+void migrate_on_virt_event(Migrate *m, const VirtEvent *e);
+
+/* The calls that carry more than the controller knows. */
+int migrate_register_socket(Migrate *m, const char *session, int fd,
+                            Error *reterr); /* duplicates */
+/* Destination. Result: const char *, the ticket. */
+int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, OpDone done,
+                    void *job, Error *reterr);
+/* ticket: source only, "" at a destination. */
+int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o, const char *ticket,
+                     Error *reterr);
+/* Learns what has to be known of this host (libvirt's version and so on). Result NULL. */
+int migrate_learn_facts(Migrate *m, OpDone done, void *job, Error *reterr);
+
+const char *migrate_ticket(const Migrate *m); /* NULL before it was made */
+/* Also ends the shim when nothing is left for it to do: a source whose pod has moved, a destination
+ * that did not get it. */
+int migrate_cleanup(Migrate *m, const char *session, OpDone done, void *job, Error *reterr);
+
+/* JSON for Check and PrepareAndExport: this host, and at a source the pod and its disks. The caller
+ * owns it; NULL: out of memory. */
+json_object *migrate_facts_json(Migrate *m, MigrationRole role);
+/* Progress and result as the D-Bus properties of these names. The caller owns them; NULL: out of
+ * memory. */
+json_object *migrate_progress_json(const Migrate *m);
+json_object *migrate_result_json(const Migrate *m);
+
+/* What the D-Bus face remembers between two signals. */
+typedef struct MigrateFace {
+        int state;
+        bool finished;
+        uint64_t progress_usec;
+} MigrateFace;
+MigrateFace *migrate_face(Migrate *m);
+
+/* What PrepareAndExport answers with. */
+typedef struct MigrationExport {
+        const Buf *envelope;
+        const char *facts;
+} MigrationExport;
+
+/* One container, from the JSON of the call Patch. */
+typedef struct MigratePatch {
+        const char *new_id;
+        json_object *disks; /* path at the source -> path here; borrowed; NULL: none */
+} MigratePatch;
