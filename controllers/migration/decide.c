@@ -181,14 +181,12 @@ static MigrationMove source_prepared(const MigrationDomain *domain, MigrationPee
         case MIGRATION_AT_NONE:
         case MIGRATION_AT_MIGRATED:
         case MIGRATION_AT_DEAD:
-                /* libvirt has put it away (or it died): the only copy is the peer's. */
+                /* libvirt has put it away, or it died: which, only the peer can tell, by having a
+                 * whole copy or none. Whatever events said or did not say is no ground to lose it.
+                 */
                 if (peer == go)
                         return MIGRATION_MOVE_FENCE;
-                if (has_refused(peer))
-                        return MIGRATION_MOVE_LOSE;
-                if (domain->state == MIGRATION_AT_DEAD)
-                        return domain->job_active ? MIGRATION_MOVE_WAIT : MIGRATION_MOVE_LOSE;
-                return MIGRATION_MOVE_HAND_OFF;
+                return has_refused(peer) ? MIGRATION_MOVE_LOSE : MIGRATION_MOVE_HAND_OFF;
         case MIGRATION_AT_INCOMING:
                 return MIGRATION_MOVE_ALARM;
         case MIGRATION_AT_UNKNOWN:

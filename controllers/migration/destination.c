@@ -38,8 +38,12 @@ static void wait_for(Migration *m) {
                 migration_repeat(m);
         else if (m->wants_out)
                 say_once(m, WORD_FAILED); /* a wish: the source decides */
-        else if (m->adopted_shim)
+        else if (m->has_handoff || (!m->adopted_shim && m->domain.state != MIGRATION_AT_PAUSED))
+                return;
+        else if (m->adopted_shim || m->repeat_ms > 0)
                 say_once(m, WORD_QUERY);
+        else
+                migration_repeat(m); /* the handoff comes by itself, in good time */
 }
 
 static void ready(Migration *m) {
@@ -48,10 +52,13 @@ static void ready(Migration *m) {
         if (m->journal != JOURNAL_READY) {
                 int r = migration_write(m, JOURNAL_READY, m->handoff.data, m->handoff.len);
 
+                /* A wish to stop, not a refusal: this may be the only copy, and the disk may get
+                 * room again. */
                 if (r < 0) {
                         migration_blame(m, "journal", r, NULL);
-                        m->cannot = true;
-                        migration_again(m);
+                        m->wants_out = true;
+                        say_once(m, WORD_FAILED);
+                        migration_repeat(m);
                 }
                 return;
         }
@@ -60,10 +67,11 @@ static void ready(Migration *m) {
                 migration_phase_begin(m, MIGRATION_PHASE_FINALIZE);
                 migration_move(m, MIGRATION_TRANSFERRED);
         }
-        if (m->wants_out && m->peer != MIGRATION_PEER_RELEASED)
-                say_once(m, WORD_FAILED);
-        else
-                say_once(m, WORD_READY);
+        /* A wish to stop comes first; but if the source has no guest any more, READY is what
+         * counts. */
+        if (m->wants_out && !m->said && m->up)
+                migration_say(m, WORD_FAILED);
+        say_once(m, WORD_READY);
 }
 
 static void own(Migration *m) {

@@ -63,8 +63,11 @@ int migration_write(Migration *m, JournalKind k, const void *payload, size_t n) 
 
 /* Only what a new message or a new look could change is worth a timer. */
 void migration_repeat(Migration *m) {
+        if (m->repeat_armed)
+                return;
         m->repeat_ms =
                 m->repeat_ms ? MIN_OF(m->repeat_ms * 2, (uint64_t)REPEAT_LAST_MS) : REPEAT_FIRST_MS;
+        m->repeat_armed = true;
         m->ops->timer(m->u, MIGRATION_TIMER_REPEAT, m->repeat_ms);
 }
 
@@ -77,7 +80,7 @@ static void explain(Migration *m, MigrationOutcome outcome) {
                 [MIGRATION_OUTCOME_LOST] = "; the pod is lost: no host has it",
         };
         char text[sizeof(m->error.text)];
-        const char *undone = "";
+        const char *where = what[outcome], *undone = "";
 
         if (m->error.code == 0 || outcome == MIGRATION_OUTCOME_MOVED)
                 return;
@@ -86,10 +89,13 @@ static void explain(Migration *m, MigrationOutcome outcome) {
                                  ? " (rolled back: transfer, pause, guest link)"
                          : m->begun ? " (rolled back: transfer, freeze)"
                                     : " (rolled back: freeze)";
+        if (outcome == MIGRATION_OUTCOME_KEPT && m->role == MIGRATION_DESTINATION &&
+            m->peer != MIGRATION_PEER_KEPT)
+                where = "; this host does not have the pod";
         if (outcome == MIGRATION_OUTCOME_KEPT && m->role == MIGRATION_DESTINATION)
                 undone = " (dropped here: the copy, its disks at Cleanup)";
         memcpy(text, m->error.text, sizeof(text));
-        (void)error_setf(&m->error, m->error.code, "%.380s%s%s", text, what[outcome], undone);
+        (void)error_setf(&m->error, m->error.code, "%.380s%s%s", text, where, undone);
 }
 
 void migration_settle(Migration *m, MigrationOutcome outcome) {
@@ -156,7 +162,7 @@ static void op_failed(Migration *m, MigrationOp op, int r, const Error *err) {
         if (op == OP_RECEIVE) {
                 migration_blame(m, what[op], r, err);
                 m->wants_out = true;
-                m->cannot = true;
+                m->cannot |= m->domain.state == MIGRATION_AT_NONE;
         } else if (op == OP_FENCE && r == -EALREADY) {
                 m->domain.state = MIGRATION_AT_RUNNING;
                 migration_blame(m, "handoff", r, &(Error){ .text = "the guest runs again here" });
@@ -185,6 +191,10 @@ static void op_succeeded(Migration *m, MigrationOp op, const void *result) {
                 if (m->adopted_shim && m->journal == JOURNAL_PREPARED &&
                     !migration_domain_gone(m) && m->domain.state != MIGRATION_AT_UNKNOWN)
                         m->wants_out = true;
+                /* And what was being received, and is not there, will not come any more. */
+                if (m->role == MIGRATION_DESTINATION && m->journal == JOURNAL_NONE &&
+                    (m->adopted_shim || m->seen) && migration_domain_gone(m))
+                        m->cannot = true;
                 break;
         case OP_FENCE:
                 m->fenced = true;

@@ -88,6 +88,7 @@ struct Migration {
         Buf handoff;
         bool has_handoff, adopted; /* destination: it is here; and the link has taken it */
         bool wants_out, abort_asked, cancelled, cannot;
+        bool seen; /* destination: libvirt has begun to receive */
         bool fenced;
         bool told_moved;                 /* ops->moved() was called */
         bool resumed;                    /* resume_tree() was done on this side */
@@ -101,6 +102,7 @@ struct Migration {
         uint32_t number,
                 numbers[_WORD_MAX]; /* of the last message; of each word, kept in repeats */
         uint64_t repeat_ms;
+        bool repeat_armed;  /* never pushed back by what comes in meanwhile */
         JournalRecord last; /* of the journal, without payload */
         bool alarmed, settled;
         bool tried; /* an operation failed since the last timer */
@@ -118,6 +120,8 @@ struct Migration {
 int migration_ask(const Migration *m, MigrationCall c, Error *reterr); /* CALL_DO: 1, NOOP: 0 */
 
 /* migration.c */
+/* Frees it with operations in flight: as a process that is killed leaves it. For tests. */
+Migration *migration_abandon(Migration *m);
 int migration_same_session(const Migration *m, const char *session, Error *reterr);
 void migration_move(Migration *m, MigrationState next);
 void migration_call_begin(Migration *m, MigrationCall c, OpDone done, void *job);

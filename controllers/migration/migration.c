@@ -40,6 +40,12 @@ Migration *migration_free(Migration *m) {
         if (!m)
                 return NULL;
         assert(!migration_in_flight(m));
+        return migration_abandon(m);
+}
+
+Migration *migration_abandon(Migration *m) {
+        if (!m)
+                return NULL;
         for (int t = 0; t < _MIGRATION_TIMER_MAX; t++)
                 m->ops->timer(m->u, (MigrationTimer)t, 0);
         buf_done(&m->exported);

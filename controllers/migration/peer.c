@@ -197,7 +197,8 @@ static void take_handoff(Migration *m, const PeerMessage *p) {
         bool early = m->journal == JOURNAL_NONE || (migration_is_fast(m) && !m->resumed);
 
         if (m->has_handoff || !early) {
-                m->said = false; /* it asks for the answer again */
+                if (m->journal != JOURNAL_NONE)
+                        m->said = false; /* it asks for the answer again */
                 return;
         }
         if (b->len == 0 || b->len > JOURNAL_PAYLOAD_MAX) {

@@ -20,6 +20,7 @@ static void roll_back(Migration *m) {
         Error e = ERROR_INIT;
         int r;
 
+        migration_repeat(m);
         if (m->abort_asked || m->aborting)
                 return;
         m->abort_asked = true;
@@ -27,7 +28,6 @@ static void roll_back(Migration *m) {
         r = m->ops->migrate_abort(m->u, aborted, m, &e);
         if (r <= 0)
                 aborted(m, r, NULL, &e);
-        migration_repeat(m);
 }
 
 static void say_once(Migration *m, MigrationWord w) {
@@ -55,7 +55,8 @@ static void keep(Migration *m) {
                 return;
         }
         migration_settle(m, MIGRATION_OUTCOME_KEPT);
-        say_once(m, WORD_KEPT);
+        if (m->peer != MIGRATION_PEER_GONE)
+                say_once(m, WORD_KEPT);
 }
 
 /* The checkpoint is taken once; without one there is nothing to hand over. */
@@ -146,7 +147,12 @@ static void lose(Migration *m) {
 }
 
 static void finish(Migration *m) {
-        if (m->journal == JOURNAL_KEPT || m->journal == JOURNAL_DONE)
+        if (m->journal == JOURNAL_KEPT) {
+                if (!m->settled)
+                        keep(m);
+                return;
+        }
+        if (m->journal == JOURNAL_DONE)
                 return;
         if (migration_write(m, JOURNAL_DONE, NULL, 0) < 0) {
                 migration_repeat(m);

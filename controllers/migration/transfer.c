@@ -89,10 +89,14 @@ void migration_on_timer(Migration *m, MigrationTimer t) {
                                         : "the destination did not get ready in time");
                 break;
         case MIGRATION_TIMER_REPEAT:
+                m->repeat_armed = false;
                 m->said = false;
                 m->asked = false;
                 m->tried = false;
                 m->abort_asked = m->aborting;
+                /* Of a call that an earlier shim made, nobody tells when it is over. */
+                if (m->adopted_shim && m->domain.job_active && !m->settled)
+                        m->domain.state = MIGRATION_AT_UNKNOWN;
                 migration_pump(m);
                 break;
         case _MIGRATION_TIMER_MAX:
@@ -316,17 +320,14 @@ void migration_blackout(Migration *m) {
 }
 
 static void source_event(Migration *m, MigrationDomainEvent e) {
-        bool dark = m->progress.blackout_start_ns != 0;
-
         if (e == MIGRATION_DOMAIN_BLACKOUT) {
                 m->domain.state = MIGRATION_AT_PAUSED;
                 migration_blackout(m);
         } else if (e == MIGRATION_DOMAIN_RUNNING) {
                 m->domain.state = MIGRATION_AT_RUNNING;
-        } else if (e == MIGRATION_DOMAIN_DIED || (e == MIGRATION_DOMAIN_GONE && !dark)) {
-                m->domain.state = MIGRATION_AT_DEAD;
-        } else if (e == MIGRATION_DOMAIN_GONE) {
-                m->domain.state = MIGRATION_AT_NONE;
+        } else if (e == MIGRATION_DOMAIN_GONE || e == MIGRATION_DOMAIN_DIED) {
+                m->domain.state =
+                        e == MIGRATION_DOMAIN_GONE ? MIGRATION_AT_NONE : MIGRATION_AT_DEAD;
         }
 }
 
@@ -334,6 +335,7 @@ static void destination_event(Migration *m, MigrationDomainEvent e, const char *
         switch (e) {
         case MIGRATION_DOMAIN_INCOMING:
                 m->domain.state = MIGRATION_AT_INCOMING;
+                m->seen = true;
                 break;
         case MIGRATION_DOMAIN_BLACKOUT:
         case MIGRATION_DOMAIN_COMPLETE:
