@@ -107,30 +107,12 @@ Job *job_free(Job *job) {
         return NULL;
 }
 
-/* libvirt is loaded here, on the loop: 10 ms, once in the life of a process, and it is done before
- * any thread could look at it. */
-static int prepare(Virt *v, Error *reterr) {
-        int r;
-
-        if (v->event_thread)
-                return 0;
-        r = libvirt_load(&v->lv, reterr);
-        if (r < 0)
-                return r;
-        r = event_thread_get(reterr);
-        if (r < 0)
-                return r;
-        v->event_thread = true;
-        return 0;
-}
-
 int job_submit(Job *job, LaneId lane, Error *reterr) {
         Virt *v = job->v;
-        int r;
+        int r = 0;
 
         job->lane = lane;
-        r = prepare(v, reterr);
-        if (r >= 0 && !v->uuid[0])
+        if (!v->uuid[0])
                 r = error_setf(reterr, -EINVAL, "%s: no domain is set", job->step);
         if (r >= 0) {
                 job->internal ? v->n_internal++ : v->n_jobs++;

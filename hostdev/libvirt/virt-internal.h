@@ -40,8 +40,8 @@ struct Virt {
         char *uri;
         VirtHandler handler;
         void *userdata;
-        const Libvirt *lv; /* set by the first call */
-        bool event_thread; /* we hold a reference on it */
+        const Libvirt *lv; /* set under lock by the first lane that runs */
+        bool event_thread; /* likewise: we hold a reference on it */
 
         Mailbox mailbox;
         Lane lanes[_LANE_MAX];
