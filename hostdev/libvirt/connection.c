@@ -217,7 +217,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         r = job_new(v, "reconnect", run_reconnect, on_reconnect_done, v, &job, NULL);
         if (r >= 0) {
                 job->internal = true;
-                job->needs_domain = false;
+                job->of_host = true;
                 r = job_submit(job, LANE_QUERY, NULL);
         }
         if (r < 0)

@@ -27,8 +27,8 @@ static void work(Note *note) {
 
         r = connection_get(v, job->lane, &conn, &job->error);
         if (r >= 0) {
-                r = job->needs_domain ? run_on_domain(job, conn)
-                                      : job->run(job, conn, NULL, &job->error);
+                r = job->needs_domain && !job->of_host ? run_on_domain(job, conn)
+                                                       : job->run(job, conn, NULL, &job->error);
                 if (r < 0 && connection_is_dead(v, job->lane, conn))
                         r = error_prefix(&job->error, -ECONNRESET,
                                          "the connection to libvirt was lost during the call");
@@ -43,7 +43,8 @@ static void deliver(Note *note) {
         Job *job = container_of(note, Job, note);
 
         if (job->r < 0)
-                (void)error_prefix(&job->error, job->r, "%s of %s", job->step, job->v->name);
+                (void)error_prefix(&job->error, job->r, "%s%s%s", job->step,
+                                   job->of_host ? "" : " of ", job->of_host ? "" : job->v->name);
         if (job->finish)
                 job->finish(job); /* completes it now or later */
         else
@@ -112,7 +113,7 @@ int job_submit(Job *job, LaneId lane, Error *reterr) {
         int r = 0;
 
         job->lane = lane;
-        if (!v->uuid[0])
+        if (!v->uuid[0] && !job->of_host)
                 r = error_setf(reterr, -EINVAL, "%s: no domain is set", job->step);
         if (r >= 0) {
                 job->internal ? v->n_internal++ : v->n_jobs++;

@@ -77,7 +77,8 @@ struct Job {
         const char *step; /* for errors: "<step> of <domain>: ..." */
         JobRun run;
         bool needs_domain;
-        bool internal;            /* set before job_submit() */
+        bool of_host;  /* not about a domain: none need be set, and needs_domain does not count */
+        bool internal; /* set before job_submit() */
         void (*finish)(Job *job); /* on the loop, before `done`; may be NULL */
         OpDone done;
         void *userdata;
