@@ -6,15 +6,18 @@
 
 Host *host;
 
-/* Calls, and frees the reply; its code. */
-int call_code(ToGuest *m) {
-        FromGuest *r = host_call(host, m);
+static int end_code(uint64_t call) {
+        FromGuest *r = host_end(host, call, 30000);
         int code = r ? r->code : -ETIMEDOUT;
 
         if (r && code < 0)
                 (void)printf("#   (%d: %s)\n", code, r->error);
         host_reply_free(r);
         return code;
+}
+
+int call_code(ToGuest *m) {
+        return end_code(host_begin(host, m));
 }
 
 static void address(Podferry__Guest__V1__ScsiAddress *a, unsigned target) {
@@ -118,22 +121,24 @@ int start_container(const char *id) {
         return call_code(&m);
 }
 
-int exec_process(const char *id, const char *exec_id, const char *script, StdioSpec *io) {
+uint64_t begin_exec(const char *id, const char *exec_id, const char *script, StdioSpec *io) {
         REQUEST(ExecRequest, EXEC, PODFERRY__GUEST__V1__EXEC_REQUEST__INIT);
         char *process = process_json(script);
-        int r;
+        uint64_t call;
 
-        if (!process)
-                return -ENOMEM;
         q.container_id = STRING(id);
         q.exec_id = STRING(exec_id);
         q.process_json.data = (uint8_t *)process;
-        q.process_json.len = strlen(process);
+        q.process_json.len = process ? strlen(process) : 0;
         q.stdio = io;
         m.exec = &q;
-        r = call_code(&m);
+        call = host_begin(host, &m);
         free(process);
-        return r;
+        return call;
+}
+
+int exec_process(const char *id, const char *exec_id, const char *script, StdioSpec *io) {
+        return end_code(begin_exec(id, exec_id, script, io));
 }
 
 int kill_process(const char *id, const char *exec_id, unsigned sig, bool all) {

@@ -22,6 +22,7 @@ StdioSpec stdio_of(const uint32_t ch[3], bool terminal);
 int create_container(const char *id, const char *script, StdioSpec *io, const char *memory);
 int start_container(const char *id);
 int exec_process(const char *id, const char *exec_id, const char *script, StdioSpec *io);
+uint64_t begin_exec(const char *id, const char *exec_id, const char *script, StdioSpec *io);
 int kill_process(const char *id, const char *exec_id, unsigned sig, bool all);
 int delete_process(const char *id, const char *exec_id, bool force);
 uint64_t begin_wait(const char *id, const char *exec_id);

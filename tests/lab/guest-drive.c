@@ -234,6 +234,39 @@ static void test_grandchild(void) {
         check(host_until_eof(host, ch[1], 5000), "ends with the container");
 }
 
+/* All at once: exits before crun does, outputs mixed, none lost, none for another. */
+static void test_many(void) {
+        enum { MANY = 100 };
+        uint64_t main_wait, creates[MANY], waits[MANY];
+        uint32_t ch[3], chs[MANY][3];
+
+        main_wait = run("many", "sleep 600", ch);
+        for (int i = 0; i < MANY; i++) {
+                char id[16], script[64];
+                StdioSpec io;
+
+                open3(chs[i]);
+                io = stdio_of(chs[i], false);
+                (void)snprintf(id, sizeof(id), "e%d", i);
+                (void)snprintf(script, sizeof(script), "echo %d; exit %d", i, i);
+                creates[i] = begin_exec("many", id, script, &io);
+                waits[i] = begin_wait("many", id);
+        }
+        for (int i = 0; i < MANY; i++) {
+                FromGuest *r = host_end(host, creates[i], 60000);
+                char expected[16];
+
+                check(r && r->code == 0 && r->exec->pid > 1, "exec %d", i);
+                host_reply_free(r);
+                check(end_wait(waits[i]) == i, "exit code %d", i);
+                check(host_replies(host, waits[i]) == 1, "told once");
+                (void)snprintf(expected, sizeof(expected), "%d\n", i);
+                got(chs[i][1], expected);
+        }
+        check(delete_process("many", "", true) == 0, "delete");
+        check(end_wait(main_wait) == 137, "killed");
+}
+
 static void test_wrong(void) {
         REQUEST(PsRequest, PS, PODFERRY__GUEST__V1__PS_REQUEST__INIT);
         ToGuest empty = PODFERRY__GUEST__V1__TO_GUEST__INIT;
@@ -388,6 +421,7 @@ static const struct {
         { "terminal", test_terminal },
         { "exec", test_exec },
         { "grandchild that holds the pipe", test_grandchild },
+        { "many at once", test_many },
         { "wrong requests", test_wrong },
         { "out of memory", test_out_of_memory },
         { "host goes and comes back", test_reconnect },
