@@ -24,7 +24,7 @@
 #define SESSION_STAGED       32U
 #define SESSION_STAGED_BYTES (256U << 10)
 #define SESSION_CACHED       8U /* free whole chunks kept */
-#define SESSION_FIRST_GRANT  4096U
+#define SESSION_FIRST_GRANT  (16U << 10)
 #define SESSION_MIN_CONTROL  4096U /* least credit of channel 0 */
 #define SESSION_MIN_INITIAL  64U   /* least credit of another channel */
 #define SESSION_MAX_WINDOW   (64U << 20)
