@@ -60,22 +60,11 @@ static void unmount(Power *p) {
         worker_submit(&p->agent->worker, &p->unmount);
 }
 
-/* Also what was being made when it began: it is killed as soon as it is there. */
-static bool kill_all(Power *p) {
-        bool ended = true;
-
-        for (Container *c = p->agent->containers.first; c; c = c->next) {
-                Error err = ERROR_INIT;
-                int r;
-
-                if (c->verbs == 0 && container_has_ended(c))
-                        continue;
-                ended = false;
-                r = c->verbs > 0 ? 0 : container_kill_all(c, SIGKILL, &err);
-                if (r < 0 && r != -ENOENT)
-                        log_warning("power off: container %s: %s", c->id, error_text(&err, r));
-        }
-        return ended;
+static bool all_ended(const Containers *all) {
+        for (const Container *c = all->first; c; c = c->next)
+                if (c->verbs > 0 || !container_has_ended(c))
+                        return false;
+        return true;
 }
 
 static void late(void *userdata, uint32_t events) {
@@ -100,8 +89,18 @@ static void late(void *userdata, uint32_t events) {
         }
 }
 
+static void kill_all(Power *p) {
+        for (Container *c = p->agent->containers.first; c; c = c->next) {
+                Error err = ERROR_INIT;
+                int r = container_kill_all(c, SIGKILL, &err);
+
+                if (r < 0 && r != -ENOENT)
+                        log_warning("power off: container %s: %s", c->id, error_text(&err, r));
+        }
+}
+
 void power_continue(Power *p) {
-        if (p->step == POWER_KILLING && kill_all(p))
+        if (p->step == POWER_KILLING && all_ended(&p->agent->containers))
                 unmount(p);
         else if (p->step == POWER_ANSWERING && rpc_is_drained(&p->agent->rpc))
                 power_halt(NULL);
@@ -121,7 +120,8 @@ int handle_power_off(Agent *a, Call *call, const ToGuest *m, Error *reterr) {
         p->call = call;
         p->step = POWER_KILLING;
         set_timer(p, KILL_SECONDS);
-        return 1; /* goes on after this event */
+        kill_all(p);
+        return 1;
 }
 
 int power_init(Power *p, Agent *a, Error *reterr) {

@@ -44,17 +44,12 @@ static void free_environment(char **env, bool own_path) {
         free(env);
 }
 
-static int start(const char *const argv[], int out, int err, pid_t *ret_pid) {
-        const char *path = getenv("PATH");
+static int start(const char *const argv[], char **env, int out, int err, pid_t *ret_pid) {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t none, all;
-        char **env;
         int r;
 
-        env = make_environment();
-        if (!env)
-                return -ENOMEM;
         (void)sigemptyset(&none);
         (void)sigfillset(&all);
         r = posix_spawn_file_actions_init(&actions);
@@ -63,10 +58,8 @@ static int start(const char *const argv[], int out, int err, pid_t *ret_pid) {
                 if (r != 0)
                         (void)posix_spawn_file_actions_destroy(&actions);
         }
-        if (r != 0) {
-                free_environment(env, path && *path);
+        if (r != 0)
                 return -r;
-        }
         r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
@@ -86,7 +79,6 @@ static int start(const char *const argv[], int out, int err, pid_t *ret_pid) {
         }
         (void)posix_spawn_file_actions_destroy(&actions);
         (void)posix_spawnattr_destroy(&attr);
-        free_environment(env, path && *path);
         return -r;
 }
 
@@ -151,7 +143,7 @@ static int failed(const char *program, int status, Buf *text, Error *reterr) {
                           *line ? ": " : "", line);
 }
 
-int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
+static int run(const char *const argv[], char **env, Buf *ret_stdout, Error *reterr) {
         _cleanup_close_ int out_r = -EBADF, out_w = -EBADF, err_r = -EBADF, err_w = -EBADF;
         _cleanup_buf_ Buf text = {};
         int out[2], err[2], status, r;
@@ -164,7 +156,7 @@ int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
                 return error_setf(reterr, -errno, "pipe: %m");
         err_r = err[0], err_w = err[1];
 
-        r = start(argv, out_w, err_w, &pid);
+        r = start(argv, env, out_w, err_w, &pid);
         if (r == -ENOENT)
                 return error_setf(reterr, r, "%s is not installed", argv[0]);
         if (r < 0)
@@ -176,4 +168,21 @@ int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
                 if (errno != EINTR)
                         return error_setf(reterr, -errno, "%s: waiting for it: %m", argv[0]);
         return status == 0 ? 0 : failed(argv[0], status, &text, reterr);
+}
+
+int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
+        const char *path = getenv("PATH");
+        char **env;
+        int r;
+
+        env = make_environment();
+        if (!env)
+                return error_oom(reterr);
+        r = run(argv, env, ret_stdout, reterr);
+        free_environment(env, path && *path);
+        return r;
+}
+
+int program_run_own(const char *const argv[], Buf *ret_stdout, Error *reterr) {
+        return run(argv, environ, ret_stdout, reterr);
 }

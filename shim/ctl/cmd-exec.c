@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* podferry exec and attach: this terminal at a further process of a container, or at its first. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "shim/ctl/attach-loop.h"
+#include "shim/ctl/bus.h"
+#include "shim/ctl/commands.h"
+#include "shim/ctl/ctl.h"
+#include "shim/ctl/json.h"
+#include "shim/ctl/oci.h"
+#include "shim/ctl/values.h"
+
+#define CONTAINER_FACE BUS_INTERFACE ".Container"
+
+typedef struct Target {
+        char *pod, *container, *path;
+        sd_bus *bus;
+} Target;
+
+static void target_done(Target *t) {
+        t->bus = sd_bus_flush_close_unref(t->bus);
+        free(t->pod);
+        free(t->container);
+        free(t->path);
+}
+
+static int target_open(const Ctl *ctl, const char *text, Target *t, Error *reterr) {
+        int r;
+
+        r = value_target(text, &t->pod, &t->container, reterr);
+        if (r == 0)
+                r = pod_connect(ctl->config.run_dir, t->pod, &t->bus, reterr);
+        if (r == 0)
+                r = pod_find_container(t->bus, t->pod, t->container, &t->path, NULL, reterr);
+        return r;
+}
+
+enum { TTY = 1, INTERACTIVE, ENV, WORKDIR, USER, DETACH, NO_STDIN };
+
+static const Option exec_options[] = {
+        { TTY, 't', "tty", NULL, "give it a terminal" },
+        { INTERACTIVE, 'i', "interactive", NULL, "pass stdin on" },
+        { DETACH, 'd', "detach", NULL, "start it and leave it running" },
+        { ENV, 'e', "env", "K=V", "variable of the command; K alone passes yours" },
+        { WORKDIR, 'w', "workdir", "DIR", "working directory in the container" },
+        { USER, 'u', "user", "UID[:GID]", "user of the command, by number" },
+};
+
+static int exec_run(Ctl *ctl, const Command *self, int argc, char **argv);
+
+const Command command_exec = {
+        .name = "exec",
+        .operands = "POD[/CONTAINER] COMMAND [ARGUMENT...]",
+        .summary = "Run a further command in a container",
+        .text = "Its output and exit status come here, signals go there. The container may be\n"
+                "left out when the pod has only one.\n"
+                "\n"
+                "  podferry exec -ti web /bin/sh\n"
+                "  podferry exec web/log ps",
+        .options = exec_options,
+        .n_options = ELEMENTSOF(exec_options),
+        .operands_end_options = true,
+        .completes = "pods",
+        .run = exec_run,
+};
+
+typedef struct Exec {
+        OciOptions oci;
+        char **env;
+        bool interactive, detach;
+        const char *target;
+} Exec;
+
+static int take_option(Exec *x, int id, const char *value, Error *reterr) {
+        switch (id) {
+        case TTY:
+                x->oci.terminal = true;
+                return 0;
+        case INTERACTIVE:
+                x->interactive = true;
+                return 0;
+        case DETACH:
+                x->detach = true;
+                return 0;
+        case ENV:
+                return words_add(&x->env, value) < 0 ? error_oom(reterr) : 0;
+        case WORKDIR:
+                x->oci.cwd = value;
+                return 0;
+        case USER:
+                return value_user(value, &x->oci.uid, &x->oci.gid, reterr);
+        default:
+                return -EINVAL;
+        }
+}
+
+/* True: go on. */
+static bool parse(Exec *x, const Command *self, int argc, char **argv, int *ret_status) {
+        Error e = ERROR_INIT;
+        OptionParser p;
+        int id, code = 0, n;
+        char **operands;
+
+        option_parser_init(&p, self, argc, argv);
+        while (code == 0 && (id = option_next(&p, &e)) != 0) {
+                if (id == OPTION_HELP) {
+                        option_print_help(self);
+                        *ret_status = CTL_OK;
+                        return false;
+                }
+                code = id < 0 ? id : take_option(x, id, p.value, &e);
+        }
+        operands = option_operands(&p, &n);
+        if (code == 0 && n > 1 && strcmp(operands[1], "--") == 0) {
+                operands[1] = operands[0]; /* "exec POD -- COMMAND" */
+                operands++;
+                n--;
+        }
+        if (code == 0 && n < 2)
+                code = error_setf(&e, -EINVAL, "%s is missing", n < 1 ? "POD" : "COMMAND");
+        if (code < 0) {
+                *ret_status = ctl_usage(self, &e);
+                return false;
+        }
+        x->target = operands[0];
+        x->oci.args = operands + 1;
+        x->oci.env = x->env;
+        return true;
+}
+
+static int make_exec(const Exec *x, const Target *t, char id[static 24], Error *reterr) {
+        _cleanup_json_ json_object *process = NULL;
+        uint32_t rows = 0, columns = 0, number;
+        const char *text;
+        int r;
+
+        r = oci_process_make(&x->oci, &process, reterr);
+        if (r < 0)
+                return r;
+        if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+                return error_setf(reterr, -errno, "random number: %m");
+        (void)snprintf(id, 24, "exec-%08x", number);
+        if (x->oci.terminal)
+                terminal_size(&rows, &columns);
+        text = json_object_to_json_string_ext(process, JSON_C_TO_STRING_PLAIN);
+        if (!text)
+                return error_oom(reterr);
+        return pod_call(t->bus, CALL_DEADLINE, NULL, reterr, t->path, CONTAINER_FACE, "Exec",
+                        "ssbuu", id, text, x->oci.terminal, rows, columns);
+}
+
+static int start_exec(const Target *t, const char *id, Error *reterr) {
+        return pod_call(t->bus, WORK_DEADLINE, NULL, reterr, t->path, CONTAINER_FACE, "StartExec",
+                        "s", id);
+}
+
+static int watch_exec(const Exec *x, const Target *t, const char *id, int *ret_status,
+                      Error *reterr) {
+        AttachSession s = { .bus = t->bus,
+                            .pod = t->pod,
+                            .path = t->path,
+                            .exec_id = id,
+                            .with_stdin = x->interactive,
+                            .terminal = x->oci.terminal };
+        AttachEnd end = ATTACH_LOST;
+        int r;
+
+        r = attach_open(&s, reterr);
+        if (r == 0 && !x->interactive)
+                r = pod_call(t->bus, CALL_DEADLINE, NULL, reterr, t->path, CONTAINER_FACE,
+                             "CloseStdin", "s", id);
+        if (r == -EBADFD)
+                r = 0; /* not before it runs: then its stdin just stays silent */
+        if (r == 0)
+                r = start_exec(t, id, reterr);
+        if (r == 0)
+                r = attach_run(&s, &end, reterr);
+        attach_close(&s);
+        if (r == 0)
+                *ret_status = attach_status(&s, end);
+        if (r < 0 || end == ATTACH_ENDED)
+                (void)pod_call(t->bus, CALL_DEADLINE, NULL, NULL, t->path, CONTAINER_FACE, "Delete",
+                               "s", id);
+        return r;
+}
+
+static int exec_run(Ctl *ctl, const Command *self, int argc, char **argv) {
+        _cleanup_(target_done) Target t = {};
+        Exec x = {};
+        Error e = ERROR_INIT;
+        int r, status = CTL_OK;
+        char id[24];
+
+        if (!parse(&x, self, argc, argv, &status)) {
+                (void)words_free(x.env);
+                return status;
+        }
+        r = target_open(ctl, x.target, &t, &e);
+        if (r == 0)
+                r = make_exec(&x, &t, id, &e);
+        if (r == 0 && x.detach) {
+                r = start_exec(&t, id, &e);
+                if (r == 0)
+                        (void)puts(id);
+        } else if (r == 0)
+                r = watch_exec(&x, &t, id, &status, &e);
+        (void)words_free(x.env);
+        if (r < 0) {
+                (void)ctl_fail(r, &e, "exec");
+                return ctl_run_status(r, &e);
+        }
+        return status;
+}
+
+static const Option attach_options[] = {
+        { NO_STDIN, 0, "no-stdin", NULL, "only look" },
+};
+
+static int attach_command(Ctl *ctl, const Command *self, int argc, char **argv);
+
+const Command command_attach = {
+        .name = "attach",
+        .operands = "POD[/CONTAINER]",
+        .summary = "Connect this terminal to a container's command",
+        .text = "Shows what it writes from now on (podferry logs shows what it wrote before),\n"
+                "passes stdin and signals on, and ends with its exit status. Ctrl-P Ctrl-Q at a\n"
+                "terminal leaves it running.",
+        .options = attach_options,
+        .n_options = ELEMENTSOF(attach_options),
+        .completes = "pods",
+        .run = attach_command,
+};
+
+static bool has_terminal(const Target *t) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        _cleanup_free_ char *path = NULL;
+        int terminal = 0;
+
+        if (asprintf(&path, "%s/process/init", t->path) < 0) {
+                path = NULL;
+                return false;
+        }
+        if (pod_call(t->bus, CALL_DEADLINE, &reply, NULL, path, "org.freedesktop.DBus.Properties",
+                     "Get", "ss", BUS_INTERFACE ".Process", "Terminal") < 0 ||
+            sd_bus_message_enter_container(reply, 'v', "b") < 0 ||
+            sd_bus_message_read(reply, "b", &terminal) < 0)
+                return false;
+        return terminal;
+}
+
+static int attach_command(Ctl *ctl, const Command *self, int argc, char **argv) {
+        _cleanup_(target_done) Target t = {};
+        AttachSession s = { .exec_id = "", .from_now = true, .fd = -EBADF };
+        AttachEnd end = ATTACH_LOST;
+        bool no_stdin = false;
+        Error e = ERROR_INIT;
+        int r, n, status;
+        char **operands;
+
+        if (!ctl_simple(self, argc, argv, 1, 1, &no_stdin, &operands, &n, &status))
+                return status;
+        r = target_open(ctl, operands[0], &t, &e);
+        if (r == 0) {
+                s.bus = t.bus;
+                s.pod = t.pod;
+                s.path = t.path;
+                s.terminal = has_terminal(&t);
+                s.with_stdin = !no_stdin;
+                r = attach_open(&s, &e);
+        }
+        if (r == 0)
+                r = attach_run(&s, &end, &e);
+        attach_close(&s);
+        return r < 0 ? ctl_fail(r, &e, "attach") : attach_status(&s, end);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* podferry ps and inspect: what is on this host, from every shim's own dump. */
+#include <stdio.h>
+#include <string.h>
+
+#include "shim/ctl/bus.h"
+#include "shim/ctl/commands.h"
+#include "shim/ctl/ctl.h"
+#include "shim/ctl/json.h"
+#include "shim/ctl/start.h"
+#include "shim/ctl/values.h"
+
+static const Option json_options[] = { CTL_OPTION_JSON };
+
+static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv);
+static int inspect_run(Ctl *ctl, const Command *self, int argc, char **argv);
+
+const Command command_ps = {
+        .name = "ps",
+        .operands = "",
+        .summary = "List the pods and containers of this host",
+        .text = "One line for each container. A pod whose shim has died is shown as dead: its\n"
+                "machine may still run; podferry rm --force removes it. With --json one object\n"
+                "for each pod, a line each.",
+        .options = json_options,
+        .n_options = ELEMENTSOF(json_options),
+        .completes = "",
+        .run = ps_run,
+};
+
+const Command command_inspect = {
+        .name = "inspect",
+        .operands = "POD",
+        .summary = "Show everything that a pod's shim knows",
+        .text = "The tree of the machine, the pod, its containers and processes with their\n"
+                "states, the guest link and the logs.",
+        .options = json_options,
+        .n_options = ELEMENTSOF(json_options),
+        .completes = "pods",
+        .run = inspect_run,
+};
+
+/* First descendant of a kind; NULL. */
+static json_object *find_kind(json_object *node, const char *kind) {
+        json_object *children = json_get_array(node, "children"), *child;
+
+        if (strcmp(json_get_text(node, "kind"), kind) == 0)
+                return node;
+        for (JSON_EACH(i, children, child)) {
+                json_object *found = find_kind(child, kind);
+
+                if (found)
+                        return found;
+        }
+        return NULL;
+}
+
+static void print_line(const char *pod, const char *container, const char *state, const char *pid,
+                       const char *processes, const char *memory) {
+        (void)printf("%-20s %-16s %-20s %8s %9s %9s\n", pod, container, state, pid, processes,
+                     memory);
+}
+
+/* "running", "stopped (3)". */
+static void describe_container(json_object *c, char *state, size_t n, char *pid, size_t n_pid,
+                               char *count, size_t n_count) {
+        json_object *children = json_get_array(c, "children"), *p;
+        unsigned processes = 0;
+
+        (void)snprintf(state, n, "%s", json_get_text(c, "state"));
+        (void)snprintf(pid, n_pid, "-");
+        for (JSON_EACH(i, children, p)) {
+                if (strcmp(json_get_text(p, "kind"), "process") != 0)
+                        continue;
+                processes++;
+                if (*json_get_text(p, "id") && strcmp(json_get_text(p, "id"), "init") != 0)
+                        continue;
+                if (json_get_number(p, "pid") > 0)
+                        (void)snprintf(pid, n_pid, "%lld", (long long)json_get_number(p, "pid"));
+                if (json_get(p, "exit_code") && strcmp(json_get_text(c, "state"), "stopped") == 0)
+                        (void)snprintf(state, n, "%s (%lld)", json_get_text(c, "state"),
+                                       (long long)json_get_number(p, "exit_code"));
+        }
+        (void)snprintf(count, n_count, "%u", processes);
+}
+
+static void print_pod(const char *pod, json_object *dump) {
+        json_object *vm = json_get(dump, "tree"), *node = find_kind(vm, "pod"), *c;
+        json_object *children = json_get_array(node, "children");
+        char memory[24];
+        bool any = false;
+
+        (void)snprintf(memory, sizeof(memory), "%lldM",
+                       (long long)json_get_number(vm, "memory_mib"));
+        for (JSON_EACH(i, children, c)) {
+                char state[64], pid[24], count[24];
+
+                if (strcmp(json_get_text(c, "kind"), "container") != 0)
+                        continue;
+                describe_container(c, state, sizeof(state), pid, sizeof(pid), count, sizeof(count));
+                print_line(pod, json_get_text(c, "id"), state, pid, count, memory);
+                any = true;
+        }
+        if (!any)
+                print_line(pod, "-", vm ? json_get_text(vm, "state") : "not started", "-", "-",
+                           vm ? memory : "-");
+}
+
+static int dump_of(const Ctl *ctl, const char *pod, json_object **ret, Error *reterr) {
+        _cleanup_bus_ sd_bus *bus = NULL;
+        int r;
+
+        r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
+        if (r < 0)
+                return r;
+        r = pod_dump(bus, ret, reterr);
+        return r < 0 ? error_prefix(reterr, r, "%s", pod) : 0;
+}
+
+static void show(const char *pod, json_object *dump, const Error *e, bool json) {
+        _cleanup_json_ json_object *o = NULL;
+
+        if (!json && dump)
+                print_pod(pod, dump);
+        else if (!json)
+                print_line(pod, "-", "dead", "-", "-", "-");
+        else if (dump)
+                json_print(dump, false);
+        else if ((o = json_object_new_object()) && json_add_string(o, "pod", pod) == 0 &&
+                 json_add_string(o, "error", e->text) == 0)
+                json_print(o, false);
+}
+
+static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv) {
+        _cleanup_(words_freep) char **pods = NULL;
+        Error e = ERROR_INIT;
+        bool json = false;
+        int r, n, status;
+        char **operands;
+
+        if (!ctl_simple(self, argc, argv, 0, 0, &json, &operands, &n, &status))
+                return status;
+        r = pods_list(ctl, &pods, &e);
+        if (r < 0)
+                return ctl_fail(r, &e, "ps");
+        if (!json)
+                print_line("POD", "CONTAINER", "STATE", "PID", "PROCESSES", "MEMORY");
+        for (size_t i = 0; pods[i]; i++) {
+                _cleanup_json_ json_object *dump = NULL;
+                Error why = ERROR_INIT;
+
+                r = dump_of(ctl, pods[i], &dump, &why);
+                if (r != -ENOENT) /* gone since we looked */
+                        show(pods[i], dump, &why, json);
+        }
+        return CTL_OK;
+}
+
+/* -- inspect -- */
+
+static void print_value(const char *key, json_object *value) {
+        const char *text = json_object_is_type(value, json_type_string)
+                                   ? json_object_get_string(value)
+                                   : json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN);
+
+        if (text && *text)
+                (void)printf(" %s=%s", key, text);
+}
+
+static void print_node(json_object *node, unsigned depth) {
+        json_object *children = json_get_array(node, "children"), *child;
+        const char *id = json_get_text(node, "id");
+
+        (void)printf("%*s%s%s%s: %s", (int)(2 * depth), "", json_get_text(node, "kind"),
+                     *id ? " " : "", id, json_get_text(node, "state"));
+        json_object_object_foreach(node, key,
+                                   value) if (strcmp(key, "kind") != 0 && strcmp(key, "id") != 0 &&
+                                              strcmp(key, "state") != 0 &&
+                                              strcmp(key, "children") != 0) print_value(key, value);
+        (void)putchar('\n');
+        for (JSON_EACH(i, children, child))
+                print_node(child, depth + 1);
+}
+
+static void print_section(const char *name, json_object *o) {
+        json_object *e;
+
+        if (json_object_is_type(o, json_type_array))
+                for (JSON_EACH(i, o, e))
+                        print_section(name, e);
+        if (!json_object_is_type(o, json_type_object))
+                return;
+        (void)printf("%s:", name);
+        json_object_object_foreach(o, key, value) print_value(key, value);
+        (void)putchar('\n');
+}
+
+static int inspect_run(Ctl *ctl, const Command *self, int argc, char **argv) {
+        _cleanup_json_ json_object *dump = NULL;
+        Error e = ERROR_INIT;
+        bool json = false;
+        int r, n, status;
+        char **operands;
+
+        if (!ctl_simple(self, argc, argv, 1, 1, &json, &operands, &n, &status))
+                return status;
+        r = dump_of(ctl, operands[0], &dump, &e);
+        if (r < 0)
+                return ctl_fail(r, &e, "inspect");
+        if (json) {
+                json_print(dump, true);
+                return CTL_OK;
+        }
+        (void)printf("shim:");
+        json_object_object_foreach(dump, key,
+                                   value) if (!json_object_is_type(value, json_type_object) &&
+                                              !json_object_is_type(value, json_type_array) && value)
+                print_value(key, value);
+        (void)putchar('\n');
+        if (json_get(dump, "tree"))
+                print_node(json_get(dump, "tree"), 0);
+        print_section("link", json_get(dump, "link"));
+        print_section("migration", json_get(dump, "migration"));
+        print_section("stdio", json_get(dump, "stdio"));
+        return CTL_OK;
+}

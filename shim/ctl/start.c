@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/ctl/start.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "controllers/ids.h"
+#include "hostdev/image/program.h"
+#include "shim/ctl/bus.h"
+#include "shim/ctl/values.h"
+
+#define SHIM_PROGRAM "containerd-shim-podferry-v2"
+
+/* The caller owns it; a name without a slash is looked for in PATH. */
+static char *find_shim(void) {
+        static const char *const places[] = { "", "../libexec/podferry/" };
+        char own[PATH_MAX];
+        ssize_t n;
+        char *slash;
+
+        n = readlink("/proc/self/exe", own, sizeof(own) - 1);
+        if (n <= 0)
+                return strdup(SHIM_PROGRAM);
+        own[n] = '\0';
+        slash = strrchr(own, '/');
+        if (!slash)
+                return strdup(SHIM_PROGRAM);
+        slash[1] = '\0';
+        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
+                char *path;
+
+                if (asprintf(&path, "%s%s%s", own, places[i], SHIM_PROGRAM) < 0)
+                        return NULL;
+                if (access(path, X_OK) == 0)
+                        return path;
+                free(path);
+        }
+        return strdup(SHIM_PROGRAM);
+}
+
+static int check_free(const Ctl *ctl, const char *pod, Error *reterr) {
+        int fd, r;
+
+        r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
+        if (r == 0) {
+                (void)close_fd(fd);
+                return error_setf(reterr, -EEXIST,
+                                  "pod %s is here already; take another name, or "
+                                  "podferry rm --force %s",
+                                  pod, pod);
+        }
+        if (r == -ECONNREFUSED)
+                return error_setf(reterr, -EEXIST,
+                                  "pod %s was here and its shim has died; podferry rm --force %s "
+                                  "removes what is left",
+                                  pod, pod);
+        return r == -ENOENT ? 0 : error_prefix(reterr, r, "%s", pod);
+}
+
+static int spawn_shim(const Ctl *ctl, const char *pod, bool receive, Error *reterr) {
+        _cleanup_free_ char *program = NULL;
+        const char *argv[9] = {};
+        size_t n = 0;
+        int r;
+
+        program = find_shim();
+        if (!program)
+                return error_oom(reterr);
+        argv[n++] = program;
+        argv[n++] = "--pod";
+        argv[n++] = pod;
+        argv[n++] = "--run-dir";
+        argv[n++] = ctl->config.run_dir;
+        argv[n++] = "--state-dir";
+        argv[n++] = ctl->config.state_dir;
+        if (receive)
+                argv[n++] = "--receive";
+        r = program_run_own(argv, NULL, reterr);
+        return r < 0 ? error_prefix(reterr, r, "cannot start the shim") : 0;
+}
+
+int shim_start(const Ctl *ctl, const char *pod, bool receive, Error *reterr) {
+        int r;
+
+        r = id_check("pod name", pod, reterr);
+        if (r == 0)
+                r = check_free(ctl, pod, reterr);
+        return r < 0 ? r : spawn_shim(ctl, pod, receive, reterr);
+}
+
+int shim_restart(const Ctl *ctl, const char *pod, Error *reterr) {
+        int r = id_check("pod name", pod, reterr);
+
+        return r < 0 ? r : spawn_shim(ctl, pod, false, reterr);
+}
+
+static int compare(const void *a, const void *b) {
+        return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int pods_list(const Ctl *ctl, char ***ret, Error *reterr) {
+        _cleanup_(words_freep) char **names = calloc(1, sizeof(*names));
+        DIR *d;
+
+        if (!names)
+                return error_oom(reterr);
+        d = opendir(ctl->config.run_dir);
+        if (!d && errno != ENOENT)
+                return error_setf(reterr, -errno, "%s: %m", ctl->config.run_dir);
+        for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
+                if (id_check("pod", e->d_name, NULL) == 0 &&
+                    (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) &&
+                    words_add(&names, e->d_name) < 0) {
+                        (void)closedir(d);
+                        return error_oom(reterr);
+                }
+        if (d)
+                (void)closedir(d);
+        qsort(names, words_count(names), sizeof(*names), compare);
+        *ret = TAKE(names);
+        return 0;
+}

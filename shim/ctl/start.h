@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+
+#include "shim/ctl/ctl.h"
+
+/* Starts the shim of a pod: the daemon is found beside this program, in ../libexec/podferry, or in
+ * PATH. It serves when this returns. -EEXIST: the pod is here already. */
+int shim_start(const Ctl *ctl, const char *pod, bool receive, Error *reterr);
+/* The same for a pod whose shim has died: a new one takes its place. */
+int shim_restart(const Ctl *ctl, const char *pod, Error *reterr);
+/* Names of what is in the run directory, sorted: pods, living and dead. NULL-terminated. */
+int pods_list(const Ctl *ctl, char ***ret, Error *reterr);
