@@ -77,6 +77,23 @@ int domain_info(Virt *v, virDomainPtr domain, VirtDomain *ret, Error *reterr) {
         return 0;
 }
 
+int domain_query(Job *job, virConnectPtr conn, virDomainPtr none, Error *reterr) {
+        virDomainPtr domain;
+        int r;
+
+        domain = job->v->lv->virDomainLookupByUUIDString(conn, job->v->uuid);
+        if (!domain) {
+                r = libvirt_error(job->v->lv, reterr);
+                if (r != -ENOENT)
+                        return r;
+                job->out.domain = (VirtDomain){ .state = VIRT_NONE, .id = -1 };
+                return 0;
+        }
+        r = domain_info(job->v, domain, &job->out.domain, reterr);
+        (void)job->v->lv->virDomainFree(domain);
+        return r;
+}
+
 int virt_qemu_pid(const char *name, const char *uuid, pid_t *ret, Error *reterr) {
         _cleanup_free_ char *path = NULL;
         char text[32] = {};

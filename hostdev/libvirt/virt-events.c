@@ -48,10 +48,6 @@ static void tell(Virt *v, const VirtEvent *event) {
         v->delivering = outer;
 }
 
-static int run_state(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
-        return domain_info(job->v, domain, &job->out.domain, reterr);
-}
-
 /* The state after an outage is the loop's first news of it. If libvirt went away again, so will the
  * event that says so have come. */
 static void on_state(void *userdata, int r, const void *result, const Error *err) {
@@ -71,9 +67,10 @@ static void ask_state(Virt *v) {
         Job *job;
         int r;
 
-        r = job_new(v, "query", run_state, on_state, v, &job, NULL);
+        r = job_new(v, "query", domain_query, on_state, v, &job, NULL);
         if (r >= 0) {
                 job->internal = true;
+                job->needs_domain = false;
                 job->result = &job->out.domain;
                 r = job_submit(job, LANE_QUERY, NULL);
         }

@@ -132,6 +132,8 @@ void events_post_connection(Virt *v, VirtEventKind kind);
 
 /* Lane threads. */
 int domain_info(Virt *v, virDomainPtr domain, VirtDomain *ret, Error *reterr);
+/* A JobRun without a domain, since that there is none is an answer: fills in job->out.domain. */
+int domain_query(Job *job, virConnectPtr conn, virDomainPtr none, Error *reterr);
 void job_from_params(const Libvirt *lv, int type, virTypedParameterPtr params, int n, VirtJob *ret);
 
 /* Loop: a device is gone. */

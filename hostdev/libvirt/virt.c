@@ -239,28 +239,11 @@ int virt_resume(Virt *v, OpDone done, void *userdata, Error *reterr) {
         return submit(v, LANE_CHANGE, "resumption", run_resume, true, done, userdata, reterr);
 }
 
-static int run_query(Job *job, virConnectPtr conn, virDomainPtr none, Error *reterr) {
-        virDomainPtr domain;
-        int r;
-
-        domain = job->v->lv->virDomainLookupByUUIDString(conn, job->v->uuid);
-        if (!domain) {
-                r = libvirt_error(job->v->lv, reterr);
-                if (r != -ENOENT)
-                        return r;
-                job->out.domain = (VirtDomain){ .state = VIRT_NONE, .id = -1 };
-                return 0;
-        }
-        r = domain_info(job->v, domain, &job->out.domain, reterr);
-        (void)job->v->lv->virDomainFree(domain);
-        return r;
-}
-
 int virt_query(Virt *v, OpDone done, void *userdata, Error *reterr) {
         Job *job;
         int r;
 
-        r = job_new(v, "query", run_query, done, userdata, &job, reterr);
+        r = job_new(v, "query", domain_query, done, userdata, &job, reterr);
         if (r < 0)
                 return r;
         job->needs_domain = false;

@@ -132,8 +132,9 @@ unsigned virt_busy(const Virt *v); /* jobs accepted and not completed */
  * migration names the one that libvirt will make). Before any other call; again only while idle. */
 int virt_set_domain(Virt *v, const char *name, const char *uuid, Error *reterr);
 
-/* Connects and registers for events; result NULL. Other calls do it by themselves: this is for
- * whoever wants the events first (the destination) or wants to pay for it early. */
+/* Connects and registers for events; result NULL. A connection that was there and is lost is opened
+ * again without end; one that never was is tried once per call. Other calls do it by themselves:
+ * this is for whoever wants the events first (the destination) or wants to pay for it early. */
 int virt_open(Virt *v, OpDone done, void *userdata, Error *reterr);
 
 /* What two hosts compare before a migration. */

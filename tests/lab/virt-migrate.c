@@ -31,6 +31,7 @@ typedef struct Host {
         VirtFacts facts;
         uint64_t seen[_VIRT_EVENT_KIND_MAX]; /* time of the last one of a kind */
         VirtReason why[_VIRT_EVENT_KIND_MAX];
+        VirtState back_state;
 } Host;
 
 typedef struct Call {
@@ -92,6 +93,8 @@ static void on_event(void *userdata, const VirtEvent *e) {
 
         h->seen[e->kind] = e->at_us;
         h->why[e->kind] = e->reason;
+        if (e->kind == VIRT_EVENT_BACK)
+                h->back_state = e->domain.state;
         say("%-11s %s (%s)%s%s %s", h->label, virt_event_name(e->kind), virt_reason_name(e->reason),
             e->alias[0] ? " " : "", e->alias,
             e->kind == VIRT_EVENT_BACK ? virt_state_name(e->domain.state) : "");
@@ -490,15 +493,24 @@ static void move(void) {
 }
 
 /* The other side of the pipe restarts libvirtd when it reads "restart". */
-static void reconnect(void) {
-        create();
+static void restart_libvirtd(void) {
+        here.seen[VIRT_EVENT_BACK] = here.seen[VIRT_EVENT_LOST] = 0;
         printf("restart\n");
         (void)fflush(stdout);
         while (!here.seen[VIRT_EVENT_BACK])
                 turn();
         ok(here.seen[VIRT_EVENT_LOST] > 0, "the loss was reported");
+}
+
+static void reconnect(void) {
+        create();
+        restart_libvirtd();
+        ok(here.back_state == VIRT_RUNNING, "and then that the domain runs");
         ok(query(&here).state == VIRT_RUNNING, "the domain runs on");
         ok(plug(65, "scratch") == 0, "and a disk can be plugged");
+        ok(SYNC(virt_destroy(here.virt, on_done, &c, NULL)) == 0, "domain destroyed");
+        restart_libvirtd();
+        ok(here.back_state == VIRT_NONE, "and then that there is no domain");
 }
 
 static void destroy(Host *h) {
