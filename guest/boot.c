@@ -3,12 +3,15 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -110,6 +113,16 @@ static int protect_agent(Error *reterr) {
         return 0;
 }
 
+/* Containers of a pod find each other at localhost. */
+static int raise_loopback(Error *reterr) {
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+
+        if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r) < 0)
+                return error_setf(reterr, -errno, "cannot raise the loopback interface: %m");
+        return 0;
+}
+
 int boot_setup(Error *reterr) {
         int r;
 
@@ -118,8 +131,9 @@ int boot_setup(Error *reterr) {
         open_standard_files();
         if (r < 0)
                 return r;
-        r = make_directories(reterr);
-        return r < 0 ? r : protect_agent(reterr);
+        if ((r = make_directories(reterr)) < 0 || (r = raise_loopback(reterr)) < 0)
+                return r;
+        return protect_agent(reterr);
 }
 
 static int load_module(const char *file, const char *parameters, Error *reterr) {

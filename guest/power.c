@@ -60,11 +60,22 @@ static void unmount(Power *p) {
         worker_submit(&p->agent->worker, &p->unmount);
 }
 
-static bool all_ended(const Containers *all) {
-        for (const Container *c = all->first; c; c = c->next)
-                if (c->verbs > 0 || !container_has_ended(c))
-                        return false;
-        return true;
+/* Also what was being made when it began: it is killed as soon as it is there. */
+static bool kill_all(Power *p) {
+        bool ended = true;
+
+        for (Container *c = p->agent->containers.first; c; c = c->next) {
+                Error err = ERROR_INIT;
+                int r;
+
+                if (c->verbs == 0 && container_has_ended(c))
+                        continue;
+                ended = false;
+                r = c->verbs > 0 ? 0 : container_kill_all(c, SIGKILL, &err);
+                if (r < 0 && r != -ENOENT)
+                        log_warning("power off: container %s: %s", c->id, error_text(&err, r));
+        }
+        return ended;
 }
 
 static void late(void *userdata, uint32_t events) {
@@ -89,18 +100,8 @@ static void late(void *userdata, uint32_t events) {
         }
 }
 
-static void kill_all(Power *p) {
-        for (Container *c = p->agent->containers.first; c; c = c->next) {
-                Error err = ERROR_INIT;
-                int r = container_kill_all(c, SIGKILL, &err);
-
-                if (r < 0 && r != -ENOENT)
-                        log_warning("power off: container %s: %s", c->id, error_text(&err, r));
-        }
-}
-
 void power_continue(Power *p) {
-        if (p->step == POWER_KILLING && all_ended(&p->agent->containers))
+        if (p->step == POWER_KILLING && kill_all(p))
                 unmount(p);
         else if (p->step == POWER_ANSWERING && rpc_is_drained(&p->agent->rpc))
                 power_halt(NULL);
@@ -120,8 +121,7 @@ int handle_power_off(Agent *a, Call *call, const ToGuest *m, Error *reterr) {
         p->call = call;
         p->step = POWER_KILLING;
         set_timer(p, KILL_SECONDS);
-        kill_all(p);
-        return 1;
+        return 1; /* goes on after this event */
 }
 
 int power_init(Power *p, Agent *a, Error *reterr) {

@@ -37,7 +37,7 @@ int process_new(Container *c, const char *id, Process **ret, Error *reterr) {
                 return error_oom(reterr);
         *p = (Process){ .container = c, .io.console = -EBADF };
         (void)snprintf(p->id, sizeof(p->id), "%s", id);
-        p->fsm = FSM_INIT(&process_fsm, PROCESS_CREATING, p->id);
+        p->fsm = FSM_INIT(&process_fsm, PROCESS_CREATING, id[0] ? p->id : c->id);
         p->child.exited = exited;
         p->child.userdata = p;
         *ret = p;

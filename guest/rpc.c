@@ -105,7 +105,9 @@ static int refuse(Rpc *rpc, const uint8_t *p, size_t n, Error *why) {
                 log_warning("rpc: dropped a request: %s", error_text(why, -EBADMSG));
                 return 0;
         }
-        if (m->body_case == TO_GUEST(_NOT_SET))
+        if (m->call_id == 0)
+                log_warning("rpc: dropped a request without a call id");
+        else if (m->body_case == TO_GUEST(_NOT_SET))
                 answer(rpc, m->call_id, -EOPNOTSUPP, NULL, NULL);
         else
                 answer(rpc, m->call_id, -EBADMSG, why, NULL);

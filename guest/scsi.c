@@ -2,6 +2,7 @@
 #include "guest/scsi.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,10 +60,24 @@ static void device_path(const Search *s, const char *attribute, char *ret, size_
                        s->disk->target, s->disk->lun, attribute);
 }
 
+/* The node appears a little before the disk can be opened; the kernel tells of it after. */
+static int can_open(const char *name, Error *reterr) {
+        _cleanup_close_ int fd = -EBADF;
+        char node[128];
+
+        (void)snprintf(node, sizeof(node), "/dev/%s", name);
+        fd = open(node, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+                return 1;
+        if (errno == ENOENT || errno == ENXIO)
+                return 0;
+        return error_setf(reterr, -errno, "cannot open %s: %m", node);
+}
+
 /* The one entry of .../device/block is the disk's name. */
 static int find_block(void *userdata, Error *reterr) {
         Search *s = userdata;
-        char path[256], node[128];
+        char path[256];
         DIR *dir;
 
         s->name[0] = '\0';
@@ -79,10 +94,7 @@ static int find_block(void *userdata, Error *reterr) {
                                                s->disk->partition);
                 }
         (void)closedir(dir);
-        if (s->name[0] == '\0')
-                return 0;
-        (void)snprintf(node, sizeof(node), "/dev/%s", s->name);
-        return access(node, F_OK) == 0;
+        return s->name[0] == '\0' ? 0 : can_open(s->name, reterr);
 }
 
 int scsi_find(const ScsiAddress *disk, char *ret_name, size_t size, Error *reterr) {

@@ -5,8 +5,8 @@
  *      4   u32  length of the body
  *      8   u32  CRC-32C of the body
  *      12  u32  CRC-32C of the 12 bytes before
- *      16  body: u8 kind, 7 zero bytes, u64 epoch, u64 time, three strings (u8 length, bytes)
- * session, pod, peer, then u32 length and payload
+ *      16  body: u8 kind, u8 mode, 6 zero bytes, u64 epoch, u64 time, three strings (u8 length,
+ * bytes) session, pod, peer, then u32 length and payload
  *
  * The header's own sum makes the length trustworthy, so that a record which ends beyond the file is
  * known to be torn and one that is damaged in the middle of the file is not taken for it. */
@@ -20,6 +20,7 @@
 #define MAGIC      "PFJ"
 #define FORMAT     1U
 #define FIXED_SIZE 24U
+#define MODE_MAX   7U
 
 static void put32(uint8_t *p, uint32_t v) {
         v = htole32(v);
@@ -61,6 +62,7 @@ static int encode_body(const JournalRecord *r, Buf *b, Error *reterr) {
         int e;
 
         fixed[0] = (uint8_t)r->kind;
+        fixed[1] = r->mode;
         put64(fixed + 8, r->epoch);
         put64(fixed + 16, r->at_ns);
         if (buf_append(b, fixed, sizeof(fixed)) < 0)
@@ -86,6 +88,8 @@ int journal_record_encode(const JournalRecord *r, Buf *b, Error *reterr) {
 
         if (r->kind <= JOURNAL_NONE || r->kind >= _JOURNAL_KIND_MAX)
                 return error_setf(reterr, -EINVAL, "journal: no record of kind %d", (int)r->kind);
+        if (r->mode > MODE_MAX)
+                return error_setf(reterr, -EINVAL, "journal: mode %u", r->mode);
         if (r->payload_len > JOURNAL_PAYLOAD_MAX)
                 return error_setf(reterr, -EINVAL, "journal: payload of %zu bytes, at most %u",
                                   r->payload_len, JOURNAL_PAYLOAD_MAX);
@@ -133,10 +137,13 @@ static int decode_body(const uint8_t *p, size_t n, JournalRecord *r) {
         *r = (JournalRecord){};
         if (n < FIXED_SIZE || p[0] == JOURNAL_NONE || p[0] >= _JOURNAL_KIND_MAX)
                 return -EBADMSG;
-        for (unsigned i = 1; i < 8; i++)
+        for (unsigned i = 2; i < 8; i++)
                 if (p[i] != 0)
                         return -EBADMSG;
+        if (p[1] > MODE_MAX)
+                return -EBADMSG;
         r->kind = (JournalKind)p[0];
+        r->mode = p[1];
         r->epoch = get64(p + 8);
         r->at_ns = get64(p + 16);
         p += FIXED_SIZE;

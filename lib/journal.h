@@ -37,6 +37,7 @@ const char *journal_kind_name(JournalKind k); /* "prepared"; NULL if out of rang
 
 typedef struct JournalRecord {
         JournalKind kind;
+        uint8_t mode; /* of the hand-over, a small number of the caller's; 0..7 */
         uint64_t epoch;
         uint64_t at_ns;                 /* CLOCK_REALTIME; filled in by journal_append */
         char session[JOURNAL_NAME_MAX]; /* migration session id */

@@ -82,7 +82,8 @@ static void save_channel(Buf *b, int *r, const Channel *ch) {
         for (const Chunk *c = ch->unsent.head; c; c = c->next)
                 add(b, r, c->data, c->len);
         add_u32(b, r, ch->queue.len);
-        add(b, r, ch->queue.data + ch->queue.head, ch->queue.len);
+        if (ch->queue.len > 0)
+                add(b, r, ch->queue.data + ch->queue.head, ch->queue.len);
 }
 
 static int save_channels(Buf *b, int *r, const Session *s) {

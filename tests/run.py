@@ -240,10 +240,10 @@ def long_builds(wanted):
     flavours = [
         ("asan", ["-Db_sanitize=address,undefined", "-Db_lundef=false"], lambda n: wanted(n), "gcc"),
         ("tsan", ["-Db_sanitize=thread", "-Db_lundef=false"],
-         lambda n: wanted(n) and re.search(r"ferry|lane|job", n), "gcc"),
+         lambda n: wanted(n) and re.search(r"ferry|lane|job|virt", n), "gcc"),
     ]
     env = {"ASAN_OPTIONS": "abort_on_error=1:detect_leaks=1:strict_string_checks=1",
-           "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "TSAN_OPTIONS": "halt_on_error=1"}
+           "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "TSAN_OPTIONS": f"halt_on_error=1:suppressions={os.path.join(TOP, 'tests', 'tsan.supp')}"}
     for name, options, which, cc in flavours:
         d = os.path.join(TOP, "build", name)
         ok = build(d, ["-Dwerror=true"] + options, name, cc)

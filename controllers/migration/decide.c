@@ -280,10 +280,12 @@ static MigrationMove destination_ready(const MigrationDomain *domain, MigrationP
                 return MIGRATION_MOVE_DISCARD;
         if (domain->state == MIGRATION_AT_UNKNOWN)
                 return MIGRATION_MOVE_WAIT;
-        if (is_gone(domain->state) || cannot)
+        if (is_gone(domain->state))
                 return MIGRATION_MOVE_REFUSE;
         if (domain->state != MIGRATION_AT_PAUSED)
                 return MIGRATION_MOVE_ALARM;
+        if (cannot)
+                return MIGRATION_MOVE_REFUSE;
         return peer == MIGRATION_PEER_RELEASED ? MIGRATION_MOVE_OWN : MIGRATION_MOVE_READY;
 }
 
@@ -325,7 +327,8 @@ MigrationMove migration_destination_move(JournalKind journal, const MigrationDom
 
 MigrationMove migration_fast_destination_move(JournalKind journal, const MigrationDomain *domain,
                                               MigrationPeerSays peer, bool handoff, bool cannot) {
-        if (journal == JOURNAL_NONE && domain->state == MIGRATION_AT_RUNNING)
+        if ((journal == JOURNAL_NONE || journal == JOURNAL_READY) &&
+            domain->state == MIGRATION_AT_RUNNING)
                 return peer == MIGRATION_PEER_KEPT ? MIGRATION_MOVE_ALARM : MIGRATION_MOVE_OWN;
         if (journal == JOURNAL_NONE && domain->state == MIGRATION_AT_PAUSED && !cannot &&
             peer != MIGRATION_PEER_KEPT)

@@ -201,12 +201,16 @@ int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff
                 r = id_check("pod", last->pod, reterr);
         if (r == 0 && last->epoch < (source ? 1U : 2U))
                 r = error_setf(reterr, -EINVAL, "epoch %llu", (unsigned long long)last->epoch);
-        if (r == 0 && last->kind == JOURNAL_READY && n == 0)
+        if (r == 0 && last->mode >= _MIGRATION_HANDOVER_MAX)
+                r = error_setf(reterr, -EINVAL, "hand-over of kind %u", last->mode);
+        if (r == 0 && last->kind == JOURNAL_READY && n == 0 &&
+            last->mode != MIGRATION_HANDOVER_FAST)
                 r = error_setf(reterr, -EINVAL, "the READY record has no handoff");
         if (r == 0 && buf_append(&m->handoff, handoff, n) < 0)
                 r = error_oom(reterr);
         if (r < 0)
                 return r;
+        m->options.handover = (MigrationHandover)last->mode;
         m->has_handoff = destination && n > 0;
         m->role = source ? MIGRATION_SOURCE : MIGRATION_DESTINATION;
         memcpy(m->session, last->session, sizeof(m->session));

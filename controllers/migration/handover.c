@@ -39,6 +39,7 @@ int migration_write(Migration *m, JournalKind k, const void *payload, size_t n) 
         Error e = ERROR_INIT;
         int code;
 
+        r.mode = (uint8_t)m->options.handover;
         r.epoch = m->source_epoch + (m->role == MIGRATION_DESTINATION);
         memcpy(r.session, m->session, sizeof(r.session));
         memcpy(r.pod, m->source_pod, sizeof(r.pod));

@@ -188,6 +188,7 @@ static void migrated(void *userdata, int r, const void *result, const Error *err
         }
         m->asked = false;
         migration_pump(m);
+        migration_call_check(m); /* Cleanup waits for libvirt's call to be over */
 }
 
 static void begin_source(Migration *m) {

@@ -134,15 +134,33 @@ static int open_locked(Link *l, Error *reterr) {
         return 0;
 }
 
+/* libvirt itself, and the thread of its event loop: 10 ms, once in the life of a process, and on a
+ * lane so that the loop goes on meanwhile. */
+static int prepare_locked(Virt *v, Error *reterr) {
+        int r;
+
+        if (v->event_thread)
+                return 0;
+        r = libvirt_load(&v->lv, reterr);
+        if (r < 0)
+                return r;
+        r = event_thread_get(reterr);
+        if (r < 0)
+                return r;
+        v->event_thread = true;
+        return 0;
+}
+
 /* A lane comes here to do something, and events have to be registered before it does. Whichever
  * comes first opens, the others wait for it; on_close() takes the same lock on the event thread,
  * which delays other callbacks and no more: opening a connection does not need that thread. */
 int connection_get(Virt *v, LaneId lane, virConnectPtr *ret, Error *reterr) {
         bool back = false;
-        int r = 0;
+        int r;
 
         (void)pthread_mutex_lock(&v->lock);
-        if (!v->links[LANE_QUERY].conn) {
+        r = prepare_locked(v, reterr);
+        if (r >= 0 && !v->links[LANE_QUERY].conn) {
                 r = open_locked(&v->links[LANE_QUERY], reterr);
                 if (r >= 0) {
                         back = v->was_open;
@@ -199,7 +217,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         r = job_new(v, "reconnect", run_reconnect, on_reconnect_done, v, &job, NULL);
         if (r >= 0) {
                 job->internal = true;
-                job->needs_domain = false;
+                job->of_host = true;
                 r = job_submit(job, LANE_QUERY, NULL);
         }
         if (r < 0)

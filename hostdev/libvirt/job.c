@@ -27,8 +27,8 @@ static void work(Note *note) {
 
         r = connection_get(v, job->lane, &conn, &job->error);
         if (r >= 0) {
-                r = job->needs_domain ? run_on_domain(job, conn)
-                                      : job->run(job, conn, NULL, &job->error);
+                r = job->needs_domain && !job->of_host ? run_on_domain(job, conn)
+                                                       : job->run(job, conn, NULL, &job->error);
                 if (r < 0 && connection_is_dead(v, job->lane, conn))
                         r = error_prefix(&job->error, -ECONNRESET,
                                          "the connection to libvirt was lost during the call");
@@ -43,7 +43,8 @@ static void deliver(Note *note) {
         Job *job = container_of(note, Job, note);
 
         if (job->r < 0)
-                (void)error_prefix(&job->error, job->r, "%s of %s", job->step, job->v->name);
+                (void)error_prefix(&job->error, job->r, "%s%s%s", job->step,
+                                   job->of_host ? "" : " of ", job->of_host ? "" : job->v->name);
         if (job->finish)
                 job->finish(job); /* completes it now or later */
         else
@@ -107,30 +108,12 @@ Job *job_free(Job *job) {
         return NULL;
 }
 
-/* libvirt is loaded here, on the loop: 10 ms, once in the life of a process, and it is done before
- * any thread could look at it. */
-static int prepare(Virt *v, Error *reterr) {
-        int r;
-
-        if (v->event_thread)
-                return 0;
-        r = libvirt_load(&v->lv, reterr);
-        if (r < 0)
-                return r;
-        r = event_thread_get(reterr);
-        if (r < 0)
-                return r;
-        v->event_thread = true;
-        return 0;
-}
-
 int job_submit(Job *job, LaneId lane, Error *reterr) {
         Virt *v = job->v;
-        int r;
+        int r = 0;
 
         job->lane = lane;
-        r = prepare(v, reterr);
-        if (r >= 0 && !v->uuid[0])
+        if (!v->uuid[0] && !job->of_host)
                 r = error_setf(reterr, -EINVAL, "%s: no domain is set", job->step);
         if (r >= 0) {
                 job->internal ? v->n_internal++ : v->n_jobs++;

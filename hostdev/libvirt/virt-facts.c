@@ -86,7 +86,7 @@ int virt_facts(Virt *v, DomainType type, OpDone done, void *userdata, Error *ret
         r = job_new(v, "host facts", run_facts, done, userdata, &job, reterr);
         if (r < 0)
                 return r;
-        job->needs_domain = false;
+        job->of_host = true;
         job->number = type;
         job->result = &job->out.facts;
         return job_submit(job, LANE_QUERY, reterr);
@@ -110,7 +110,7 @@ int virt_compare_cpu(Virt *v, const char *cpu_xml, OpDone done, void *userdata, 
         r = job_new(v, "CPU comparison", run_compare, done, userdata, &job, reterr);
         if (r < 0)
                 return r;
-        job->needs_domain = false;
+        job->of_host = true;
         job->xml = strdup(cpu_xml);
         if (!job->xml)
                 return error_oom(reterr);

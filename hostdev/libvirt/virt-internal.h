@@ -40,8 +40,8 @@ struct Virt {
         char *uri;
         VirtHandler handler;
         void *userdata;
-        const Libvirt *lv; /* set by the first call */
-        bool event_thread; /* we hold a reference on it */
+        const Libvirt *lv; /* set under lock by the first lane that runs */
+        bool event_thread; /* likewise: we hold a reference on it */
 
         Mailbox mailbox;
         Lane lanes[_LANE_MAX];
@@ -77,7 +77,8 @@ struct Job {
         const char *step; /* for errors: "<step> of <domain>: ..." */
         JobRun run;
         bool needs_domain;
-        bool internal;            /* set before job_submit() */
+        bool of_host;  /* not about a domain: none need be set, and needs_domain does not count */
+        bool internal; /* set before job_submit() */
         void (*finish)(Job *job); /* on the loop, before `done`; may be NULL */
         OpDone done;
         void *userdata;

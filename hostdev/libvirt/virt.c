@@ -100,6 +100,8 @@ unsigned virt_busy(const Virt *v) {
 }
 
 int virt_set_domain(Virt *v, const char *name, const char *uuid, Error *reterr) {
+        if (strcmp(v->name, name) == 0 && strcmp(v->uuid, uuid) == 0)
+                return 0;
         if (v->n_jobs > 0 || v->n_internal > 0)
                 return error_setf(reterr, -EBUSY, "calls about %s are under way", v->name);
         if (strlen(name) >= sizeof(v->name) || strlen(uuid) != VIRT_UUID_SIZE - 1)
@@ -129,7 +131,14 @@ static int run_open(Job *job, virConnectPtr conn, virDomainPtr domain, Error *re
 }
 
 int virt_open(Virt *v, OpDone done, void *userdata, Error *reterr) {
-        return submit(v, LANE_QUERY, "connecting", run_open, false, done, userdata, reterr);
+        Job *job;
+        int r;
+
+        r = job_new(v, "connecting", run_open, done, userdata, &job, reterr);
+        if (r < 0)
+                return r;
+        job->of_host = true;
+        return job_submit(job, LANE_QUERY, reterr);
 }
 
 /* The value of attribute machine of <type>, as libvirt wrote it into the live XML. */

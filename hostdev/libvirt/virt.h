@@ -129,7 +129,8 @@ DEFINE_CLEANUP(Virt *, virt_free);
 unsigned virt_busy(const Virt *v); /* jobs accepted and not completed */
 
 /* Which domain the calls and events below are about; it need not exist yet (the destination of a
- * migration names the one that libvirt will make). Before any other call; again only while idle. */
+ * migration names the one that libvirt will make). Needed by all but virt_open(), virt_facts() and
+ * virt_compare_cpu(). Naming the same one again is fine; another only while idle (-EBUSY). */
 int virt_set_domain(Virt *v, const char *name, const char *uuid, Error *reterr);
 
 /* Connects and registers for events; result NULL. A connection that was there and is lost is opened

@@ -91,6 +91,8 @@ static int send_chunk(Migrate *m, LogCursor *c) {
 }
 
 void migrate_logs_pump(Migrate *m, bool all) {
+        if (all)
+                m->logs_at = 0; /* what was written since each was last looked at */
         while (m->logs_at < m->n_logs && (all || m->out.len - m->out_at < QUEUE_GOAL)) {
                 int r = send_chunk(m, &m->logs[m->logs_at]);
 
@@ -102,8 +104,6 @@ void migrate_logs_pump(Migrate *m, bool all) {
                 if (r == 0)
                         m->logs_at++;
         }
-        if (all)
-                m->logs_at = 0; /* from the top again, should there be another blackout */
 }
 
 int migrate_process_key(Migrate *m, const char *guest_id, const char *exec_id, ProcessKey *ret) {

@@ -36,9 +36,9 @@ int migrate_op_save(void *u, MigrationTree *ret, Error *reterr) {
 
 int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *reterr) {
         _cleanup_(vm_freep) Vm *vm = NULL;
+        _cleanup_(pod_freep) Pod *p = NULL; /* goes before its VM */
         Migrate *m = u;
         Shim *s = m->shim;
-        Pod *p;
         int r;
 
         if (!s->receive || s->vm)
@@ -53,10 +53,15 @@ int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *r
         if (r < 0)
                 return r;
         r = pod_import(vm_controller(vm), vm_scsi(vm), t->pods[0].data, t->pods[0].len, &p, reterr);
+        if (r == 0)
+                r = pod_check_floors(p, vm_imported_link(vm)->next_call_id,
+                                     vm_imported_link(vm)->next_channel, reterr);
+        if (r == 0)
+                r = scsi_check_claims(vm_scsi(vm), reterr);
         if (r < 0)
                 return r;
         s->vm = TAKE(vm);
-        s->pod = p;
+        s->pod = TAKE(p);
         shim_bind_tree(s);
         return 0;
 }

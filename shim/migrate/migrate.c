@@ -358,7 +358,8 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
         case VIRT_EVENT_SUSPENDED:
                 if (!destination && e->reason == VIRT_REASON_MIGRATION)
                         migration_on_domain(g, MIGRATION_DOMAIN_BLACKOUT, reason);
-                else if (destination && e->reason == VIRT_REASON_MIGRATED)
+                else if (destination && (e->reason == VIRT_REASON_MIGRATED ||
+                                         e->reason == VIRT_REASON_USER)) /* paused as asked */
                         migration_on_domain(g, MIGRATION_DOMAIN_COMPLETE, reason);
                 break;
         case VIRT_EVENT_RESUMED:

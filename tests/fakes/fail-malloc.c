@@ -7,10 +7,15 @@
 
 static unsigned countdown;
 static bool fired;
+static size_t live;
 
 void fail_malloc_at(unsigned n) {
         countdown = n;
         fired = false;
+}
+
+size_t fail_malloc_live(void) {
+        return live;
 }
 
 bool fail_malloc_fired(void) {
@@ -31,10 +36,12 @@ bool fail_malloc_works(void) {
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t n);
+extern void __libc_free(void *p);
 
 void *malloc(size_t n);
 void *calloc(size_t n, size_t size);
 void *realloc(void *p, size_t n);
+void free(void *p);
 void *reallocarray(void *p, size_t n, size_t size);
 
 bool fail_malloc_works(void) {
@@ -49,16 +56,24 @@ static bool fails(void) {
         return true;
 }
 
+static void *counted(void *p) {
+        if (p)
+                live++;
+        return p;
+}
+
 void *malloc(size_t n) {
-        return fails() ? NULL : __libc_malloc(n);
+        return fails() ? NULL : counted(__libc_malloc(n));
 }
 
 void *calloc(size_t n, size_t size) {
-        return fails() ? NULL : __libc_calloc(n, size);
+        return fails() ? NULL : counted(__libc_calloc(n, size));
 }
 
 void *realloc(void *p, size_t n) {
-        return fails() ? NULL : __libc_realloc(p, n);
+        if (fails())
+                return NULL;
+        return p ? __libc_realloc(p, n) : counted(__libc_malloc(n));
 }
 
 void *reallocarray(void *p, size_t n, size_t size) {
@@ -66,6 +81,12 @@ void *reallocarray(void *p, size_t n, size_t size) {
                 errno = ENOMEM;
                 return NULL;
         }
-        return fails() ? NULL : __libc_realloc(p, n * size);
+        return realloc(p, n * size);
+}
+
+void free(void *p) {
+        if (p)
+                live--;
+        __libc_free(p);
 }
 #endif

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# rows: H1
 # hostdev/libvirt and hostdev/fence between two hosts: hot-plug, abort, hand-over, libvirtd restarted.
+# Started by hand it wants PODFERRY_LAB (which is up), PODFERRY_GUEST_DIR and PODFERRY_BUILD.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 lab=$top/hack/lab
-driver=$PODFERRY_BUILD/tests/virt-migrate
+driver=${PODFERRY_BUILD:=$top/build/test}/tests/virt-migrate
+: "${PODFERRY_GUEST_DIR:=$PODFERRY_BUILD/image}"
 there=/proc/$("$lab" enter h2 sh -c 'cat /run/libvirtd.pid')/root
 
 clean() {
@@ -18,6 +19,7 @@ trap clean EXIT
 
 clean
 status=0
+echo "# rows: B2"
 out=$("$lab" enter h1 "$driver" "$PODFERRY_GUEST_DIR" "$there" move) || status=1
 echo "$out" | grep -v '^1\.\.'
 n=$(echo "$out" | grep -cE '^(not )?ok ')

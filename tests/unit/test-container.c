@@ -558,6 +558,8 @@ static void test_no_memory(void **state) {
         rig_free(r);
         /* The whole creation: on failure nothing stays. */
         for (unsigned n = 1, hit = 1; hit; n++) {
+                size_t before = fail_malloc_live();
+
                 r = rig_new();
                 rig_make(r);
                 fail_malloc_at(n);
@@ -568,6 +570,7 @@ static void test_no_memory(void **state) {
                 if (x < 0)
                         assert_int_equal(n_disks(r), 0);
                 rig_free(r);
+                assert_int_equal(fail_malloc_live(), before);
         }
         r = make(CONTAINER_SOURCE_MIGRATING);
         x = -ENOMEM;

@@ -139,10 +139,363 @@ static void test_move(void **state) {
         assert_string_equal(p->a.host.trace, "");
 }
 
+/* The source goes on from its own state, exits that came meanwhile are told, waiters are released.
+ */
+static void test_roll_back(void **state) {
+        Pair *p = *state;
+        FakeHost *h = &p->a.host;
+        FakeAnswer w = {};
+        Error e = ERROR_INIT;
+        Container *c = fake_pod_run(&p->a, "c1");
+
+        fake_pod_exec(&p->a, c, "e1", true);
+        fake_pod_exec(&p->a, c, "e2", true);
+        assert_int_equal(process_wait(container_process(c, "e1"), NULL, fake_answer_exit, &w, NULL),
+                         1);
+        fake_clear(h);
+        transfer(p);
+        assert_true(fake_exit(h, "c1", "e1", 4));
+        assert_int_equal(w.times, 0);
+        assert_int_equal(vm_resume(p->a.vm, &fake_vm_ops, h, &fake_scsi_ops, h, &e), 0);
+        assert_int_equal(pod_resume(p->a.pod, &h->pod_ops, &e), 0);
+        assert_int_equal(pod_resume(p->a.pod, &h->pod_ops, &e), 0);
+        assert_int_equal(w.times, 1);
+        assert_int_equal(w.exit.code, 4);
+        assert_string_equal(h->events, "exited c1/e1 4;");
+        assert_string_equal(h->trace, "io-close c1/e1;");
+        assert_int_equal(vm_state(p->a.vm), VM_RUNNING);
+        assert_int_equal(container_state(c), CONTAINER_RUNNING);
+        assert_int_equal(network_state(pod_network(p->a.pod)), NETWORK_NOT_CONFIGURED);
+        /* The destination gives up: synthetic exits, then everything can be deleted. */
+        assert_int_equal(vm_abort_migrated(p->b.vm, &e), 0);
+        assert_int_equal(pod_abort_migrated(p->b.pod, &e), 0);
+        assert_int_equal(pod_abort_migrated(p->b.pod, &e), 0);
+        assert_string_equal(p->b.host.events, "exited c1/e1 137;exited c1/e2 137;exited c1/ 137;");
+        assert_int_equal(pod_delete_container(p->b.pod, "c1", NULL, NULL, NULL, NULL), 0);
+        assert_string_equal(p->b.host.trace, "");
+        /* And the source can try again. */
+        assert_int_equal(freeze(&p->a), 0);
+        controller_thaw(vm_controller(p->a.vm));
+}
+
+static int count_frozen(Controller *c, void *userdata) {
+        if (controller_is_frozen(c))
+                (*(unsigned *)userdata)++;
+        return 0;
+}
+
+static unsigned n_frozen(const FakePod *p) {
+        unsigned n = 0;
+
+        (void)controller_walk(vm_controller(p->vm), count_frozen, &n);
+        return n;
+}
+
+/* Whatever stands in the way, nothing is frozen then; saving changes nothing. */
+static void test_freeze_is_all_or_nothing(void **state) {
+        Pair *p = *state;
+        FakeHost *h = &p->a.host;
+        _cleanup_buf_ Buf one = {}, two = {};
+        Error e = ERROR_INIT;
+        Container *c;
+
+        fake_pod_run(&p->a, "a");
+        c = fake_pod_run(&p->a, "z");
+        fake_pod_exec(&p->a, c, "x", true);
+        h->mode[FAKE_KILL] = FAKE_LATER;
+        assert_int_equal(container_kill(c, "x", 15, false, NULL, NULL, NULL), 1);
+        assert_int_equal(controller_freeze(vm_controller(p->a.vm), &e), -EBUSY);
+        assert_non_null(strstr(e.text, "process x of container z"));
+        assert_int_equal(n_frozen(&p->a), 0);
+        fake_fire_all(h, 0);
+        h->mode[FAKE_DELETE] = FAKE_LATER;
+        assert_true(fake_exit(h, "a", "", 0));
+        assert_int_equal(pod_delete_container(p->a.pod, "a", NULL, NULL, NULL, NULL), 1);
+        assert_int_equal(freeze(&p->a), -EBUSY);
+        assert_int_equal(n_frozen(&p->a), 0);
+        fake_fire_all(h, 0);
+        assert_int_equal(pod_save(p->a.pod, &one, &e), -EBADFD);
+        assert_int_equal(freeze(&p->a), 0);
+        assert_int_equal(n_frozen(&p->a), 9); /* vm, three devices, pod, network, container, two */
+        assert_int_equal(pod_save(p->a.pod, &one, &e), 0);
+        assert_int_equal(pod_save(p->a.pod, &two, &e), 0);
+        assert_int_equal(one.len, two.len);
+        assert_memory_equal(one.data, two.data, one.len);
+        assert_int_equal(freeze(&p->a), -EBADFD);
+        controller_thaw(vm_controller(p->a.vm));
+        controller_thaw(vm_controller(p->a.vm));
+        assert_int_equal(n_frozen(&p->a), 0);
+}
+
+static void test_frozen_refuses(void **state) {
+        Pair *p = *state;
+        ContainerDisk disks[4];
+        char paths[4][64];
+        ContainerSpec spec;
+        Container *c = fake_pod_run(&p->a, "c1");
+        ProcessSpec exec = { .exec_id = "e", .process_json = "{}" };
+
+        fake_pod_spec("c2", &spec, disks, paths);
+        assert_int_equal(freeze(&p->a), 0);
+        fake_clear(&p->a.host);
+        assert_int_equal(pod_create_container(p->a.pod, &spec, NULL, NULL, NULL, NULL), -EBADFD);
+        assert_int_equal(pod_delete_container(p->a.pod, "c1", NULL, NULL, NULL, NULL), -EBADFD);
+        assert_int_equal(container_exec(c, &exec, NULL, NULL), -EBADFD);
+        assert_int_equal(container_kill(c, "", 9, true, NULL, NULL, NULL), -EBADFD);
+        assert_int_equal(process_close_stdin(container_init_process(c), NULL), -EBADFD);
+        assert_string_equal(p->a.host.trace, "");
+        controller_thaw(vm_controller(p->a.vm));
+}
+
+static void test_ids(void **state) {
+        Pair *p = *state;
+        ContainerDisk disks[4];
+        char paths[4][64];
+        ContainerSpec spec;
+        Error e = ERROR_INIT;
+
+        fake_pod_run(&p->a, "c1");
+        fake_pod_spec("c1", &spec, disks, paths);
+        assert_int_equal(pod_create_container(p->a.pod, &spec, NULL, NULL, NULL, &e), -EEXIST);
+        spec.id = "c2"; /* another id, but the guest would know it as c1 */
+        spec.guest_id = "c1";
+        assert_int_equal(pod_create_container(p->a.pod, &spec, NULL, NULL, NULL, &e), -EEXIST);
+        assert_non_null(strstr(e.text, "guest"));
+        spec.id = "../c2";
+        assert_int_equal(pod_create_container(p->a.pod, &spec, NULL, NULL, NULL, &e), -EINVAL);
+        assert_int_equal(pod_n_containers(p->a.pod), 1);
+        assert_null(pod_container(p->a.pod, "c2"));
+        assert_non_null(pod_container_by_guest_id(p->a.pod, "c1"));
+        assert_int_equal(pod_new(NULL, "a/b", &p->b.pod, &e), -EINVAL);
+        pod_oom(p->a.pod, "c1");
+        pod_oom(p->a.pod, "nobody");
+        assert_non_null(strstr(p->a.host.events, "oom c1/;"));
+}
+
+/* After a failed creation the pod does not know the container, and its id is free again. */
+static void test_failed_creation(void **state) {
+        Pair *p = *state;
+        FakeHost *h = &p->a.host;
+        ContainerDisk disks[4];
+        char paths[4][64];
+        ContainerSpec spec;
+        Container *c = NULL;
+        FakeAnswer a = {};
+
+        fake_pod_spec("c1", &spec, disks, paths);
+        h->mode[FAKE_CREATE] = FAKE_REFUSE;
+        assert_int_equal(pod_create_container(p->a.pod, &spec, &c, NULL, NULL, NULL), -EIO);
+        assert_null(c);
+        assert_int_equal(pod_n_containers(p->a.pod), 0);
+        h->mode[FAKE_CREATE] = FAKE_LATER;
+        assert_int_equal(pod_create_container(p->a.pod, &spec, &c, fake_answer, &a, NULL), 1);
+        assert_int_equal(pod_create_container(p->a.pod, &spec, NULL, NULL, NULL, NULL), -EEXIST);
+        assert_true(fake_fire(h, -EPIPE));
+        assert_int_equal(a.r, -EPIPE);
+        assert_int_equal(pod_n_containers(p->a.pod), 0);
+        h->mode[FAKE_REMOVE_OVERLAY] = FAKE_REFUSE; /* and what was made cannot be released */
+        assert_int_equal(pod_create_container(p->a.pod, &spec, &c, fake_answer, &a, NULL), 1);
+        assert_true(fake_fire(h, -EPIPE));
+        assert_int_equal(container_state(pod_container(p->a.pod, "c1")), CONTAINER_INVALID);
+        assert_int_equal(freeze(&p->a), -EBADFD);
+        h->mode[FAKE_REMOVE_OVERLAY] = FAKE_NOW;
+        assert_int_equal(pod_delete_container(p->a.pod, "c1", NULL, NULL, NULL, NULL), 0);
+        assert_int_equal(freeze(&p->a), 0);
+        controller_thaw(vm_controller(p->a.vm));
+}
+
+/* Two containers made at once share the base layer: it is plugged once and stays for the other. */
+static void test_shared_layer(void **state) {
+        Pair *p = *state;
+        FakeHost *h = &p->a.host;
+        ContainerDisk disks[2][4];
+        char paths[2][4][64];
+        ContainerSpec spec[2];
+        FakeAnswer a = {}, b = {};
+
+        fake_all_later(h);
+        fake_pod_spec("c1", &spec[0], disks[0], paths[0]);
+        fake_pod_spec("c2", &spec[1], disks[1], paths[1]);
+        assert_int_equal(pod_create_container(p->a.pod, &spec[0], NULL, fake_answer, &a, NULL), 1);
+        assert_int_equal(pod_create_container(p->a.pod, &spec[1], NULL, fake_answer, &b, NULL), 1);
+        fake_fire_all(h, 0);
+        assert_true(a.times == 1 && a.r == 0 && b.times == 1 && b.r == 0);
+        assert_int_equal(h->calls[FAKE_PLUG], 7);
+        assert_int_equal(pod_delete_container(p->a.pod, "c1", NULL, fake_answer_exit, &a, NULL), 1);
+        fake_fire_all(h, 0);
+        assert_int_equal(h->calls[FAKE_UNPLUG], 3);
+        assert_int_equal(pod_delete_container(p->a.pod, "c2", NULL, fake_answer_exit, &b, NULL), 1);
+        fake_fire_all(h, 0);
+        assert_int_equal(h->calls[FAKE_UNPLUG], 7);
+}
+
+typedef struct Deleter {
+        Pod *pod;
+        int r;
+} Deleter;
+
+static void delete_at_once(void *userdata, int r, const void *result, const Error *err) {
+        Deleter *d = userdata;
+
+        d->r = pod_delete_container(d->pod, "c1", NULL, NULL, NULL, NULL);
+}
+
+/* Who waits for an exit may delete the container from inside the completion. */
+static void test_delete_when_told(void **state) {
+        Pair *p = *state;
+        Deleter d = { .pod = p->a.pod, .r = 1 };
+        Container *c = fake_pod_run(&p->a, "c1");
+
+        fake_pod_exec(&p->a, c, "e1", true);
+        fake_pod_run(&p->a, "c2");
+        assert_int_equal(process_wait(container_init_process(c), NULL, delete_at_once, &d, NULL),
+                         1);
+        vm_died(p->a.vm, "QEMU crashed");
+        pod_lost(p->a.pod);
+        assert_int_equal(d.r, 0);
+        assert_int_equal(pod_state(p->a.pod), POD_STOPPED);
+        assert_null(pod_container(p->a.pod, "c1"));
+        assert_non_null(strstr(p->a.host.events,
+                               "exited c1/e1 255;exited c1/ 255;deleted c1/ 255;exited c2/ 255;"));
+        pod_lost(p->a.pod);
+}
+
+static int count_container(void *userdata, Container *c) {
+        (*(unsigned *)userdata)++;
+        return 0;
+}
+
+static void test_patch(void **state) {
+        static const char *const paths[] = { "/d/0", "/d/1", "/d/2", "/d/3" };
+        static const char *const others[] = { "/d/0", "/d/4", "/d/5", "/d/6" };
+        static const char *const wrong[] = { "/d/9", "/d/4", "/d/5", "/d/6" };
+        Pair *p = *state;
+        ContainerPatch c1 = { "c1", "n1", "", "", paths, 4 },
+                       c2 = { "c2", "n1", "", "", others, 4 };
+        Error e = ERROR_INIT;
+        unsigned n = 0;
+
+        fake_pod_run(&p->a, "c1");
+        fake_pod_run(&p->a, "c2");
+        assert_int_equal(pod_patch_container(p->a.pod, &c1, &e), -EBADFD);
+        assert_int_equal(freeze(&p->a), 0);
+        assert_int_equal(fake_pod_move(&p->a, &p->b, &e), 0);
+        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "x/y", "" }, &e), -EINVAL);
+        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "new", "/run/netns/n" }, &e),
+                         -EOPNOTSUPP);
+        assert_string_equal(pod_id(p->b.pod), "web"); /* checked first, then changed */
+        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "new", "" }, &e), 0);
+        assert_string_equal(pod_id(p->b.pod), "new");
+        assert_string_equal(pod_guest_id(p->b.pod), "web");
+        assert_int_equal(pod_patch_container(p->b.pod,
+                                             &(ContainerPatch){ .source_id = "c9", .id = "n" }, &e),
+                         -ENOENT);
+        assert_int_equal(pod_patch_container(p->b.pod, &c1, &e), 0);
+        assert_int_equal(pod_patch_container(p->b.pod, &c2, &e), -EEXIST);
+        c2.id = "n2";
+        c2.disk_paths = wrong;
+        assert_int_equal(pod_patch_container(p->b.pod, &c2, &e), -EINVAL); /* the shared layer */
+        assert_int_equal(pod_resume(p->b.pod, &p->b.host.pod_ops, &e), -EBADFD);
+        assert_non_null(strstr(e.text, "c2 was not patched"));
+        assert_string_equal(p->b.host.trace, ""); /* nor done */
+        assert_string_equal(p->b.host.events, "");
+        c2.disk_paths = others;
+        assert_int_equal(pod_patch_container(p->b.pod, &c2, &e), 0);
+        (void)pod_each_unpatched(p->b.pod, count_container, &n);
+        assert_int_equal(n, 0);
+        assert_int_equal(vm_patch(p->b.vm, &(VmPatch){ "/k", "/i", "/l", "" }, &e), 0);
+        assert_int_equal(vm_migration_started(p->b.vm, &e), 0);
+        assert_int_equal(
+                vm_resume(p->b.vm, &fake_vm_ops, &p->b.host, &fake_scsi_ops, &p->b.host, &e), 0);
+        assert_int_equal(pod_resume(p->b.pod, &p->b.host.pod_ops, &e), 0);
+        assert_non_null(pod_container(p->b.pod, "n1"));
+        assert_true(fake_exit(&p->b.host, "c1", "", 0));
+        assert_int_equal(pod_delete_container(p->b.pod, "n1", NULL, NULL, NULL, NULL), 0);
+        controller_thaw(vm_controller(p->a.vm));
+}
+
+/* Adopting fails half way: nothing was told, and resume goes on when it is called again. */
+static void test_resume_again(void **state) {
+        Pair *p = *state;
+        Error e = ERROR_INIT;
+
+        fake_pod_run(&p->a, "c1");
+        fake_pod_run(&p->a, "c2");
+        transfer(p);
+        assert_int_equal(
+                vm_resume(p->b.vm, &fake_vm_ops, &p->b.host, &fake_scsi_ops, &p->b.host, &e), 0);
+        p->b.host.mode[FAKE_ADOPT_WAIT] = FAKE_REFUSE;
+        assert_int_equal(pod_resume(p->b.pod, &p->b.host.pod_ops, &e), -EIO);
+        assert_string_equal(p->b.host.events, "");
+        assert_int_equal(pod_state(p->b.pod), POD_DESTINATION_MIGRATING);
+        p->b.host.mode[FAKE_ADOPT_WAIT] = FAKE_NOW;
+        assert_int_equal(pod_resume(p->b.pod, &p->b.host.pod_ops, &e), 0);
+        assert_string_equal(p->b.host.events, "created c1/ migrated;created c2/ migrated;");
+        assert_string_equal(p->b.host.trace, "io-reopen c1/;io-reopen c2/;");
+        assert_int_equal(vm_moved(p->a.vm, &e), 0);
+        pod_moved(p->a.pod);
+        pod_moved(p->a.pod);
+}
+
+/* Twice there and back: the same bytes each time, and ids given out never come again. */
+static void test_there_and_back(void **state) {
+        Pair *p = *state;
+        _cleanup_buf_ Buf first = {}, last = {};
+        Error e = ERROR_INIT;
+
+        fake_pod_exec(&p->a, fake_pod_run(&p->a, "c1"), "e1", true);
+        assert_int_equal(freeze(&p->a), 0);
+        assert_int_equal(pod_save(p->a.pod, &first, &e), 0);
+        controller_thaw(vm_controller(p->a.vm));
+        for (int i = 0; i < 4; i++) {
+                transfer(p);
+                resume_destination(p);
+                fake_pod_done(&p->a);
+                p->a = p->b;
+                p->b = (FakePod){};
+                vm_bind(p->a.vm, &fake_vm_ops, &p->a.host, NULL, NULL);
+                p->a.host.pod_ops.userdata = p->a.host.pod_ops.events.userdata = &p->a.host;
+                p->a.host.next_call = 60;
+                p->a.host.next_channel = 60;
+                scsi_bind(vm_scsi(p->a.vm), &fake_scsi_ops, &p->a.host);
+                pod_bind(p->a.pod, &p->a.host.pod_ops);
+        }
+        assert_int_equal(freeze(&p->a), 0);
+        assert_int_equal(pod_save(p->a.pod, &last, &e), 0);
+        assert_int_equal(first.len, last.len);
+        assert_memory_equal(first.data, last.data, first.len);
+        controller_thaw(vm_controller(p->a.vm));
+}
+
+static void test_dump(void **state) {
+        Pair *p = *state;
+        json_object *o = NULL;
+        const char *text;
+
+        fake_pod_exec(&p->a, fake_pod_run(&p->a, "c1"), "e1", true);
+        assert_int_equal(controller_dump(vm_controller(p->a.vm), &o, NULL), 0);
+        text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+        assert_non_null(strstr(text, "\"kind\":\"process\",\"id\":\"e1\",\"state\":\"running\""));
+        assert_non_null(strstr(text, "\"kind\":\"scsi\""));
+        json_object_put(o);
+        assert_int_equal(fsm_check(&pod_fsm, NULL), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_create_and_delete, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_move, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_roll_back, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_freeze_is_all_or_nothing, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_frozen_refuses, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_ids, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_failed_creation, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_shared_layer, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_delete_when_told, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_patch, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_resume_again, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_there_and_back, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_dump, set_up, tear_down),
         };
 
         return cmocka_run_group_tests_name("pod", tests, NULL, NULL);

@@ -464,11 +464,14 @@ static void test_no_memory(void **state) {
         assert_int_equal(
                 scsi_import(NULL, made[GOLDEN_SCSI].data, made[GOLDEN_SCSI].len, &disks, NULL), 0);
         for (unsigned n = 1; r != 0; n++) {
+                size_t before = fail_malloc_live();
+
                 fail_malloc_at(n);
                 r = g == GOLDEN_VM ? vm_import(made[g].data, made[g].len, &vm, NULL)
                                    : pod_import(NULL, disks, made[g].data, made[g].len, &pod, NULL);
                 fail_malloc_at(0);
                 assert_true(r == 0 || (!vm && !pod));
+                assert_true(r == 0 || fail_malloc_live() == before);
         }
 }
 

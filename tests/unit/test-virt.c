@@ -103,6 +103,7 @@ static void test_life(void **state) {
 
         assert_int_equal(virt_create(s->virt, XML, false, on_domain, &c[0], NULL), 1);
         assert_int_equal(virt_set_domain(s->virt, "other", UUID, NULL), -EBUSY);
+        assert_int_equal(virt_set_domain(s->virt, "pod", UUID, NULL), 0);
         run_until_idle(s);
         assert_int_equal(s->results[0], 0);
         assert_int_equal(s->domain.state, VIRT_RUNNING);
@@ -222,7 +223,7 @@ static void test_unreachable(void **state) {
         assert_int_equal(virt_new(s->loop, "qemu+unix:///system?socket=/nonexistent/socket",
                                   on_event, s, &v, NULL),
                          0);
-        assert_int_equal(virt_open(v, on_done, &c, &s->error), -EINVAL); /* no domain is set */
+        assert_int_equal(virt_query(v, on_done, &c, &s->error), -EINVAL); /* no domain is set */
         assert_int_equal(virt_set_domain(v, "pod", UUID, NULL), 0);
         assert_int_equal(virt_open(v, on_done, &c, NULL), 1);
         while (virt_busy(v) > 0)
