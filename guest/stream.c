@@ -20,10 +20,11 @@ struct Stream {
         uint32_t channel;
         int fd;
         bool is_tty;
-        bool ended;   /* output: nobody can write any more; input: nobody reads */
-        bool eof;     /* input: the host has closed */
-        bool exited;  /* output: stream_drain() was called */
-        bool drained; /* output: what was there at that moment has been relayed */
+        bool ended;    /* output: nobody can write any more; input: nobody reads */
+        bool eof;      /* input: the host has closed */
+        bool unwanted; /* output: is read and thrown away */
+        bool exited;   /* output: stream_drain() was called */
+        bool drained;  /* output: what was there at that moment has been relayed */
         size_t drain_left;
         Watch watch;
         StreamChanged changed;
@@ -70,6 +71,14 @@ static void end(Stream *s) {
 
 /* --- output --- */
 
+/* The host has dropped the channel: nobody will ever read it, and no room will come. The process
+ * must not be held up by that. */
+static bool is_unwanted(Stream *s) {
+        if (session_write(s->all->session, s->channel, "", 0) < 0)
+                s->unwanted = true;
+        return s->unwanted;
+}
+
 /* Reads once. Bytes, 0: nothing there now, -ENOBUFS: no place to put them, -EPIPE: ended. */
 static ssize_t relay(Stream *s, size_t max) {
         static uint8_t nowhere[4096];
@@ -77,15 +86,19 @@ static ssize_t relay(Stream *s, size_t max) {
         void *p = nowhere;
         ssize_t n;
 
-        if (s->channel != 0) {
+        if (!s->unwanted) {
                 p = session_reserve(s->all->session, s->channel, &room);
-                if (!p)
+                if (!p && !is_unwanted(s))
                         return -ENOBUFS;
+        }
+        if (s->unwanted) {
+                p = nowhere;
+                room = sizeof(nowhere);
         }
         do
                 n = read(s->fd, p, MIN_OF(room, max));
         while (n < 0 && errno == EINTR);
-        if (s->channel != 0)
+        if (!s->unwanted)
                 session_commit(s->all->session, s->channel, n > 0 ? (size_t)n : 0);
         if (n > 0)
                 return n;
@@ -113,6 +126,13 @@ static void pump(Stream *s) {
 
 static void output_ready(void *userdata, uint32_t events) {
         pump(userdata);
+}
+
+static void resume_output(Stream *s) {
+        if (s->ended || s->fd < 0 || s->watch.events != 0)
+                return;
+        if (watch_set(&s->watch, EPOLLIN) < 0)
+                log_err("stream: channel %u cannot be watched", s->channel);
 }
 
 static void drain_output(Stream *s) {
@@ -194,15 +214,15 @@ void streams_eof(Streams *all, uint32_t channel) {
 
         if (s && s->kind == STREAM_INPUT)
                 end_input(s);
+        else if (s && is_unwanted(s))
+                resume_output(s);
 }
 
 void streams_writable(Streams *all, uint32_t channel) {
         Stream *s = find(all, channel);
 
-        if (!s || s->kind != STREAM_OUTPUT || s->ended || s->fd < 0 || s->watch.events != 0)
-                return;
-        if (watch_set(&s->watch, EPOLLIN) < 0)
-                log_err("stream: channel %u cannot be watched", channel);
+        if (s && s->kind == STREAM_OUTPUT)
+                resume_output(s);
 }
 
 int stream_new(Streams *all, StreamKind kind, uint32_t channel, StreamChanged changed,
@@ -218,6 +238,7 @@ int stream_new(Streams *all, StreamKind kind, uint32_t channel, StreamChanged ch
                        .channel = channel,
                        .fd = -EBADF,
                        .watch.fd = -EBADF,
+                       .unwanted = channel == 0,
                        .changed = changed,
                        .userdata = userdata };
         if (channel != 0) {

@@ -156,6 +156,17 @@ static void test_stalled_output(void) {
         check(delete_process("loud", "", false) == 0, "delete");
 }
 
+/* A host that forgets a channel loses that output, and holds nobody up. */
+static void test_dropped_output(void) {
+        uint32_t ch[3];
+        uint64_t wait;
+
+        wait = run("drop", "dd if=/dev/zero bs=65536 count=64; exit 4", ch);
+        host_drop(host, ch[1]);
+        check(end_wait(wait) == 4, "exit");
+        check(delete_process("drop", "", false) == 0, "delete");
+}
+
 static void test_terminal(void) {
         REQUEST(ResizeRequest, RESIZE, PODFERRY__GUEST__V1__RESIZE_REQUEST__INIT);
         uint32_t ch[3] = { host_open(host), host_open(host), 0 };
@@ -418,6 +429,7 @@ static const struct {
         { "input", test_input },
         { "input that nobody reads", test_input_not_read },
         { "output that nobody reads", test_stalled_output },
+        { "output that nobody wants", test_dropped_output },
         { "terminal", test_terminal },
         { "exec", test_exec },
         { "grandchild that holds the pipe", test_grandchild },

@@ -273,6 +273,11 @@ void host_close(Host *h, uint32_t channel) {
         write_out(h);
 }
 
+void host_drop(Host *h, uint32_t channel) {
+        session_drop(h->session, channel);
+        write_out(h);
+}
+
 void host_unstall(Host *h, uint32_t channel) {
         h->channels[channel].stalled = false;
         session_taken(h->session, channel);

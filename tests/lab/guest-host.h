@@ -30,6 +30,7 @@ uint32_t host_open(Host *h); /* a fresh channel, open at this end */
 void host_send(Host *h, uint32_t channel, const void *p, size_t n); /* until all is taken */
 size_t host_try_send(Host *h, uint32_t channel, const void *p, size_t n);
 void host_close(Host *h, uint32_t channel);
+void host_drop(Host *h, uint32_t channel);
 void host_unstall(Host *h, uint32_t channel);
 /* Handles I/O until `done` says true; false after timeout_ms. */
 bool host_until(Host *h, bool (*done)(Host *h, void *userdata), void *userdata, int timeout_ms);
