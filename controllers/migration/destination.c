@@ -161,7 +161,12 @@ static void discard(Migration *m) {
                                 &(Error){ .text = "the source kept the pod" });
         migration_settle(m, m->peer == MIGRATION_PEER_RELEASED ? MIGRATION_OUTCOME_LOST
                                                                : MIGRATION_OUTCOME_KEPT);
-        say_once(m, WORD_REFUSED);
+        if (m->peer != MIGRATION_PEER_KEPT) {
+                say_once(m, WORD_REFUSED);
+        } else if (!m->said && m->up) { /* it asks again if this is lost */
+                m->said = true;
+                migration_say(m, WORD_REFUSED);
+        }
 }
 
 void migration_destination_step(Migration *m, MigrationMove move) {

@@ -143,7 +143,8 @@ static void lose(Migration *m) {
                 migration_blame(m, "handoff", -EIO,
                                 &(Error){ .text = "the guest ended in the middle of the move" });
         migration_settle(m, MIGRATION_OUTCOME_LOST);
-        say_once(m, WORD_KEPT); /* the peer may let go of what it holds */
+        if (m->peer != MIGRATION_PEER_GONE)
+                say_once(m, WORD_KEPT); /* the peer may let go of what it holds */
 }
 
 static void finish(Migration *m) {

@@ -7,13 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controllers/migration/migration.h"
 #include "controllers/pod/pod.h"
 #include "controllers/vm/vm.h"
 #include "lib/buf.h"
 
 static const FsmTable *const tables[] = {
-        &vm_fsm,   &pod_fsm,       &container_fsm,  &process_fsm, &network_fsm,
-        &scsi_fsm, &scsi_disk_fsm, &scsi_mount_fsm, &plan9_fsm,   &vpci_fsm,
+        &vm_fsm,        &pod_fsm,        &container_fsm, &process_fsm, &network_fsm,   &scsi_fsm,
+        &scsi_disk_fsm, &scsi_mount_fsm, &plan9_fsm,     &vpci_fsm,    &migration_fsm,
 };
 
 static int add_name(Buf *b, const char *name) {

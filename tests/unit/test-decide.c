@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every cell of the decisions: the matrix of two domains, and the next move of each side. The
  * expected tables are written out here a second time, by hand, from the rules and not from the
- * code. */
+ * code.
+ *
+ * rows: F82 F84 B2 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

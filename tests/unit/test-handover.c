@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two Migration objects over an in-memory link, with libvirt, crashes and a link that does what it
  * likes (tests/fakes/fake-migration.h). Every row and every random schedule must end, with the
- * guest on exactly one host or lost for a reason, and never on two. */
+ * guest on exactly one host or lost for a reason, and never on two.
+ *
+ * rows: F81 F82 F84 B2 B6 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

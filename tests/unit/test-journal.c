@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The journal: what is appended is read again; a torn end is cut off, at every byte; damage in the
- * middle is an error; the order of records is the model's. */
+ * middle is an error; the order of records is the model's.
+ *
+ * rows: F81 B2 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The calls of a migration session: the table cell by cell, what a refused call changes (nothing),
  * repeated calls, Finalize and Cleanup after every outcome, options, envelope, history, and words
- * of a hostile peer. The hand-over itself is in test-handover.c. */
+ * of a hostile peer. The hand-over itself is in test-handover.c.
+ *
+ * rows: H2 H4 H14 F81 F84 B8 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
