@@ -235,7 +235,7 @@ void channel_settle(Session *s, Channel *ch) {
         channel_recharge(s, ch);
         if (!ch->opened || ch->recv_eof || ch->recv_reset || ch->reset)
                 return;
-        first = MIN_OF(SESSION_FIRST_GRANT, base + (s->pool - s->pool_used) / 8);
+        first = MIN_OF(SESSION_FIRST_GRANT, base + (s->pool - s->pool_used) / 64);
         if (ch->id != 0 && ch->window < first)
                 ch->window = MIN_OF(first, s->config.window);
         window = affordable(s, ch, ch->window);

@@ -214,7 +214,7 @@ static void on_stale(Session *s, const Frame *f) {
         if (host)
                 urge = f->link == session_link_of(s, s->epoch, s->serial);
         else
-                urge = !s->resync_sent || f->type == FRAME_PING;
+                urge = f->type == FRAME_PING;
         if (urge)
                 s->skipped = FRAME_HEADER;
 }

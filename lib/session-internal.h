@@ -24,7 +24,7 @@
 #define SESSION_STAGED       32U
 #define SESSION_STAGED_BYTES (256U << 10)
 #define SESSION_CACHED       8U /* free whole chunks kept */
-#define SESSION_FIRST_GRANT  (16U << 10)
+#define SESSION_FIRST_GRANT  4096U
 #define SESSION_MIN_CONTROL  4096U /* least credit of channel 0 */
 #define SESSION_MIN_INITIAL  64U   /* least credit of another channel */
 #define SESSION_MAX_WINDOW   (64U << 20)
@@ -110,12 +110,10 @@ struct Session {
         uint32_t link;
         bool attached, up, frozen, lost;
         int failed;          /* of this transport */
-        bool refail;         /* the one before ended with an error */
         unsigned generation; /* of attach and detach */
         bool peer_known;
         Hello peer; /* its limits; the rest of it is not kept up to date */
         bool hello_due, resync_due, ping_due, pong_due, ack_due;
-        bool resync_sent;    /* since the link went down */
         uint64_t stale;      /* bytes of sound frames dropped since the last RESYNC or HELLO */
         uint32_t skipped;    /* bytes that were no frame, since then */
         Refuse refuse;       /* to be sent if it has a reason */

@@ -8,7 +8,7 @@
  *
  *   host, waiting    RESYNC, bytes that are no frame, or a frame of the link it asked for (so the
  *                    answer was lost): HELLO again, same serial
- *   guest, waiting   the same, and a frame of a link it does not know: RESYNC
+ *   guest, waiting   its own attach, bytes that are no frame, PING: RESYNC
  *
  * at most once for each piece of input. Answers to the same HELLO may come twice: that is harmless,
  * since frames that were received already are dropped by their number. */
@@ -62,7 +62,6 @@ static void speak_up(Session *s) {
                 return;
         }
         s->resync_due = true;
-        s->resync_sent = true;
 }
 
 void session_go_down(Session *s) {
@@ -122,10 +121,8 @@ void session_attach(Session *s) {
                 s->serial++;
                 s->hello_due = true;
         } else {
-                s->resync_due = s->refail || !s->id_known;
-                s->resync_sent = s->resync_due;
+                s->resync_due = true; /* the host may not have noticed */
         }
-        s->refail = false;
         session_wake(s);
 }
 
@@ -134,11 +131,9 @@ void session_detach(Session *s) {
                 return;
         s->attached = s->up = false;
         s->generation++;
-        if (s->failed < 0)
-                s->refail = true;
         session_unstage(s);
         s->hello_due = s->resync_due = s->pong_due = s->ack_due = s->ping_due = false;
-        s->resync_sent = s->awake = false;
+        s->awake = false;
         s->stale = s->skipped = 0;
         s->refuse = (Refuse){};
         if (s->in_input)
@@ -194,7 +189,7 @@ static int link_up(Session *s, const Hello *h, Error *reterr) {
         s->cursor = s->unacked.head;
         s->link = session_link_of(s, s->epoch, s->serial);
         s->up = true;
-        s->resync_due = s->resync_sent = false;
+        s->resync_due = false;
         s->stale = s->skipped = 0;
         s->pong_due = false;
         for (uint32_t i = 0; i < s->n_buckets; i++)

@@ -491,7 +491,6 @@ int session_import(const void *p, size_t n, const SessionOps *ops, void *userdat
         if (r < 0)
                 return r;
         adopt_head(s, head);
-        s->refail = true; /* a guest that was imported asks for HELLO: the host may not know */
         r = import_body(s, &in, reterr);
         if (r < 0)
                 return r;

@@ -333,6 +333,14 @@ void session_stats(const Session *s, SessionStats *ret) {
         ret->undelivered_bytes = s->undelivered;
         ret->up = s->up;
         ret->frozen = s->frozen;
+        ret->window = s->config.window;
+        ret->total = s->config.total;
+        ret->reserve = s->config.reserve;
+        ret->max_channels = s->config.max_channels;
+        ret->peer_window = s->peer.window;
+        ret->peer_total = s->peer.total;
+        ret->pool = s->pool;
+        ret->pool_used = s->pool_used;
 }
 
 bool session_channel_drained(const Session *s, uint32_t channel) {

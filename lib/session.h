@@ -126,6 +126,9 @@ typedef struct SessionStats {
         uint64_t resent_frames, dropped_frames, resyncs, pongs, attaches;
         uint32_t channels, unacked_bytes, undelivered_bytes;
         bool up, frozen;
+        /* Limits: ours, and the peer's as its first HELLO said (0 before). */
+        uint32_t window, total, reserve, max_channels, peer_window, peer_total;
+        uint32_t pool, pool_used; /* credit for channels that need more, and granted of it */
 } SessionStats;
 
 void session_stats(const Session *s, SessionStats *ret);

@@ -34,7 +34,7 @@ static bool exchange(Pair *p, Buf out[N_GOLDEN]) {
         }
         (void)pair_settle(p);
         (void)pair_write(p, 0, 0, 30);
-        (void)pair_write(p, 1, 1, 400);
+        (void)pair_write(p, 1, 1, 850); /* most of the first credit, so that more is granted */
         session_ping(p->end[0].session);
         (void)pair_settle(p);
         pair_shut(p, 0, 2);
