@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events:  fd readable -> session_input;  session wakes -> a deferred flush -> writev, and EPOLLOUT
- * only while the socket is full;  fd ends -> session_detach, and a timer dials again with growing
- * intervals (QEMU listens as long as it lives; there is no event for "it listens again"). */
+/* Events:  fd readable -> session_input;  session wakes -> a deferred flush -> sendmsg, and
+ * EPOLLOUT only while the socket is full;  fd ends -> session_detach, and a timer dials again with
+ * growing intervals (QEMU listens as long as it lives; there is no event for "it listens again").
+ */
 #include "shim/guest/link.h"
 
 #include <stdio.h>
@@ -193,7 +194,8 @@ static void flush(GuestLink *l) {
                         watch(l, EPOLLIN);
                         return;
                 }
-                n = writev(l->fd, iov, count);
+                n = sendmsg(l->fd, &(struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)count },
+                            MSG_NOSIGNAL);
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0 && errno == EAGAIN) {
