@@ -10,9 +10,9 @@
 /* The transport of the guest link: the UNIX socket at which QEMU listens for the host's end of the
  * virtio-serial port, with the session on it.
  *
- * Owns the fd and the Session. Reads into one buffer, writes what the session shows, connects again when QEMU
- * drops the connection. Loop thread only. Consumers register per channel; what arrives on a channel
- * without a consumer stays in the session. */
+ * Owns the fd and the Session. Reads into one buffer, writes what the session shows, connects again
+ * when QEMU drops the connection. Loop thread only. Consumers register per channel; what arrives on
+ * a channel without a consumer stays in the session. */
 typedef struct GuestLink GuestLink;
 
 typedef struct GuestLinkConsumer {
