@@ -199,6 +199,10 @@ static void op_succeeded(Migration *m, MigrationOp op, const void *result) {
                 break;
         case OP_FENCE:
                 m->fenced = true;
+                if (m->ran_on) /* killed all the same: the copy is what is left */
+                        migration_tell(m, m->progress.phase, MIGRATION_WARNING,
+                                       "the guest ran again for a moment before it was fenced; "
+                                       "what it did in it is not at the destination");
                 m->domain.state = MIGRATION_AT_NONE;
                 break;
         case OP_RESUME_DOMAIN:

@@ -88,7 +88,8 @@ struct Migration {
         Buf handoff;
         bool has_handoff, adopted; /* destination: it is here; and the link has taken it */
         bool wants_out, abort_asked, cancelled, cannot;
-        bool seen; /* destination: libvirt has begun to receive */
+        bool seen;   /* destination: libvirt has begun to receive */
+        bool ran_on; /* source: it ran again after FENCING */
         bool fenced;
         bool told_moved;                 /* ops->moved() was called */
         bool resumed;                    /* resume_tree() was done on this side */

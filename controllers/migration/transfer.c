@@ -326,6 +326,7 @@ static void source_event(Migration *m, MigrationDomainEvent e) {
                 migration_blackout(m);
         } else if (e == MIGRATION_DOMAIN_RUNNING) {
                 m->domain.state = MIGRATION_AT_RUNNING;
+                m->ran_on = m->journal == JOURNAL_FENCING;
         } else if (e == MIGRATION_DOMAIN_GONE || e == MIGRATION_DOMAIN_DIED) {
                 m->domain.state =
                         e == MIGRATION_DOMAIN_GONE ? MIGRATION_AT_NONE : MIGRATION_AT_DEAD;

@@ -306,6 +306,12 @@ int migrate_new(Shim *s, Migrate **ret, Error *reterr) {
 Migrate *migrate_free(Migrate *m) {
         if (!m)
                 return NULL;
+        /* The process ends in the middle of a session: completions still point here, and the
+         * journal says what to do when it starts again. */
+        if (m->migration && migration_in_flight(m->migration)) {
+                log_warning("migration %s is cut short", migration_session(m->migration));
+                return NULL;
+        }
         migrate_poll_statistics(m, false);
         for (size_t i = 0; i < ELEMENTSOF(m->timers); i++)
                 m->timers[i] = sd_event_source_disable_unref(m->timers[i]);
