@@ -346,10 +346,6 @@ int shim_create_container(Shim *s, const char *id, const char *spec_json, OpDone
 /* Shutdown */
 
 static void leave(Shim *s) {
-        if (!s->dir.path) /* done */
-                return;
-        directory_remove(s->state_path);
-        run_dir_remove(&s->dir);
         log_info("the pod has ended; the shim too");
         (void)sd_event_exit(s->event, 0);
 }
@@ -367,8 +363,12 @@ static int on_clients_time_up(sd_event_source *source, uint64_t usec, void *user
         return 0;
 }
 
-/* Attached clients get the rest of the output first, if they read it. */
+/* What is on disk goes at once, so that the name is free for another shim as soon as the caller has
+ * his answer. Attached clients still get the rest of the output, if they read it: the logs are
+ * open. */
 static void leave_soon(Shim *s) {
+        directory_remove(s->state_path);
+        run_dir_remove(&s->dir);
         if (sd_event_add_post(s->event, NULL, on_last_clients, s) < 0 ||
             sd_event_add_time_relative(s->event, NULL, CLOCK_MONOTONIC, CLIENTS_LAST_USEC, 0,
                                        on_clients_time_up, s) < 0)

@@ -458,22 +458,23 @@ typedef struct Cleanup {
 } Cleanup;
 
 static void shutdown_done(void *userdata, int r, const void *result, const Error *err) {
-        if (r < 0)
-                log_err("the pod's leftovers could not all be removed: %s", error_text(err, r));
+        Cleanup copy = *(Cleanup *)userdata;
+
+        free(userdata);
+        copy.done(copy.job, r, NULL, err);
 }
 
 static void cleanup_end(Cleanup *c, int r, const Error *err) {
-        Cleanup copy = *c;
         Error e = ERROR_INIT;
 
-        free(c);
-        copy.done(copy.job, r, NULL, err);
-        if (r < 0 || !copy.ends)
-                return;
-        log_info("migration: nothing of the pod is left on this host");
-        r = shim_shutdown(copy.migrate->shim, shutdown_done, NULL, &e);
-        if (r < 0)
-                log_err("the shim could not end: %s", error_text(&e, r));
+        if (r == 0 && c->ends) {
+                log_info("migration: nothing of the pod is left on this host");
+                r = shim_shutdown(c->migrate->shim, shutdown_done, c, &e);
+                if (r > 0)
+                        return;
+                err = &e;
+        }
+        shutdown_done(c, r, NULL, err);
 }
 
 static void on_cleaned_up(void *userdata, int r, const void *result, const Error *err) {
@@ -502,5 +503,8 @@ int migrate_cleanup(Migrate *m, const char *session, OpDone done, void *job, Err
                 cleanup_end(c, 0, NULL); /* answers: the caller must not do it again */
                 return 1;
         }
+        /* It waits for libvirt's call, which may wait for the peer's libvirt: nobody needs that any
+         * more. */
+        migrate_ferry_stop(m);
         return r;
 }
