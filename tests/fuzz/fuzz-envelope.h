@@ -4,9 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lib/buf.h"
-
-/* First byte of an input of fuzz-envelope: whose import function gets the rest. */
+/* First byte of an input of fuzz-envelope: whose import function gets the rest. For pods and
+ * containers that is: length of a scsi envelope (two bytes, little endian), it, the envelope. */
 typedef enum FuzzEnvelope {
         FUZZ_VM,
         FUZZ_SCSI,
@@ -20,5 +19,3 @@ typedef enum FuzzEnvelope {
 } FuzzEnvelope;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-/* The disks that pods and containers refer to; without it there are none. */
-void fuzz_envelope_scsi(const Buf *scsi);

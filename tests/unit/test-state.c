@@ -3,7 +3,8 @@
  * damaged ones, which it refuses; and messages that parse but lie, each with the error that names
  * the lie.
  *
- * With an argument it writes the golden files into that directory (hack/gen-golden-state). */
+ * With two arguments it writes the golden files into the first directory, and inputs for the fuzz
+ * target into the second (hack/gen-golden-state). */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,11 +101,6 @@ static void make_goldens(void) {
         must(vpci_save(vm_vpci(p.vm), &b[GOLDEN_VPCI], &e), &e);
         controller_thaw(vm_controller(p.vm));
         fake_pod_done(&p);
-        fuzz_envelope_scsi(&b[GOLDEN_SCSI]);
-}
-
-static void golden_path(char *ret, size_t size, const char *dir, Golden g) {
-        (void)snprintf(ret, size, "%s/%s.bin", dir, goldens[g].name);
 }
 
 static void read_golden(Golden g, Buf *ret) {
@@ -112,7 +108,7 @@ static void read_golden(Golden g, Buf *ret) {
         char path[4096];
         struct stat st;
 
-        golden_path(path, sizeof(path), WIRE_DIR, g);
+        (void)snprintf(path, sizeof(path), WIRE_DIR "/%s.bin", goldens[g].name);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         assert_true(fd >= 0);
         assert_int_equal(fstat(fd, &st), 0);
@@ -130,14 +126,30 @@ static void test_golden(void **state) {
         assert_memory_equal(b.data, made[g].data, b.len);
 }
 
+/* An input of the fuzz target: returns its length. */
+static size_t fuzz_input(Golden g, const uint8_t *p, size_t n, uint8_t *ret, size_t size) {
+        const Buf *disks = &made[GOLDEN_SCSI];
+        size_t at = 0;
+
+        if (n + disks->len + 3 > size)
+                abort();
+        ret[at++] = (uint8_t)goldens[g].importer;
+        if (goldens[g].importer == FUZZ_POD || goldens[g].importer == FUZZ_CONTAINER) {
+                ret[at++] = (uint8_t)disks->len;
+                ret[at++] = (uint8_t)(disks->len >> 8);
+                memcpy(ret + at, disks->data, disks->len);
+                at += disks->len;
+        }
+        memcpy(ret + at, p, n);
+        return at + n;
+}
+
 /* An import that must not load these bytes, or must do so without harm. */
 static void feed(Golden g, const uint8_t *p, size_t n) {
-        uint8_t input[8192];
+        uint8_t input[16384];
 
-        assert_true(n < sizeof(input));
-        input[0] = (uint8_t)goldens[g].importer;
-        memcpy(input + 1, p, n);
-        (void)LLVMFuzzerTestOneInput(input, n + 1);
+        n = fuzz_input(g, p, n, input, sizeof(input));
+        (void)LLVMFuzzerTestOneInput(input, n);
 }
 
 static void test_damage(void **state) {
@@ -475,18 +487,28 @@ static void test_no_memory(void **state) {
         }
 }
 
-static int write_goldens(const char *dir) {
-        for (Golden g = 0; g < _GOLDEN_MAX; g++) {
-                char path[4096];
-                FILE *f;
+static int write_file(const char *dir, const char *name, const uint8_t *p, size_t n) {
+        char path[4096];
+        FILE *f;
 
-                golden_path(path, sizeof(path), dir, g);
-                f = fopen(path, "we");
-                if (!f || fwrite(made[g].data, 1, made[g].len, f) != made[g].len) {
-                        perror(path);
-                        return 1;
-                }
-                if (fclose(f) != 0)
+        (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+        f = fopen(path, "we");
+        if (!f || fwrite(p, 1, n, f) != n) {
+                perror(path);
+                return 1;
+        }
+        return fclose(f) == 0 ? 0 : 1;
+}
+
+static int write_goldens(const char *wire, const char *corpus) {
+        for (Golden g = 0; g < _GOLDEN_MAX; g++) {
+                uint8_t input[16384];
+                char name[64];
+
+                (void)snprintf(name, sizeof(name), "%s.bin", goldens[g].name);
+                if (write_file(wire, name, made[g].data, made[g].len) != 0 ||
+                    write_file(corpus, goldens[g].name, input,
+                               fuzz_input(g, made[g].data, made[g].len, input, sizeof(input))) != 0)
                         return 1;
         }
         return 0;
@@ -504,8 +526,8 @@ int main(int argc, char **argv) {
         size_t n = 0;
 
         make_goldens();
-        if (argc > 1)
-                return write_goldens(argv[1]);
+        if (argc == 3)
+                return write_goldens(argv[1], argv[2]);
         for (size_t k = 0; k < ELEMENTSOF(kinds); k++)
                 for (Golden g = 0; g < _GOLDEN_MAX; g++, n++) {
                         (void)snprintf(names[n], sizeof(names[n]), "%s: %s", kinds[k].name,
