@@ -467,6 +467,101 @@ static void test_there_and_back(void **state) {
         controller_thaw(vm_controller(p->a.vm));
 }
 
+/* Moments at which a process may exit, seen from the source's shim. */
+typedef enum Moment {
+        BEFORE_FREEZE,
+        BEFORE_SAVE,
+        BEFORE_PATCH,
+        IN_TRANSFER,
+        AFTER_RESUME, /* on whichever side goes on */
+        _MOMENT_MAX,
+} Moment;
+
+static void exit_if(FakePod *p, Moment now, Moment then, const char *exec_id) {
+        if (now == then)
+                assert_true(fake_exit(&p->host, "c1", exec_id, 21));
+}
+
+static unsigned count_events(const FakePod *p, const char *text) {
+        unsigned n = 0;
+
+        for (const char *at = p->host.events; (at = strstr(at, text)); at++)
+                n++;
+        return n;
+}
+
+/* One process exits at one moment of a migration that succeeds or is rolled back: it is told once,
+ * on the side that goes on (and before the freeze, where it happened), with its code. */
+static void exit_at(Moment then, const char *exec_id, bool rolled_back) {
+        const char *text = exec_id[0] ? "exited c1/e1 21;" : "exited c1/ 21;";
+        VmPatch patch = { "/dst/vmlinux", "/dst/initrd", "/dst/link.sock", "" };
+        Pair *p;
+        Container *c;
+        FakePod *here;
+        Error e = ERROR_INIT;
+
+        p = calloc(1, sizeof(*p));
+        assert_non_null(p);
+        fake_pod_init(&p->a);
+        c = fake_pod_run(&p->a, "c1");
+        fake_pod_exec(&p->a, c, "e1", true);
+        exit_if(&p->a, BEFORE_FREEZE, then, exec_id);
+        assert_int_equal(freeze(&p->a), 0);
+        exit_if(&p->a, BEFORE_SAVE, then, exec_id);
+        assert_int_equal(fake_pod_move(&p->a, &p->b, &e), 0);
+        exit_if(&p->a, BEFORE_PATCH, then, exec_id);
+        assert_int_equal(fake_pod_patch(&p->b, &e), 0);
+        assert_int_equal(vm_patch(p->b.vm, &patch, &e), 0);
+        assert_int_equal(vm_migration_started(p->a.vm, &e), 0);
+        assert_int_equal(vm_migration_started(p->b.vm, &e), 0);
+        exit_if(&p->a, IN_TRANSFER, then, exec_id);
+        here = rolled_back ? &p->a : &p->b;
+        if (rolled_back) {
+                controller_thaw(vm_controller(p->a.vm));
+                assert_int_equal(vm_abort_migrated(p->b.vm, &e), 0);
+                assert_int_equal(pod_abort_migrated(p->b.pod, &e), 0);
+        } else
+                resume_destination(p);
+        exit_if(here, AFTER_RESUME, then, exec_id);
+        assert_int_equal(count_events(&p->a, text) + count_events(&p->b, text), 1);
+        assert_int_equal(count_events(then == BEFORE_FREEZE ? &p->a : here, text), 1);
+        c = pod_container(here->pod, "c1");
+        assert_int_equal(process_exit(container_process(c, exec_id))->code, 21);
+        assert_int_equal(container_state(c), exec_id[0] ? CONTAINER_RUNNING : CONTAINER_STOPPED);
+        fake_pod_done(&p->a);
+        fake_pod_done(&p->b);
+        assert_int_equal(p->a.host.n_waits, 0);
+        assert_int_equal(p->b.host.n_waits, 0);
+        free(p);
+}
+
+static void test_exits_around_the_blackout(void **state) {
+        for (Moment m = 0; m < _MOMENT_MAX; m++)
+                for (int rolled_back = 0; rolled_back < 2; rolled_back++) {
+                        exit_at(m, "", rolled_back);
+                        exit_at(m, "e1", rolled_back);
+                }
+}
+
+/* The VM dies in the middle of a migration, on either side. */
+static void test_lost_while_migrating(void **state) {
+        Pair *p = *state;
+
+        fake_pod_exec(&p->a, fake_pod_run(&p->a, "c1"), "e1", true);
+        transfer(p);
+        assert_true(fake_exit(&p->a.host, "c1", "e1", 6));
+        fake_clear(&p->a.host);
+        vm_died(p->a.vm, "QEMU crashed");
+        pod_lost(p->a.pod);
+        assert_string_equal(p->a.host.events, "exited c1/e1 6;exited c1/ 255;");
+        assert_int_equal(pod_delete_container(p->a.pod, "c1", NULL, NULL, NULL, NULL), 0);
+        vm_died(p->b.vm, "QEMU crashed");
+        pod_lost(p->b.pod);
+        assert_string_equal(p->b.host.events, "exited c1/e1 255;exited c1/ 255;");
+        assert_int_equal(pod_delete_container(p->b.pod, "c1", NULL, NULL, NULL, NULL), 0);
+        assert_string_equal(p->b.host.trace, "");
+}
+
 static void test_dump(void **state) {
         Pair *p = *state;
         json_object *o = NULL;
@@ -495,6 +590,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_patch, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_resume_again, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_there_and_back, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_lost_while_migrating, set_up, tear_down),
+                cmocka_unit_test(test_exits_around_the_blackout),
                 cmocka_unit_test_setup_teardown(test_dump, set_up, tear_down),
         };
 
