@@ -141,15 +141,15 @@ def run_pod(r):
 
 
 def start_containers(r):
-    r.run("h1", "run", "--pod", POD, "--name", COUNTER, "--rootfs", r.rootfs, "--detach", "--",
+    r.run("h1", "run", "--name", POD, "--container", COUNTER, "--rootfs", r.rootfs, "--detach", "--",
           "/bin/probe", "count", "10")
-    r.run("h1", "run", "--pod", POD, "--name", MEMORY, "--rootfs", r.rootfs, "--detach", "--",
+    r.run("h1", "run", "--pod", POD, "--container", MEMORY, "--rootfs", r.rootfs, "--detach", "--",
           "/bin/probe", "memory", "32", "100")
 
 
 def identity(r, host):
     """Process id, start time and boot id, as the guest says them."""
-    out = r.run(host, "exec", f"{POD}/{COUNTER}", "--", "/bin/sh", "-c",
+    out = r.run(host, "exec", f"{POD}/{COUNTER}", "/bin/sh", "-c",
                 "cat /proc/1/stat; cat /proc/sys/kernel/random/boot_id")
     lines = out.split("\n")
     fields = lines[0].rsplit(")", 1)[-1].split()

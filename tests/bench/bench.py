@@ -80,7 +80,7 @@ def bench_start(r, report, _args):
 
 
 def start_ticker(r, host="h1", pod=POD):
-    r.run(host, "run", "--pod", pod, "--name", "tick", "--rootfs", r.rootfs, "--detach", "--",
+    r.run(host, "run", "--name", pod, "--container", "tick", "--rootfs", r.rootfs, "--detach", "--",
           "/bin/probe", "count", "1")
     path = f"/run/podferry/{pod}/logs/tick.log"
     if not rigs.wait_until(10, lambda: "count 300 " in r.enter(host, "tail", "-n", "3", path)
@@ -207,7 +207,7 @@ def bench_first_line(r, report, args):
     times, boots = [], []
     for _ in range(args.runs):
         begin = time.monotonic()
-        p = r.start("h1", "run", "--name", POD, "--rootfs", r.rootfs, "--", "/bin/echo", "line",
+        p = r.start("h1", "run", "--rm", "--name", POD, "--rootfs", r.rootfs, "--", "/bin/echo", "line",
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         p.stdout.readline()
         times.append((time.monotonic() - begin) * 1000)
@@ -257,8 +257,8 @@ def bench_memory(r, report, args):
     try:
         for pod in pods:
             for c in range(10):
-                r.run("h1", "run", "--pod", pod, "--name", f"c{c}", "--rootfs", r.rootfs, "--detach", "--memory",
-                      "160", "--", "/bin/probe", "exit", "100000000", "0")
+                r.run("h1", "run", *(["--pod", pod] if c else ["--name", pod, "--memory", "160M"]),
+                      "--container", f"c{c}", "--rootfs", r.rootfs, "--detach", "--", "/bin/probe", "exit", "100000000", "0")
         time.sleep(2)
         sizes = []
         for pod in pods:
@@ -275,7 +275,7 @@ def bench_stdio(r, report, args):
     """Bytes lost or repeated while a pod that streams both ways moves there and back."""
     moves = args.moves
     host = "h1"
-    r.run(host, "run", "--pod", POD, "--name", "out", "--rootfs", r.rootfs, "--detach", "--", "/bin/probe",
+    r.run(host, "run", "--name", POD, "--container", "out", "--rootfs", r.rootfs, "--detach", "--", "/bin/probe",
           "stream", "1000000", "100000000000", "e")
     wrong = 0
     for _ in range(moves):

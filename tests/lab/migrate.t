@@ -10,13 +10,13 @@ counts_ok() {
         awk '$1 == "count" { n++; if ($2 != n) { print "line " n " says " $2; bad = 1; exit } } END { if (!bad) print n }' "$1"
 }
 
-pf h1 run --pod t-m --name counter --rootfs "$rootfs" --detach -- /bin/probe count 5 &&
-        pf h1 run --pod t-m --name memory --rootfs "$rootfs" --detach -- /bin/probe memory 24 50
+pf h1 run --name t-m --container counter --rootfs "$rootfs" --detach -- /bin/probe count 5 &&
+        pf h1 run --pod t-m --container memory --rootfs "$rootfs" --detach -- /bin/probe memory 24 50
 ok "a pod with two containers runs"
-pf h1 exec --detach --id beat t-m/counter -- /bin/probe count 20
+beat=$(pf h1 exec --detach t-m/counter /bin/probe count 20)
 ok "and an exec in one of them"
-pf h1 exec --detach --id later t-m/counter -- /bin/probe exit 60000 33
-started=$(pf h1 exec t-m/counter -- /bin/sh -c 'cat /proc/1/stat; cat /proc/sys/kernel/random/boot_id')
+pf h1 exec --detach t-m/counter /bin/probe exit 60000 33 >/dev/null
+started=$(pf h1 exec t-m/counter /bin/sh -c 'cat /proc/1/stat; cat /proc/sys/kernel/random/boot_id')
 until_ok 5 eval 'pf h1 logs t-m/counter | grep -q "^count 100 "'
 
 out=$(move h1 t-m 2>&1)
@@ -29,7 +29,7 @@ before=$(counts_ok "$work/log")
 like "$before" '^[0-9]+$' "the counter's lines so far: none missing, none twice" B1
 until_ok 5 eval 'pf h2 logs t-m/counter | grep -q "^count $((before + 100)) "'
 ok "and it counts on" H6
-like "$(pf h2 exec t-m/counter -- /bin/sh -c 'cat /proc/1/stat; cat /proc/sys/kernel/random/boot_id' | awk '{ print $22 } END { print $1 }' | tr '\n' ' ')" "$(awk '{ print $22 } END { print $1 }' <<<"$started" | tr '\n' ' ')" "the same process in the same kernel"
+like "$(pf h2 exec t-m/counter /bin/sh -c 'cat /proc/1/stat; cat /proc/sys/kernel/random/boot_id' | awk '{ print $22 } END { print $1 }' | tr '\n' ' ')" "$(awk '{ print $22 } END { print $1 }' <<<"$started" | tr '\n' ' ')" "the same process in the same kernel"
 pf h2 logs t-m/memory | tail -n 1 >"$work/memory"
 like "$(cat "$work/memory")" '^memory [0-9]+ ok' "its memory is as it was"
 
@@ -38,7 +38,7 @@ ok "and back to h1" || diag "$(cat "$work/out")"
 pf h1 logs t-m/counter >"$work/log"
 like "$(counts_ok "$work/log")" '^[0-9]+$' "the counter's lines over both moves" B1
 is "$(pf h1 logs t-m/memory | grep -c BAD)" 0 "no difference in memory in all that time"
-pf h1 logs --exec beat t-m/counter >"$work/beat"
+on h1 cat "/run/podferry/t-m/logs/counter/$beat.log" | cut -d" " -f4- >"$work/beat"
 like "$(counts_ok "$work/beat")" '^[0-9]+$' "the exec moved too, and its output is whole" H8 B1
 like "$(on h1 cat /run/podferry/t-m/shim.log)" 't-m' "the shim's log names its pod"
 pf h1 rm --force t-m

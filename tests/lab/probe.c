@@ -14,11 +14,14 @@
  * The hash is FNV-1a, 64 bits. Output is written with one write() a line, so that a line is whole.
  */
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -244,6 +247,63 @@ static int run_tick(const char *device) {
         }
 }
 
+/* Moves what there is: > 0 goes on, 0 this direction has ended, < 0 the budget is used up. */
+static int relay_once(int from, int to, int64_t *budget) {
+        static uint8_t bytes[65536];
+        size_t most = *budget < (int64_t)sizeof(bytes) ? (size_t)*budget : sizeof(bytes);
+        ssize_t n = read(from, bytes, most);
+
+        if (n <= 0)
+                return 0;
+        put(to, bytes, (size_t)n);
+        *budget -= n;
+        return *budget > 0 ? 1 : -1;
+}
+
+static int run_cut(int64_t budget, char **command) {
+        int in[2], out[2], status = 0, on = 1;
+        pid_t child;
+
+        if (pipe(in) < 0 || pipe(out) < 0)
+                return 2;
+        child = fork();
+        if (child == 0) {
+                (void)setpgid(0, 0);
+                (void)dup2(in[0], 0);
+                (void)dup2(out[1], 1);
+                for (int i = 0; i < 2; i++) {
+                        (void)close(in[i]);
+                        (void)close(out[i]);
+                }
+                execvp(command[0], command);
+                _exit(127);
+        }
+        (void)close(in[0]);
+        (void)close(out[1]);
+        (void)signal(SIGPIPE, SIG_IGN);
+        while (on > 0) {
+                struct pollfd p[2] = { { .fd = in[1] >= 0 ? 0 : -1, .events = POLLIN },
+                                       { .fd = out[0], .events = POLLIN } };
+
+                if (poll(p, 2, -1) < 0)
+                        break;
+                if (p[1].revents)
+                        on = relay_once(out[0], 1, &budget);
+                if (on > 0 && p[0].revents && relay_once(0, in[1], &budget) <= 0) {
+                        (void)close(in[1]);
+                        in[1] = -1;
+                        on = budget > 0;
+                }
+        }
+        if (in[1] >= 0)
+                (void)close(in[1]);
+        (void)close(out[0]);
+        if (budget <= 0)
+                (void)kill(-child, SIGKILL);
+        (void)waitpid(child, &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 int main(int argc, char **argv) {
         const char *what = argc > 1 ? argv[1] : "";
 
@@ -264,6 +324,8 @@ int main(int argc, char **argv) {
                 return run_id();
         if (strcmp(what, "tick") == 0 && argc > 2)
                 return run_tick(argv[2]);
+        if (strcmp(what, "cut") == 0 && argc > 3)
+                return run_cut((int64_t)number(argc, argv, 2, 0), argv + 3);
         if (strcmp(what, "exit") == 0) {
                 sleep_until(now_ns() + number(argc, argv, 2, 0) * 1000000);
                 return (int)number(argc, argv, 3, 0);

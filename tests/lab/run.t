@@ -5,15 +5,15 @@
 . "$(dirname "$0")/lib.sh"
 begin
 
-out=$(pf h1 run --name t-echo --rootfs "$rootfs" -- /bin/sh -c 'echo to stdout; echo to stderr >&2; exit 7' 2>"$work/err")
+out=$(pf h1 run --rm --name t-echo --rootfs "$rootfs" -- /bin/sh -c 'echo to stdout; echo to stderr >&2; exit 7' 2>"$work/err")
 is "$?" 7 "run passes the container's exit status on"
 is "$out" "to stdout" "stdout is stdout"
 is "$(grep -v '^podferry: ' "$work/err")" "to stderr" "stderr is stderr"
-like "$(pf h1 ps --json)" '^\[\] *$|^$|"pods": *\[\]' "a pod that ran to its end without --detach is gone"
+like "$(pf h1 ps --json)" '^$' "a pod run with --rm is gone when its command ends"
 
-is "$(echo "a line" | pf h1 run --name t-cat --rootfs "$rootfs" --interactive -- /bin/cat)" "a line" "stdin reaches the container, and its end too"
-is "$(pf h1 run --name t-env --rootfs "$rootfs" --env A='x y' --env B= -- /bin/sh -c 'echo "$A|$B|$PATH"' | cut -d'|' -f1,2)" "x y|" "--env"
-is "$(pf h1 run --name t-res --rootfs "$rootfs" --memory 160 --cpus 1 -- /bin/sh -c 'n=$(sed -n "s/MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo); [ $n -gt 100000 ] && [ $n -lt 165000 ] && grep -c ^processor /proc/cpuinfo')" 1 "--memory and --cpus size the virtual machine"
+is "$(echo "a line" | pf h1 run --rm --name t-cat --rootfs "$rootfs" --interactive -- /bin/cat)" "a line" "stdin reaches the container, and its end too"
+is "$(pf h1 run --rm --name t-env --rootfs "$rootfs" --env A='x y' --env B= -- /bin/sh -c 'echo "$A|$B|$PATH"' | cut -d'|' -f1,2)" "x y|" "--env"
+is "$(pf h1 run --rm --name t-res --rootfs "$rootfs" --memory 160M --cpus 1 -- /bin/sh -c 'n=$(sed -n "s/MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo); [ $n -gt 100000 ] && [ $n -lt 165000 ] && grep -c ^processor /proc/cpuinfo')" 1 "--memory and --cpus size the virtual machine"
 
 run h1 t-a /bin/probe count 50
 ok "run --detach" || diag "$(cat "$work/err")"
@@ -22,34 +22,34 @@ pf h1 ps --json | jq -e . >/dev/null
 ok "ps --json is JSON" H16
 until_ok 5 eval 'pf h1 logs t-a | grep -q "^count 3 "'
 ok "logs shows what it says"
-is "$(pf h1 exec t-a -- /bin/sh -c 'echo in; exit 5'; echo $?)" $'in\n5' "exec: output and exit status" H8
-is "$(echo words | pf h1 exec --interactive t-a -- /bin/cat)" "words" "exec: stdin"
-is "$(pf h1 exec t-a -- /bin/nosuch >/dev/null 2>&1; echo $?)" 127 "exec of what is not there is 127"
-is "$(pf h1 exec t-a -- /etc/image >/dev/null 2>&1; echo $?)" 126 "exec of what cannot be run is 126"
-is "$(pf h1 exec --env Z=1 t-a -- /bin/sh -c 'echo $Z')" 1 "exec --env"
-is "$(script -qec "$lab enter h1 $podferry exec --tty t-a -- /bin/sh -c 'tty >/dev/null && echo is a tty'" /dev/null </dev/null | tr -d '\r')" "is a tty" "exec --tty" H17
-is "$(pf h1 exec t-a -- /bin/cat /etc/image)" "a file of the image" "the image is the container's root"
-pf h1 exec t-a -- /bin/sh -c 'echo kept >/tmp/x && sync' && is "$(pf h1 exec t-a -- /bin/cat /tmp/x)" kept "the root is writable"
+is "$(pf h1 exec t-a /bin/sh -c 'echo in; exit 5'; echo $?)" $'in\n5' "exec: output and exit status" H8
+is "$(echo words | pf h1 exec --interactive t-a /bin/cat)" "words" "exec: stdin"
+is "$(pf h1 exec t-a /bin/nosuch >/dev/null 2>&1; echo $?)" 127 "exec of what is not there is 127"
+is "$(pf h1 exec t-a /etc/image >/dev/null 2>&1; echo $?)" 126 "exec of what cannot be run is 126"
+is "$(pf h1 exec --env Z=1 t-a /bin/sh -c 'echo $Z')" 1 "exec --env"
+is "$(script -qec "$lab enter h1 $podferry exec --tty t-a /bin/sh -c 'tty >/dev/null && echo is a tty'" /dev/null </dev/null | tr -d '\r')" "is a tty" "exec --tty" H17
+is "$(pf h1 exec t-a /bin/cat /etc/image)" "a file of the image" "the image is the container's root"
+pf h1 exec t-a /bin/sh -c 'echo kept >/tmp/x && sync' && is "$(pf h1 exec t-a /bin/cat /tmp/x)" kept "the root is writable"
 like "$(pf h1 inspect t-a)" '"t-a"' "inspect"
 pf h1 inspect t-a | jq -e . >/dev/null
 ok "inspect is JSON"
 
-pf h1 run --name t-b --pod t-a --rootfs "$rootfs" --detach -- /bin/sh -c 'trap "exit 9" TERM; while :; do sleep 0.1; done'
+pf h1 run --pod t-a --container second --rootfs "$rootfs" --detach -- /bin/sh -c 'trap "exit 9" TERM; while :; do sleep 0.1; done'
 ok "a second container joins the pod" H8
-is "$(pf h1 exec t-a/t-b -- /bin/sh -c 'test -e /tmp/x; echo $?')" 1 "with a writable layer of its own"
+is "$(pf h1 exec t-a/second /bin/sh -c 'test -e /tmp/x; echo $?')" 1 "with a writable layer of its own"
 is "$(on h1 virsh -q -c qemu:///system list --name | grep -c podferry-t-a)" 1 "both in one virtual machine"
-pf h1 kill t-a/t-b TERM
+pf h1 kill --signal TERM t-a/second
 ok "kill" H17
 until_ok 5 eval 'pf h1 ps --json | grep -q stopped'
 ok "and it has stopped"
-pf h1 rm t-a/t-b
+pf h1 rm t-a/second
 ok "rm of a stopped container"
 like "$(pf h1 ps)" 't-a.*running' "the other one runs on"
 
 truncate -s 32M "$work/volume" && mkfs.ext4 -q -F "$work/volume" || bail "mkfs.ext4"
-pf h1 run --name t-v --rootfs "$rootfs" --volume "$work/volume:/mnt" -- /bin/sh -c 'echo data >/mnt/file && sync'
+pf h1 run --rm --name t-v --rootfs "$rootfs" --volume "$work/volume:/mnt" -- /bin/sh -c 'echo data >/mnt/file && sync'
 ok "a volume can be written" H7
-is "$(pf h1 run --name t-v --rootfs "$rootfs" --volume "$work/volume:/mnt:ro" -- /bin/sh -c 'cat /mnt/file; touch /mnt/no 2>/dev/null || echo read-only')" $'data\nread-only' "it keeps what was written, and :ro is read-only"
+is "$(pf h1 run --rm --name t-v --rootfs "$rootfs" --volume "$work/volume:/mnt:ro" -- /bin/sh -c 'cat /mnt/file; touch /mnt/no 2>/dev/null || echo read-only')" $'data\nread-only' "it keeps what was written, and :ro is read-only"
 
 pf h1 stop t-a
 ok "stop"

@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What users get wrong, and what their machines get wrong: a clear error, the state unchanged, nothing left.
+# shellcheck disable=SC2034,SC2154
+. "$(dirname "$0")/lib.sh"
+begin
+
+# refused DESCRIPTION REGEX COMMAND...: fails as podferry's own failure (125), with a text that matches.
+refused() {
+        local what=$1 regex=$2 status
+
+        shift 2
+        "$@" >"$work/out" 2>"$work/err" </dev/null
+        status=$?
+        like "$status $(tr '\n' ' ' <"$work/err")" "^125 .*($regex)" "$what"
+}
+
+refused "an unknown command" 'nosuch' pf h1 nosuch
+refused "an unknown option" 'nosuch' pf h1 run --nosuch
+refused "no root file system" 'rootfs' pf h1 run --name t-x -- /bin/true
+refused "a root file system that is not there" '/nonexistent' pf h1 run --name t-x --rootfs /nonexistent -- /bin/true
+mkdir "$work/empty"
+echo not a tar >"$work/notatar"
+refused "a file that is no image" 'notatar' pf h1 run --name t-x --rootfs "$work/notatar" -- /bin/true
+refused "a name that is none" 'a/b' pf h1 run --name a/b --rootfs "$rootfs" -- /bin/true
+refused "a name that leaves the directory" '\.\.' pf h1 run --name .. --rootfs "$rootfs" -- /bin/true
+refused "a volume that is not there" 'novolume' pf h1 run --name t-x --rootfs "$rootfs" --volume "$work/novolume:/mnt" -- /bin/true
+refused "a volume without a path" 'volume' pf h1 run --name t-x --rootfs "$rootfs" --volume "$work/novolume" -- /bin/true
+refused "memory that is no number" 'lots' pf h1 run --name t-x --memory lots --rootfs "$rootfs" -- /bin/true
+for verb in logs exec kill stop rm inspect attach; do
+        case $verb in
+        exec) set -- t-none /bin/true ;;
+        *) set -- t-none ;;
+        esac
+        refused "$verb of a pod that is not there" 't-none' pf h1 $verb "$@"
+done
+refused "migrate of a pod that is not there" 't-none' pf h1 migrate t-none --to "$(to h2)"
+is "$(PODFERRY_GUEST_DIR=/nonexistent pf h1 run --name t-x --rootfs "$rootfs" -- /bin/true 2>"$work/err" >/dev/null; echo $?)" 125 "no guest image"
+like "$(cat "$work/err")" '/nonexistent' "and the error names it"
+is "$(pf h1 run --rm --name t-x --rootfs "$rootfs" -- /bin/nosuch >/dev/null 2>&1; echo $?)" 127 "a command that is not in the image is 127"
+like "$(pf h1 ps)" '^[^t]*$' "none of them left a pod"
+
+"$lab" libvirtd h1 stop
+refused "no libvirt" 'libvirt' pf h1 run --name t-x --rootfs "$rootfs" -- /bin/true
+"$lab" libvirtd h1 start
+
+run h1 t-a /bin/probe count 20 >/dev/null
+ok "a pod to try it on"
+counting() {
+        local n
+
+        n=$(pf h1 logs t-a | tail -n 1 | cut -d' ' -f2)
+        until_ok 5 eval "pf h1 logs t-a | grep -q '^count $((n + 20)) '"
+}
+refused "a second pod of that name" 't-a' pf h1 run --name t-a --rootfs "$rootfs" -- /bin/true
+refused "a second container of that name" 'main' pf h1 run --pod t-a --container main --rootfs "$rootfs" -- /bin/true
+refused "migrate without a destination" '--to' pf h1 migrate t-a
+refused "a destination that is no destination" 'nowhere' pf h1 migrate t-a --to nowhere://x
+refused "a destination that cannot be reached" '' pf h1 migrate t-a --to "exec:false"
+refused "a destination without podferry" '' pf h1 migrate t-a --to "exec:$lab enter h2 env PATH=/nonexistent"
+refused "the destination is the source" 'same|itself|t-a' pf h1 migrate t-a --to "exec:$lab enter h1"
+"$lab" libvirtd h2 stop
+refused "a destination without libvirt" 'libvirt' pf h1 migrate t-a --to "$(to h2)"
+"$lab" libvirtd h2 start
+is "$(on h2 ls -A /run/podferry 2>/dev/null | wc -l)" 0 "nothing left at the destination" F85
+on h2 mount -t tmpfs -o size=1m none /var/lib/podferry
+refused "a full disk at the destination" 'space|full' pf h1 migrate t-a --to "$(to h2)"
+on h2 umount /var/lib/podferry
+counting
+ok "the pod counts on at the source after all that" H4 F84
+echo not an envelope >"$work/envelope"
+refused "an envelope that is none" 'envelope' pf h1 envelope decode "$work/envelope"
+
+# A destination that cannot see the pod's shared disk, and one that has a pod of this name.
+run h2 t-a /bin/sleep 100 >/dev/null
+refused "a pod of that name at the destination" 't-a' pf h1 migrate t-a --to "$(to h2)"
+pf h2 rm --force t-a
+counting
+ok "and still it counts on"
+move h1 t-a >"$work/out" 2>&1
+ok "until a migration that is right succeeds" || diag "$(cat "$work/out")"
+pf h2 rm --force t-a
+finish

@@ -1,0 +1,57 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Streams, input, clients and exits while the pod moves: every byte once, every exit once.
+# shellcheck disable=SC2034,SC2154
+. "$(dirname "$0")/lib.sh"
+begin
+
+# stream_ok FILE: "s N ..." from 1, none missing, none twice, then "stream done" if it is the end.
+stream_ok() {
+        awk '$1 == "s" { n++; if ($2 != n) { print "line " n " says " $2; bad = 1; exit } } END { if (!bad) print "whole" }' "$1"
+}
+
+pf h1 run --name t-s --container out --rootfs "$rootfs" --detach -- /bin/probe stream 1000000 6000000 e >/dev/null
+pf h1 run --pod t-s --container in --rootfs "$rootfs" --detach --interactive -- /bin/probe sink >/dev/null
+ok "a pod that streams on stdout and stderr, and reads stdin"
+
+# A client that is attached from the beginning, feeding 8 MB at 1 MB/s and showing what it hears.
+"$rootfs/bin/probe" feed 1000000 8000000 | pf h1 attach t-s/in >"$work/sink" 2>"$work/sink.err" &
+client=$!
+sleep 0.5
+host=h1
+for i in 1 2 3 4; do
+        move $host t-s >"$work/out" 2>&1 || break
+        host=$(other $host)
+done
+is "$i $host" "4 h1" "four moves under load" F81 B1 || diag "$(cat "$work/out")"
+wait $client
+is "$(tail -n 1 "$work/sink")" "sink end 8000000 $("$rootfs/bin/probe" hash 8000000)" "an attached client's input: every byte once, over four moves" B1 || diag "$(cat "$work/sink.err")"
+until_ok 20 eval 'pf $host logs t-s/out 2>/dev/null | grep -q "^stream done"'
+ok "the stream comes to its end"
+pf $host logs t-s/out >"$work/stdout" 2>"$work/stderr"
+is "$(stream_ok "$work/stdout")" whole "stdout: every byte once" B1
+is "$(stream_ok "$work/stderr")" whole "stderr: every byte once" B1
+pf $host rm --force t-s
+
+# Exits around the blackout: each is reported once, with its own status, on the side that has the pod.
+pf h1 run --name t-e --rootfs "$rootfs" --detach -- /bin/sleep 1000 >/dev/null
+n=0
+for ms in 50 150 300 500 700 900 1100 1400 1800 2500; do
+        n=$((n + 1))
+        (
+                pf h1 exec t-e /bin/probe exit $ms $((100 + n))
+                echo $? >"$work/exit.$n"
+        ) 2>"$work/exit.$n.err" &
+done
+sleep 0.2
+move h1 t-e >"$work/out" 2>&1
+ok "a move with ten execs that end before, in and after the blackout" || diag "$(cat "$work/out")"
+wait
+good=0
+for i in $(seq $n); do
+        [ "$(cat "$work/exit.$i" 2>/dev/null)" = $((100 + i)) ] && good=$((good + 1))
+done
+is $good $n "each exit was reported with its status, to the client that waited" H8 B1 || diag "$(head -n 3 "$work"/exit.*.err)"
+is "$(pf h2 exec t-e /bin/sh -c 'exit 44'; echo $?)" 44 "and the next exec works at the destination"
+pf h2 rm --force t-e
+finish
