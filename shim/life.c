@@ -369,7 +369,8 @@ static int on_clients_time_up(sd_event_source *source, uint64_t usec, void *user
 static void leave_soon(Shim *s) {
         directory_remove(s->state_path);
         run_dir_remove(&s->dir);
-        if (sd_event_add_post(s->event, NULL, on_last_clients, s) < 0 ||
+        if (!stdio_hub_has_clients(s->stdio) ||
+            sd_event_add_post(s->event, NULL, on_last_clients, s) < 0 ||
             sd_event_add_time_relative(s->event, NULL, CLOCK_MONOTONIC, CLIENTS_LAST_USEC, 0,
                                        on_clients_time_up, s) < 0)
                 leave(s);
