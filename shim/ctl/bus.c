@@ -115,17 +115,23 @@ static int from_bus_error(const sd_bus_error *e, int r, Error *reterr) {
                           e->message && *e->message ? e->message : strerrordesc_np(-code));
 }
 
-int reply_error(sd_bus_message *reply, Error *reterr) {
-        if (!sd_bus_message_is_method_error(reply, NULL))
-                return 0;
-        return from_bus_error(sd_bus_message_get_error(reply), -sd_bus_message_get_errno(reply),
-                              reterr);
+int pod_send(sd_bus *bus, sd_bus_message *m, uint64_t deadline, sd_bus_message **ret,
+             Error *reterr) {
+        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_call(bus, m, deadline, &e, &reply);
+        if (r < 0)
+                return from_bus_error(&e, r, reterr);
+        if (ret)
+                *ret = TAKE(reply);
+        return 0;
 }
 
 int pod_call(sd_bus *bus, uint64_t deadline, sd_bus_message **ret, Error *reterr, const char *path,
              const char *interface, const char *member, const char *types, ...) {
-        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
-        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_message_ sd_bus_message *m = NULL;
         va_list ap;
         int r;
 
@@ -137,12 +143,7 @@ int pod_call(sd_bus *bus, uint64_t deadline, sd_bus_message **ret, Error *reterr
         }
         if (r < 0)
                 return error_setf(reterr, r, "%s: %s", member, strerrordesc_np(-r));
-        r = sd_bus_call(bus, m, deadline, &e, &reply);
-        if (r < 0)
-                return from_bus_error(&e, r, reterr);
-        if (ret)
-                *ret = TAKE(reply);
-        return 0;
+        return pod_send(bus, m, deadline, ret, reterr);
 }
 
 int pod_get_string(sd_bus *bus, const char *path, const char *interface, const char *property,

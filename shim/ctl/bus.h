@@ -26,8 +26,9 @@ int pod_connect_socket(const char *run_dir, const char *pod, int *ret_fd, Error 
  * D-Bus error becomes its errno and its text. */
 int pod_call(sd_bus *bus, uint64_t deadline, sd_bus_message **ret, Error *reterr, const char *path,
              const char *interface, const char *member, const char *types, ...);
-/* The error of a reply, as above; 0 if it is none. */
-int reply_error(sd_bus_message *reply, Error *reterr);
+/* The same with a message that is made already. */
+int pod_send(sd_bus *bus, sd_bus_message *m, uint64_t deadline, sd_bus_message **ret,
+             Error *reterr);
 /* A property of type s or o; the caller owns *ret. */
 int pod_get_string(sd_bus *bus, const char *path, const char *interface, const char *property,
                    char **ret, Error *reterr);

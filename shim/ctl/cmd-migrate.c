@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* podferry migrate: the command line; what it does is in migrate.h. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+
+#include "controllers/ids.h"
+#include "shim/ctl/commands.h"
+#include "shim/ctl/migrate.h"
+#include "shim/ctl/values.h"
+
+enum {
+        TO = 1,
+        NAME,
+        PROGRESS,
+        PROGRAM,
+        LIMIT,
+        FIRST_TEXT, /* the rest are options of the shims, as text */
+        HANDOVER = FIRST_TEXT,
+        STORAGE,
+        TRANSPORT,
+        MIGRATE_URI,
+        COMPLETION,
+        ACTION,
+        DOWNTIME,
+        BANDWIDTH,
+        COMPRESSION,
+        CONNECTIONS,
+        AUTO_CONVERGE,
+        POST_COPY,
+        KEEP_DISKS,
+};
+
+static const Option options[] = {
+        { TO, 0, "to", "HOST",
+          "ssh://[USER@]HOST[:PORT], or exec:COMMAND that runs its\n"
+          "arguments on the other host" },
+        { NAME, 'n', "name", "NAME", "name of the pod over there (as here)" },
+        { PROGRESS, 0, "progress", "json", "what happens, one JSON object a line, on stdout" },
+        { LIMIT, 't', "timeout", "TIME", "roll back if it takes longer (no limit)" },
+        { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
+        { STORAGE, 0, "storage", "copy|shared",
+          "what happens to writable disks (as each disk says)" },
+        { HANDOVER, 0, "handover", "M", "who lets it run over there: shims, fast or runtime" },
+        { DOWNTIME, 0, "max-downtime", "TIME", "longest blackout to aim at" },
+        { BANDWIDTH, 0, "bandwidth", "SIZE", "bytes a second at most" },
+        { COMPLETION, 0, "completion-timeout", "TIME", "for memory and disks" },
+        { ACTION, 0, "timeout-action", "A", "what then: abort or force-complete" },
+        { AUTO_CONVERGE, 0, "auto-converge", NULL, "slow the pod down if it writes too fast" },
+        { COMPRESSION, 0, "compression", "M", "zstd, zlib or xbzrle" },
+        { CONNECTIONS, 0, "connections", "N", "parallel connections for memory" },
+        { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed" },
+        { KEEP_DISKS, 0, "keep-source-disks", NULL, "leave copied disks here" },
+        { TRANSPORT, 0, "transport", "URI",
+          "libvirt's own: libvirtd of the other host, as\n"
+          "libvirt+tcp://HOST/system" },
+        { MIGRATE_URI, 0, "migrate-uri", "URI", "with --transport: QEMU's address there" },
+};
+
+static const struct {
+        int id;
+        const char *name; /* on the bus */
+        char kind;        /* t text, s size, d duration, b switch */
+} shim_options[] = {
+        { HANDOVER, "handover", 't' },
+        { STORAGE, "storage", 't' },
+        { MIGRATE_URI, "migrate_uri", 't' },
+        { ACTION, "timeout_action", 't' },
+        { COMPRESSION, "compression", 't' },
+        { CONNECTIONS, "connections", 't' },
+        { BANDWIDTH, "bandwidth", 's' },
+        { DOWNTIME, "max_downtime", 'd' },
+        { COMPLETION, "completion_timeout", 'd' },
+        { AUTO_CONVERGE, "auto_converge", 'b' },
+        { POST_COPY, "post_copy", 'b' },
+        { KEEP_DISKS, "keep_source_disks", 'b' },
+};
+
+static int self_run(Ctl *ctl, const Command *self, int argc, char **argv);
+
+const Command command_migrate = {
+        .name = "migrate",
+        .operands = "POD",
+        .summary = "Move a pod to another host while it runs",
+        .text = "Containers, open files, pipes and connections go on over there; logs and\n"
+                "layers that are missing there come along. podferry must be installed there;\n"
+                "no port and no daemon is needed. Whatever fails on the way, the pod runs on\n"
+                "here. Ctrl-C cancels.\n"
+                "\n"
+                "  podferry migrate web --to ssh://root@h2\n"
+                "  podferry migrate web --to 'exec:hack/lab enter h2' --progress json",
+        .options = options,
+        .n_options = ELEMENTSOF(options),
+        .completes = "pods",
+        .run = self_run,
+};
+
+typedef struct Texts {
+        char numbers[OPTIONS_MAX][24];
+        char transport[256];
+} Texts;
+
+static void put(Mover *m, const char *name, const char *value) {
+        for (size_t i = 0; i < m->n_options; i++)
+                if (strcmp(m->options[i].name, name) == 0) {
+                        m->options[i].value = value;
+                        return;
+                }
+        m->options[m->n_options].name = name;
+        m->options[m->n_options++].value = value;
+}
+
+/* libvirt+tcp://host/system -> qemu+tcp://host/system */
+static int take_transport(Mover *m, Texts *t, const char *value, Error *reterr) {
+        if (strncmp(value, "libvirt+", 8) != 0)
+                return error_setf(reterr, -EINVAL,
+                                  "--transport \"%.60s\": libvirt+tcp://HOST/system is expected",
+                                  value);
+        if (snprintf(t->transport, sizeof(t->transport), "qemu+%s", value + 8) >=
+            (int)sizeof(t->transport))
+                return error_setf(reterr, -EINVAL, "--transport: too long");
+        m->direct = true;
+        put(m, "transport", t->transport);
+        return 0;
+}
+
+static int take_shim_option(Mover *m, Texts *t, int id, const char *value, Error *reterr) {
+        for (size_t i = 0; i < ELEMENTSOF(shim_options); i++) {
+                uint64_t n = 0;
+                int r = 0;
+
+                if (shim_options[i].id != id)
+                        continue;
+                if (shim_options[i].kind == 's')
+                        r = value_size(value, &n, reterr);
+                else if (shim_options[i].kind == 'd')
+                        r = value_duration(value, &n, reterr);
+                else {
+                        put(m, shim_options[i].name, value ?: "true");
+                        return 0;
+                }
+                (void)snprintf(t->numbers[i], sizeof(t->numbers[i]), "%" PRIu64, n);
+                if (r == 0)
+                        put(m, shim_options[i].name, t->numbers[i]);
+                return r;
+        }
+        return -EINVAL;
+}
+
+typedef struct Line {
+        const char *to, *program;
+        bool json;
+} Line;
+
+static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, Error *reterr) {
+        switch (id) {
+        case TO:
+                l->to = value;
+                return 0;
+        case NAME:
+                m->new_name = value;
+                return id_check("pod name", value, reterr);
+        case PROGRAM:
+                l->program = value;
+                return 0;
+        case LIMIT:
+                return value_duration(value, &m->time_limit_ms, reterr);
+        case TRANSPORT:
+                return take_transport(m, t, value, reterr);
+        case PROGRESS:
+                l->json = strcmp(value, "json") == 0;
+                return l->json ? 0
+                               : error_setf(reterr, -EINVAL, "--progress: \"%.40s\" is not json",
+                                            value);
+        default:
+                return take_shim_option(m, t, id, value, reterr);
+        }
+}
+
+static int check_line(Mover *m, const Line *l, int n, char **operands, Error *reterr) {
+        int r;
+
+        if (n != 1)
+                return error_setf(reterr, -EINVAL, "%s",
+                                  n < 1 ? "POD is missing" : "one POD at a time");
+        if (!l->to)
+                return error_setf(reterr, -EINVAL, "--to is missing");
+        m->pod = operands[0];
+        m->new_name = m->new_name ?: m->pod;
+        r = id_check("pod name", m->pod, reterr);
+        return r < 0 ? r : remote_parse(l->to, l->program, &m->remote, reterr);
+}
+
+static int make_session(Mover *m, Error *reterr) {
+        uint64_t number;
+
+        if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+                return error_setf(reterr, -errno, "random number: %m");
+        (void)snprintf(m->session, sizeof(m->session), "m%016" PRIx64, number);
+        return 0;
+}
+
+static int watch_signals(Mover *m, Error *reterr) {
+        sigset_t set;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGINT);
+        (void)sigaddset(&set, SIGTERM);
+        (void)sigaddset(&set, SIGHUP);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return error_setf(reterr, -errno, "signals: %m");
+        m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        return m->signal_fd < 0 ? error_setf(reterr, -errno, "signals: %m") : 0;
+}
+
+static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
+        _cleanup_(mover_done) Mover m = { .ctl = ctl,
+                                          .signal_fd = -EBADF,
+                                          .calls = REMOTE_RUN_INIT,
+                                          .transport = REMOTE_RUN_INIT };
+        Error e = ERROR_INIT;
+        OptionParser p;
+        Line line = {};
+        Texts texts;
+        char **operands;
+        int id, n, r = 0;
+
+        option_parser_init(&p, self, argc, argv);
+        while (r == 0 && (id = option_next(&p, &e)) != 0) {
+                if (id == OPTION_HELP) {
+                        option_print_help(self);
+                        return CTL_OK;
+                }
+                r = id < 0 ? id : take_option(&m, &line, &texts, id, p.value, &e);
+        }
+        operands = option_operands(&p, &n);
+        if (r == 0)
+                r = check_line(&m, &line, n, operands, &e);
+        if (r < 0)
+                return ctl_usage(self, &e);
+        r = make_session(&m, &e);
+        if (r == 0)
+                r = watch_signals(&m, &e);
+        if (r < 0)
+                return ctl_fail(r, &e, "migrate");
+        show_init(&m.show, line.json);
+        r = mover_run(&m);
+        return r == 0 ? CTL_OK : m.cancelled ? CTL_INTERRUPTED : CTL_FAILED;
+}

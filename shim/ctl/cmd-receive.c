@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* podferry receive: the other host's end of podferry migrate, which starts it there.
+ *
+ *      --pod NAME                 starts the destination's shim; its D-Bus over stdin and stdout
+ *      --pod NAME --transport     stdin and stdout are the session's transport
+ *      --layer DIGEST --size N    takes one image layer from stdin
+ *
+ * When stdin of the first ends and no pod has come, the shim is ended with all it prepared. */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "controllers/ids.h"
+#include "hostdev/image/files.h"
+#include "hostdev/image/layer.h"
+#include "shim/ctl/bus.h"
+#include "shim/ctl/commands.h"
+#include "shim/ctl/ctl.h"
+#include "shim/ctl/json.h"
+#include "shim/ctl/start.h"
+#include "shim/ctl/values.h"
+
+#define MIGRATION_FACE BUS_INTERFACE ".Migration"
+#define SETTLE_MS      60000U
+
+enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE };
+
+static const Option options[] = {
+        { POD, 'p', "pod", "NAME", "name of the pod on this host" },
+        { TRANSPORT, 0, "transport", NULL, "carry the transfer instead of the calls" },
+        { SESSION, 0, "session", "ID", "with --transport: of which migration" },
+        { LAYER, 0, "layer", "DIGEST", "take this image layer from stdin" },
+        { SIZE, 0, "size", "BYTES", "with --layer: its size" },
+};
+
+static int self_run(Ctl *ctl, const Command *self, int argc, char **argv);
+
+const Command command_receive = {
+        .name = "receive",
+        .operands = "",
+        .summary = "Take a pod from another host (started there by migrate)",
+        .options = options,
+        .n_options = ELEMENTSOF(options),
+        .completes = "",
+        .run = self_run,
+};
+
+/* -- a relay of bytes between two pairs of descriptors -- */
+
+typedef struct Pipe {
+        int in, out;
+        uint8_t data[65536];
+        size_t at, n;
+        bool ended; /* end of file was read, and passed on */
+} Pipe;
+
+static int pump(Pipe *p, short revents_in, short revents_out) {
+        ssize_t k;
+
+        if (p->n == 0 && revents_in && !p->ended) {
+                k = read(p->in, p->data, sizeof(p->data));
+                if (k < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
+                        k = 0;
+                if (k == 0) {
+                        p->ended = true;
+                        if (shutdown(p->out, SHUT_WR) < 0)
+                                return -EPIPE; /* a pipe: the caller closes it by ending */
+                }
+                p->at = 0;
+                p->n = k > 0 ? (size_t)k : 0;
+        }
+        if (p->n > 0 && revents_out) {
+                k = write(p->out, p->data + p->at, p->n);
+                if (k < 0)
+                        return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+                p->at += (size_t)k;
+                p->n -= (size_t)k;
+        }
+        return 0;
+}
+
+static int set_nonblocking(int fd) {
+        int flags = fcntl(fd, F_GETFL);
+
+        return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* Until either side ends. */
+static void relay(int in, int out, int fd) {
+        static Pipe there, back; /* large */
+
+        there = (Pipe){ .in = in, .out = fd };
+        back = (Pipe){ .in = fd, .out = out };
+        (void)set_nonblocking(fd);
+        (void)set_nonblocking(in);
+        (void)set_nonblocking(out);
+        while (!(there.ended && there.n == 0) && !(back.ended && back.n == 0)) {
+                struct pollfd fds[4] = {
+                        { .fd = there.n == 0 && !there.ended ? in : -1, .events = POLLIN },
+                        { .fd = there.n > 0 ? fd : -1, .events = POLLOUT },
+                        { .fd = back.n == 0 && !back.ended ? fd : -1, .events = POLLIN },
+                        { .fd = back.n > 0 ? out : -1, .events = POLLOUT },
+                };
+
+                if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
+                        return;
+                if (pump(&there, fds[0].revents, fds[1].revents) < 0 ||
+                    pump(&back, fds[2].revents, fds[3].revents) < 0)
+                        return;
+        }
+}
+
+/* -- the calls -- */
+
+static bool is_one_of(const char *state, const char *const *states) {
+        for (; *states; states++)
+                if (strcmp(state, *states) == 0)
+                        return true;
+        return false;
+}
+
+static uint64_t now_ms(void) {
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
+}
+
+/* Until the shim has decided: while a transfer is being cancelled or handed over. */
+static int settle(sd_bus *bus, char **ret_state, Error *reterr) {
+        static const char *const moving[] = { "transport-waiting", "transferring", "switchover",
+                                              "cancelling", NULL };
+        uint64_t now, end = 0;
+
+        for (;;) {
+                _cleanup_free_ char *state = NULL;
+                int r;
+
+                r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "State", &state, reterr);
+                if (r < 0)
+                        return r;
+                now = now_ms();
+                if (end == 0)
+                        end = now + SETTLE_MS;
+                if (!is_one_of(state, moving) || now >= end) {
+                        *ret_state = TAKE(state);
+                        return 0;
+                }
+                /* any signal of the shim wakes us; a state change is one */
+                r = sd_bus_wait(bus, SECONDS(1));
+                while (r >= 0 && sd_bus_process(bus, NULL) > 0)
+                        ;
+        }
+}
+
+/* Whoever drove the migration is gone: what cannot go on alone is taken down. */
+static int leave(const Ctl *ctl, const char *pod, Error *reterr) {
+        _cleanup_free_ char *session = NULL, *state = NULL;
+        _cleanup_json_ json_object *dump = NULL;
+        _cleanup_bus_ sd_bus *bus = NULL;
+        int r;
+
+        r = pod_connect(ctl->config.run_dir, pod, &bus, NULL);
+        if (r < 0)
+                return 0; /* it has ended */
+        r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "Session", &session, reterr);
+        if (r == 0 && *session) {
+                (void)pod_call(bus, CALL_DEADLINE, NULL, NULL, BUS_MIGRATION, MIGRATION_FACE,
+                               "Cancel", "s", session);
+                r = settle(bus, &state, reterr);
+                if (r == 0 && strcmp(state, "transferred") != 0)
+                        (void)pod_call(bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION,
+                                       MIGRATION_FACE, "Finalize", "ss", session, "stop");
+                else if (r == 0)
+                        (void)pod_call(bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION,
+                                       MIGRATION_FACE, "Finalize", "ss", session, "resume");
+                if (r == 0)
+                        (void)pod_call(bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION,
+                                       MIGRATION_FACE, "Cleanup", "s", session);
+                return r == -ECONNRESET || r == -ENOTCONN ? 0 : r;
+        }
+        if (r == 0)
+                r = pod_dump(bus, &dump, reterr);
+        if (r == 0 && !json_get(dump, "tree"))
+                r = pod_call(bus, WORK_DEADLINE, NULL, reterr, BUS_ROOT, BUS_INTERFACE, "Shutdown",
+                             "");
+        return r == -ECONNRESET || r == -ENOTCONN ? 0 : r;
+}
+
+static int carry_calls(const Ctl *ctl, const char *pod, Error *reterr) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        r = shim_start(ctl, pod, true, reterr);
+        if (r < 0)
+                return r;
+        r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
+        if (r == 0)
+                relay(STDIN_FILENO, STDOUT_FILENO, fd);
+        fd = close_fd(fd);
+        if (r < 0) {
+                (void)leave(ctl, pod, NULL);
+                return r;
+        }
+        return leave(ctl, pod, reterr);
+}
+
+/* -- the transport -- */
+
+static int register_socket(const Ctl *ctl, const char *pod, const char *session, int fd,
+                           Error *reterr) {
+        _cleanup_bus_ sd_bus *bus = NULL;
+        int r;
+
+        r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
+        if (r < 0)
+                return r;
+        r = pod_call(bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
+                     "RegisterSocket", "sh", session, fd);
+        return r < 0 ? error_prefix(reterr, r, "%s: cannot hand over the transport", pod) : 0;
+}
+
+/* stdin and stdout are one stream socket: the shim can have it itself. */
+static bool is_one_socket(void) {
+        struct stat in, out;
+        int type = 0;
+        socklen_t n = sizeof(type);
+
+        return fstat(STDIN_FILENO, &in) == 0 && fstat(STDOUT_FILENO, &out) == 0 &&
+               S_ISSOCK(in.st_mode) && in.st_dev == out.st_dev && in.st_ino == out.st_ino &&
+               getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
+}
+
+static int carry_transport(const Ctl *ctl, const char *pod, const char *session, Error *reterr) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        int pair[2], r;
+
+        if (is_one_socket()) {
+                struct pollfd p = { .fd = STDIN_FILENO }; /* its end alone */
+
+                r = register_socket(ctl, pod, session, STDIN_FILENO, reterr);
+                while (r == 0 && (poll(&p, 1, -1) >= 0 || errno == EINTR))
+                        if (p.revents & (POLLHUP | POLLERR))
+                                break;
+                return r;
+        }
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        ours = pair[0], theirs = pair[1];
+        r = register_socket(ctl, pod, session, theirs, reterr);
+        theirs = close_fd(theirs);
+        if (r == 0)
+                relay(STDIN_FILENO, STDOUT_FILENO, ours);
+        return r;
+}
+
+/* -- the command -- */
+
+static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *reterr) {
+        _cleanup_layer_ Layer l = LAYER_INIT;
+
+        return layer_receive(ctl->config.state_dir, digest, size, STDIN_FILENO, &l, reterr);
+}
+
+static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
+        const char *pod = NULL, *session = NULL, *layer = NULL;
+        bool transport = false;
+        Error e = ERROR_INIT;
+        uint64_t size = 0;
+        OptionParser p;
+        int id, r = 0;
+
+        option_parser_init(&p, self, argc, argv);
+        while (r == 0 && (id = option_next(&p, &e)) != 0) {
+                if (id == OPTION_HELP) {
+                        option_print_help(self);
+                        return CTL_OK;
+                }
+                if (id < 0)
+                        r = id;
+                else if (id == POD)
+                        pod = p.value;
+                else if (id == SESSION)
+                        session = p.value;
+                else if (id == LAYER)
+                        layer = p.value;
+                else if (id == SIZE)
+                        r = value_size(p.value, &size, &e);
+                else
+                        transport = true;
+        }
+        if (r == 0 && (!pod == !layer || p.n_operands > 0 || (transport && (!pod || !session))))
+                r = error_setf(&e, -EINVAL,
+                               "--pod NAME, --pod NAME --transport --session ID, or --layer DIGEST "
+                               "--size BYTES");
+        if (r == 0 && pod)
+                r = id_check("pod name", pod, &e);
+        if (r < 0)
+                return ctl_usage(self, &e);
+        if (layer)
+                r = take_layer(ctl, layer, size, &e);
+        else if (transport)
+                r = carry_transport(ctl, pod, session, &e);
+        else
+                r = carry_calls(ctl, pod, &e);
+        return r < 0 ? ctl_fail(r, &e, "receive") : CTL_OK;
+}

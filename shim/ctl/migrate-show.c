@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/ctl/migrate-show.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shim/ctl/json.h"
+
+#define BAR_WIDTH 24U
+
+uint64_t clock_ms(void) {
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
+}
+
+void show_init(Show *s, bool json) {
+        *s = (Show){ .json = json, .started_ms = clock_ms() };
+        s->terminal = !json && isatty(STDERR_FILENO);
+}
+
+static void close_line(Show *s) {
+        if (s->line_open)
+                (void)fputs("\r\033[K", stderr);
+        s->line_open = false;
+}
+
+static void put_event(Show *s, const char *event, const char *key, const char *value,
+                      const char *text, json_object *more) {
+        _cleanup_json_ json_object *o = json_object_new_object();
+
+        if (!o || json_add_string(o, "event", event) < 0 ||
+            json_add(o, "elapsed_ms", json_object_new_uint64(clock_ms() - s->started_ms)) < 0 ||
+            (key && json_add_string(o, key, value) < 0) ||
+            (text && json_add_string(o, "text", text) < 0) ||
+            (more && json_add(o, event, json_object_get(more)) < 0))
+                return;
+        json_print(o, false);
+        (void)fflush(stdout);
+}
+
+void show_step(Show *s, const char *step, const char *text) {
+        if (s->json) {
+                put_event(s, "step", "step", step, text, NULL);
+                return;
+        }
+        close_line(s);
+        (void)fprintf(stderr, "%7.2f s  %-10s %s\n", (double)(clock_ms() - s->started_ms) / 1000.0,
+                      step, text);
+}
+
+static unsigned percent_of(json_object *count) {
+        int64_t total = json_get_number(count, "total"), done = json_get_number(count, "processed");
+
+        if (total <= 0)
+                return 100;
+        return done >= total ? 100 : (unsigned)(done * 100 / total);
+}
+
+static void print_bar(const char *name, json_object *count) {
+        unsigned percent = percent_of(count), filled = percent * BAR_WIDTH / 100;
+
+        (void)fprintf(stderr, "%s [", name);
+        for (unsigned i = 0; i < BAR_WIDTH; i++)
+                (void)fputc(i < filled ? '#' : '.', stderr);
+        (void)fprintf(stderr, "] %3u %%  ", percent);
+}
+
+static void print_moving_line(Show *s, json_object *p) {
+        close_line(s);
+        (void)fprintf(stderr, "%7.2f s  %-10s ", (double)(clock_ms() - s->started_ms) / 1000.0,
+                      json_get_text(p, "phase"));
+        print_bar("memory", json_get(p, "memory"));
+        if (json_get_number(json_get(p, "disk"), "total") > 0)
+                print_bar("disks", json_get(p, "disk"));
+        (void)fprintf(stderr, "%.1f MB/s", (double)json_get_number(p, "throughput") / 1e6);
+        (void)fflush(stderr);
+        s->line_open = true;
+}
+
+void show_progress(Show *s, json_object *p) {
+        const char *phase = json_get_text(p, "phase");
+        unsigned percent = (unsigned)json_get_number(p, "percent");
+        char text[160];
+
+        if (!*phase)
+                return;
+        if (s->json) {
+                put_event(s, "progress", NULL, NULL, NULL, p);
+                return;
+        }
+        if (s->terminal) {
+                print_moving_line(s, p);
+                return;
+        }
+        if (strcmp(phase, s->phase) == 0 && percent / 25 == s->percent / 25)
+                return;
+        (void)snprintf(s->phase, sizeof(s->phase), "%s", phase);
+        s->percent = percent;
+        (void)snprintf(text, sizeof(text), "memory %u %%, disks %u %%",
+                       percent_of(json_get(p, "memory")), percent_of(json_get(p, "disk")));
+        show_step(s, phase, text);
+}
+
+void show_note(Show *s, const char *text) {
+        if (s->json)
+                put_event(s, "note", NULL, NULL, text, NULL);
+        else
+                show_step(s, "note", text);
+}
+
+static void print_phases(json_object *result) {
+        json_object *phases = json_get_array(result, "phases"), *p;
+
+        for (JSON_EACH(i, phases, p))
+                (void)fprintf(stderr, "  %-12s %8lld ms\n", json_get_text(p, "name"),
+                              (long long)json_get_number(p, "ms"));
+}
+
+void show_result(Show *s, const char *pod, const char *host, json_object *source,
+                 json_object *destination) {
+        double blackout = (double)json_get_number(source, "blackout_ns") / 1e6;
+
+        if (s->json) {
+                _cleanup_json_ json_object *o = json_object_new_object();
+
+                if (o &&
+                    json_add(o, "source", json_object_get(source) ?: json_object_new_object()) ==
+                            0 &&
+                    json_add(o, "destination",
+                             json_object_get(destination) ?: json_object_new_object()) == 0)
+                        put_event(s, "result", "outcome", "moved", NULL, o);
+                return;
+        }
+        close_line(s);
+        print_phases(source);
+        (void)fprintf(stderr,
+                      "%s runs on %s now: %.2f s in all, blackout %.1f ms, %.1f MB of memory, "
+                      "%.1f MB of disks\n",
+                      pod, host, (double)(clock_ms() - s->started_ms) / 1000.0, blackout,
+                      (double)json_get_number(source, "memory_bytes") / 1e6,
+                      (double)json_get_number(source, "disk_bytes") / 1e6);
+}
+
+void show_failure(Show *s, const char *step, const char *why, const char *after) {
+        if (s->json) {
+                _cleanup_json_ json_object *o = json_object_new_object();
+
+                if (o && json_add_string(o, "step", step) == 0 &&
+                    json_add_string(o, "reason", why) == 0 &&
+                    json_add_string(o, "after", after) == 0)
+                        put_event(s, "result", "outcome", "failed", NULL, o);
+        }
+        close_line(s);
+        (void)fprintf(stderr, "podferry: migrate: %s: %s; %s\n", step, why, after);
+}

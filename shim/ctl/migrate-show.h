@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a person, or a program, sees of a migration: a line that moves on a terminal, plain lines
+ * elsewhere, or one JSON object a line on stdout ({"event": "step" | "progress" | "note" |
+ * "result", ...}). */
+typedef struct Show {
+        bool json, terminal, line_open;
+        char phase[32]; /* last one shown */
+        unsigned percent;
+        uint64_t started_ms;
+} Show;
+
+void show_init(Show *s, bool json);
+void show_step(Show *s, const char *step, const char *text);
+void show_progress(Show *s, json_object *progress);
+void show_note(Show *s, const char *text);
+/* source and destination: what their Finished said; either may be NULL. */
+void show_result(Show *s, const char *pod, const char *host, json_object *source,
+                 json_object *destination);
+void show_failure(Show *s, const char *step, const char *why, const char *after);
+uint64_t clock_ms(void);

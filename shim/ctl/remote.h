@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lib/buf.h"
+#include "lib/error.h"
+
+/* Running podferry on another host: ssh://[user@]host[:port], or exec:COMMAND, a command that runs
+ * its further arguments there. Only a command line is needed over there: no port, no daemon. */
+typedef struct Remote {
+        char *name;      /* for people: "host", "COMMAND" */
+        char **prefix;   /* what comes before the arguments */
+        char *program;   /* podferry over there */
+        bool shell;      /* the other end is a shell's: quote */
+        char *directory; /* private, for the shared connection of ssh; NULL: none */
+} Remote;
+
+/* `program` NULL: "podferry" from the PATH there, or for exec: this very program. */
+int remote_parse(const char *text, const char *program, Remote *ret, Error *reterr);
+void remote_done(Remote *r); /* ends a shared connection */
+
+/* One command there. */
+typedef struct RemoteRun {
+        pid_t pid;     /* 0: none */
+        int stderr_fd; /* -EBADF: none */
+} RemoteRun;
+
+#define REMOTE_RUN_INIT                                                                            \
+        (RemoteRun) {                                                                              \
+                .stderr_fd = -EBADF                                                                \
+        }
+
+/* `podferry ARGS...` there with stdin `in` and stdout `out` (borrowed). Ctrl-C does not reach it.
+ */
+int remote_start(const Remote *r, const char *const args[], int in, int out, RemoteRun *ret,
+                 Error *reterr);
+/* True once it has ended. */
+bool remote_has_ended(RemoteRun *run);
+/* Waits at most so long, then kills it; adds what it said last to *reterr if it failed. 0 if it
+ * exited with 0. */
+int remote_finish(RemoteRun *run, unsigned timeout_ms, Error *reterr);
