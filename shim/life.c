@@ -363,11 +363,29 @@ static int on_clients_time_up(sd_event_source *source, uint64_t usec, void *user
         return 0;
 }
 
+/* A pod that runs on another host may have its disks in a directory that both hosts share: then
+ * what the migration left is not ours to remove. */
+static void remove_state(const Shim *s) {
+        _cleanup_free_ char *journal = NULL;
+
+        if (!s->elsewhere) {
+                directory_remove(s->state_path);
+                return;
+        }
+        if (asprintf(&journal, "%s/journal", s->state_path) < 0) {
+                journal = NULL;
+                return;
+        }
+        if (unlink(journal) < 0 && errno != ENOENT)
+                log_warning("%s could not be removed: %m", journal);
+        (void)rmdir(s->state_path);
+}
+
 /* What is on disk goes at once, so that the name is free for another shim as soon as the caller has
  * his answer. Attached clients still get the rest of the output, if they read it: the logs are
  * open. */
 static void leave_soon(Shim *s) {
-        directory_remove(s->state_path);
+        remove_state(s);
         run_dir_remove(&s->dir);
         if (!stdio_hub_has_clients(s->stdio) ||
             sd_event_add_post(s->event, NULL, on_last_clients, s) < 0 ||
@@ -407,6 +425,7 @@ int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr) {
                 return error_oom(reterr);
         *c = (EndCall){ s, done, job };
         s->ending = true;
+        s->elsewhere = s->vm ? vm_state(s->vm) == VM_SOURCE_MOVED : s->receive;
         if (s->vm)
                 r = vm_stop(s->vm, STOP_TIMEOUT_MS, on_stopped, c, reterr);
         if (r < 0)

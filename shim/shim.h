@@ -31,6 +31,7 @@ struct Shim {
         const char *pod_id; /* borrowed from the command line */
         bool receive;       /* the destination of a migration: no Start, only Import */
         bool starting, ending;
+        bool elsewhere; /* ending, and the pod runs on another host */
         RunDir dir;
         char *link_path, *console_path, *state_path; /* of this pod */
 
