@@ -273,19 +273,25 @@ static void test_bad_options(void **state) {
 }
 
 static void test_garbage(void **state) {
-        static const char *const greetings[] = {
-                "GET / HTTP/1.1\r\n\r\n",
-                "\0AUTH ANONYMOUS\r\nBEGIN\r\n",
-                "\0AUTH EXTERNAL 31323334\r\nBEGIN\r\n",
-                "\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\nl\1\0\1\xff\xff\xff\xff\1\0\0\0\xff\xff\xff\xff",
+#define BYTES(text)                                                                                \
+        { text, sizeof(text) - 1 }
+        static const struct {
+                const char *p;
+                size_t n;
+        } greetings[] = {
+                BYTES("GET / HTTP/1.1\r\n\r\n"),
+                BYTES("\0AUTH ANONYMOUS\r\nBEGIN\r\n"),
+                BYTES("\0AUTH EXTERNAL 31323334\r\nBEGIN\r\n"),
+                BYTES("\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n"
+                      "l\1\0\1\xff\xff\xff\xff\1\0\0\0\xff\xff\xff\xff"),
         };
-        static const size_t lengths[] = { 18, 24, 34, 52 };
+#undef BYTES
 
         for (size_t i = 0; i < ELEMENTSOF(greetings); i++) {
                 int fd = dial();
 
                 assert_true(fd >= 0);
-                assert_true(send(fd, greetings[i], lengths[i], MSG_NOSIGNAL) > 0);
+                assert_true(send(fd, greetings[i].p, greetings[i].n, MSG_NOSIGNAL) > 0);
                 ping();
                 (void)close(fd);
                 ping();
