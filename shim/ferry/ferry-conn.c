@@ -50,6 +50,10 @@ static size_t on_data(void *userdata, uint32_t channel, const void *p, size_t n)
         c = find_conn(f, channel);
         if (!c)
                 return n;
+        if (f->held[c->kind] && !c->deaf) {
+                c->stalled = true;
+                return 0;
+        }
         n = deliver(c, p, n);
         f->counters.kind[c->kind].received += n;
         return n;
@@ -280,7 +284,7 @@ static bool serve_conn(Ferry *f, Conn *c) {
         /* A hang-up means both directions, and ours is open still: nobody will read. */
         if (!c->out_done && (c->watch.ready & (EPOLLHUP | EPOLLERR)))
                 c->deaf = true;
-        if (c->stalled && (c->deaf || (c->watch.ready & EPOLLOUT))) {
+        if (c->stalled && (c->deaf || (!f->held[c->kind] && (c->watch.ready & EPOLLOUT)))) {
                 c->stalled = false;
                 session_taken(f->session, c->channel);
         }
@@ -311,6 +315,20 @@ static bool serve_conns(Ferry *f) {
                 control_room_again(f);
         }
         return more;
+}
+
+void ferry_hold_conns(Ferry *f, FerryKind kind, bool hold) {
+        f->held[kind] = hold; /* ferry_serve() offers what was kept again */
+}
+
+/* The socket is hung up at once; the channel ends as that of a socket that nobody reads. */
+void ferry_cut_conns(Ferry *f, FerryKind kind) {
+        for (Conn *c = f->conns; c; c = c->next)
+                if (c->kind == kind) {
+                        c->deaf = true;
+                        if (c->watch.fd >= 0)
+                                (void)shutdown(c->watch.fd, SHUT_RDWR);
+                }
 }
 
 void ferry_close_conns(Ferry *f) {

@@ -54,6 +54,9 @@ typedef enum CommandType {
         COMMAND_TRANSPORT,
         COMMAND_LISTEN,
         COMMAND_RULE,
+        COMMAND_HOLD,
+        COMMAND_LET_GO,
+        COMMAND_CUT,
 } CommandType;
 
 typedef struct Command {
@@ -91,6 +94,7 @@ struct Ferry {
         bool attached, up_announced;
         Watch listeners[_FERRY_KIND_MAX];
         char *rules[_FERRY_KIND_MAX];
+        bool held[_FERRY_KIND_MAX];
         Conn *conns;
         MessageReader control;
         Buf control_out;
@@ -122,3 +126,5 @@ void ferry_conn_answered(Ferry *f, uint32_t channel, int code, const Error *err)
  */
 bool ferry_serve(Ferry *f);
 void ferry_close_conns(Ferry *f);
+void ferry_hold_conns(Ferry *f, FerryKind kind, bool hold);
+void ferry_cut_conns(Ferry *f, FerryKind kind);

@@ -208,6 +208,13 @@ static void run_commands(Ferry *f) {
                         free(f->rules[c->kind]);
                         f->rules[c->kind] = TAKE(c->path);
                         break;
+                case COMMAND_HOLD:
+                case COMMAND_LET_GO:
+                        ferry_hold_conns(f, c->kind, c->type == COMMAND_HOLD);
+                        break;
+                case COMMAND_CUT:
+                        ferry_cut_conns(f, c->kind);
+                        break;
                 }
                 command_free(c);
         }

@@ -269,6 +269,25 @@ int ferry_rule(Ferry *f, FerryKind kind, const char *path, Error *reterr) {
         return 0;
 }
 
+static int command_kind(Ferry *f, CommandType type, FerryKind kind, Error *reterr) {
+        Command *c;
+
+        if (kind <= FERRY_MESSAGES || kind >= _FERRY_KIND_MAX)
+                return error_setf(reterr, -EINVAL, "no such kind of connection: %d", (int)kind);
+        if (command_new(type, kind, &c) < 0)
+                return error_oom(reterr);
+        send_command(f, c);
+        return 0;
+}
+
+int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr) {
+        return command_kind(f, hold ? COMMAND_HOLD : COMMAND_LET_GO, kind, reterr);
+}
+
+int ferry_cut(Ferry *f, FerryKind kind, Error *reterr) {
+        return command_kind(f, COMMAND_CUT, kind, reterr);
+}
+
 static int make_session(Ferry *f, const FerryConfig *config, Error *reterr) {
         SessionConfig s = {
                 .role = f->role == FERRY_SOURCE ? SESSION_HOST : SESSION_GUEST,

@@ -68,6 +68,13 @@ int ferry_listen(Ferry *f, FerryKind kind, const char *path, Error *reterr);
  * Again with another path: holds for those to come. -EOPNOTSUPP at a source. */
 int ferry_rule(Ferry *f, FerryKind kind, const char *path, Error *reterr);
 
+/* hold: what the peer sends on connections of this kind stays in the session (bounded by the
+ * window), so that the local socket gets none of it until the hold ends. cut: closes them all, both
+ * ways, as if the peer had gone; later ones are not concerned. Both take effect within the thread's
+ * next pass. */
+int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr);
+int ferry_cut(Ferry *f, FerryKind kind, Error *reterr);
+
 /* The shims' own byte stream to the peer: a non-blocking UNIX stream socket, borrowed. What is
  * written to it may be written before there is a transport (up to what the buffers hold, then
  * EAGAIN). End-of-file on it means that the peer called ferry_finish() or that the ferry failed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "hostdev/fence.h"
 #include "lib/message.h"
 #include "shim/ferry/ferry.h"
 #include "shim/migrate/migrate.h"
@@ -40,6 +41,8 @@ struct Migrate {
         char *ticket;   /* destination: made by prepare */
         char *dest_xml; /* source: from the ticket */
         uint64_t memory_bytes, disk_bytes;
+        Fence *fence; /* source: of its QEMU, from the start of the transfer */
+        bool holding; /* source: libvirt does not hear the peer's libvirt */
 
         /* migrate-handoff.c */
         bool checkpointed;
@@ -81,6 +84,10 @@ int migrate_op_adopt(void *u, const void *handoff, size_t n, Error *reterr);
 int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
 int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr);
+/* The blackout: libvirt here is to learn nothing from the other one until it is decided who has the
+ * guest. */
+void migrate_hold_libvirt(Migrate *m);
+void migrate_let_libvirt_go(Migrate *m);
 int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                     Error *reterr);
 int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr);

@@ -3,7 +3,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "hostdev/fence.h"
 #include "lib/log.h"
 #include "shim/migrate/migrate-internal.h"
 
@@ -147,6 +146,20 @@ static unsigned flags_of(const MigrationOptions *o, size_t n_copy) {
                VIRT_MIGRATE_UNSAFE; /* which disks are the same there, we know and it does not */
 }
 
+/* Before anything moves: a guest that could not be fenced must not be handed over. */
+static int open_fence(Migrate *m, Error *reterr) {
+        const VmSpec *spec = vm_spec(m->shim->vm);
+        pid_t pid;
+        int r;
+
+        if (m->fence)
+                return 0;
+        r = virt_qemu_pid(spec->domain_name, spec->uuid, &pid, reterr);
+        if (r == 0)
+                r = fence_open(m->shim->event, pid, spec->uuid, NULL, NULL, &m->fence, reterr);
+        return r < 0 ? error_prefix(reterr, r, "the source's QEMU could not be fenced later") : 0;
+}
+
 static void on_migrated(void *userdata, int r, const void *result, const Error *err) {
         const VirtJob *job = result;
         Relay *relay = userdata;
@@ -170,6 +183,9 @@ int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *jo
         if (!m->dest_xml)
                 return error_setf(reterr, -EINVAL,
                                   "Transfer at the source needs the ticket that Prepare returned");
+        r = open_fence(m, reterr);
+        if (r < 0)
+                return r;
         (void)scsi_each_disk(vm_scsi(m->shim->vm), add_slot, &slots);
         v = (VirtMigrate){ .dest_xml = m->dest_xml,
                            .copy_slots = slots.slots,
@@ -200,25 +216,37 @@ int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *jo
         return r;
 }
 
+/* libvirt's protocol ends in a window in which neither side knows of the other: the source kills
+ * its guest as soon as the destination's libvirt says that it has it, whether the shim there can go
+ * on or not. All that they say goes through our hands, so that answer is kept back from the
+ * blackout on. Once the guest is fenced it may come; if it was decided otherwise the connection is
+ * cut, and libvirt takes the guest for its own. */
+void migrate_hold_libvirt(Migrate *m) {
+        if (m->ferry && m->options.handover != MIGRATION_HANDOVER_FAST && !m->holding)
+                m->holding = ferry_hold(m->ferry, FERRY_LIBVIRT, true, NULL) == 0;
+}
+
+void migrate_let_libvirt_go(Migrate *m) {
+        if (m->ferry && m->holding)
+                (void)ferry_hold(m->ferry, FERRY_LIBVIRT, false, NULL);
+        m->holding = false;
+}
+
 int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
         Migrate *m = u;
 
+        if (m->ferry && m->holding)
+                (void)ferry_cut(m->ferry, FERRY_LIBVIRT, NULL);
+        m->holding = false;
         return virt_abort_job(m->shim->virt, done, job, reterr);
 }
 
 /* The fence: is the guest still stopped, and if so, never again. libvirt knows whether it let the
  * guest run; between its answer and the kill nothing of ours can make it run. */
-typedef struct FenceJob {
-        Relay relay;
-        Fence *fence;
-} FenceJob;
-
-static void fence_end(FenceJob *f, int r, const Error *err) {
-        Relay relay = f->relay;
-
-        f->fence = fence_free(f->fence);
-        free(f);
-        relay.done(relay.job, r, NULL, err);
+static void fence_end(Relay *relay, int r, const Error *err) {
+        if (r == 0)
+                migrate_let_libvirt_go(relay->migrate);
+        relay_done(relay, r, NULL, err);
 }
 
 static void on_fenced(void *userdata, int r, const void *result, const Error *err) {
@@ -227,45 +255,36 @@ static void on_fenced(void *userdata, int r, const void *result, const Error *er
 
 static void on_fence_state(void *userdata, int r, const void *result, const Error *err) {
         const VirtDomain *d = result;
-        FenceJob *f = userdata;
-        Shim *s = f->relay.migrate->shim;
+        Relay *relay = userdata;
         Error e = ERROR_INIT;
-        pid_t pid;
 
-        if (r < 0) {
-                fence_end(f, r, err);
-                return;
-        }
-        if (d->state == VIRT_RUNNING || d->state == VIRT_SHUTTING_DOWN) {
+        if (r == 0 && (d->state == VIRT_RUNNING || d->state == VIRT_SHUTTING_DOWN)) {
                 r = error_setf(&e, -EALREADY, "the source domain runs again");
-                fence_end(f, r, &e);
-                return;
+                err = &e;
         }
-        r = virt_qemu_pid(vm_spec(s->vm)->domain_name, vm_spec(s->vm)->uuid, &pid, &e);
-        if (r == 0)
-                r = fence_open(s->event, pid, vm_spec(s->vm)->uuid, NULL, NULL, &f->fence, &e);
-        if (r == -ENOENT) { /* gone already: libvirt ended it after its own success */
-                fence_end(f, 0, NULL);
-                return;
+        if (r == 0) {
+                r = fence_kill(relay->migrate->fence, on_fenced, relay, &e);
+                if (r > 0)
+                        return;
+                err = &e;
         }
-        if (r == 0)
-                r = fence_kill(f->fence, on_fenced, f, &e);
-        if (r <= 0)
-                fence_end(f, r, &e);
+        fence_end(relay, r, err);
 }
 
 int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
         Migrate *m = u;
-        FenceJob *f;
+        Relay *relay;
         int r;
 
-        f = calloc(1, sizeof(*f));
-        if (!f)
+        if (!m->fence)
+                return error_setf(reterr, -EIO,
+                                  "the source's QEMU was never found: it cannot be fenced");
+        relay = relay_new(m, done, job);
+        if (!relay)
                 return error_oom(reterr);
-        f->relay = (Relay){ .migrate = m, .done = done, .job = job };
-        r = virt_query(m->shim->virt, on_fence_state, f, reterr);
+        r = virt_query(m->shim->virt, on_fence_state, relay, reterr);
         if (r < 0)
-                free(f);
+                free(relay);
         return r;
 }
 

@@ -117,6 +117,8 @@ static void op_changed(void *u) {
                 migrate_ferry_stop(m);
                 migrate_remove_dir(m);
                 migrate_logs_end(m);
+                m->fence = fence_free(m->fence);
+                m->holding = false;
         }
 }
 
@@ -316,6 +318,7 @@ Migrate *migrate_free(Migrate *m) {
         for (size_t i = 0; i < ELEMENTSOF(m->timers); i++)
                 m->timers[i] = sd_event_source_disable_unref(m->timers[i]);
         m->migration = migration_free(m->migration);
+        m->fence = fence_free(m->fence);
         migrate_ferry_stop(m);
         migrate_remove_dir(m);
         migrate_logs_end(m);
@@ -362,10 +365,11 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                 migration_on_domain(g, MIGRATION_DOMAIN_INCOMING, reason);
                 break;
         case VIRT_EVENT_SUSPENDED:
-                if (!destination && e->reason == VIRT_REASON_MIGRATION)
+                if (!destination && e->reason == VIRT_REASON_MIGRATION) {
+                        migrate_hold_libvirt(m);
                         migration_on_domain(g, MIGRATION_DOMAIN_BLACKOUT, reason);
-                else if (destination && (e->reason == VIRT_REASON_MIGRATED ||
-                                         e->reason == VIRT_REASON_USER)) /* paused as asked */
+                } else if (destination && (e->reason == VIRT_REASON_MIGRATED ||
+                                           e->reason == VIRT_REASON_USER)) /* paused as asked */
                         migration_on_domain(g, MIGRATION_DOMAIN_COMPLETE, reason);
                 break;
         case VIRT_EVENT_RESUMED:
