@@ -167,14 +167,17 @@ static int watch_exec(const Exec *x, const Target *t, const char *id, int *ret_s
         AttachEnd end = ATTACH_LOST;
         int r;
 
-        r = attach_open(&s, reterr);
+        /* Started first: an exec has streams from then on, and its log keeps what it says until we
+         * are attached. */
+        s.fd = -EBADF;
+        r = start_exec(t, id, reterr);
+        if (r == 0)
+                r = attach_open(&s, reterr);
         if (r == 0 && !x->interactive)
                 r = pod_call(t->bus, CALL_DEADLINE, NULL, reterr, t->path, CONTAINER_FACE,
                              "CloseStdin", "s", id);
         if (r == -EBADFD)
-                r = 0; /* not before it runs: then its stdin just stays silent */
-        if (r == 0)
-                r = start_exec(t, id, reterr);
+                r = 0; /* it has ended already */
         if (r == 0)
                 r = attach_run(&s, &end, reterr);
         attach_close(&s);
