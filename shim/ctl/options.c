@@ -96,6 +96,7 @@ int option_next(OptionParser *p, Error *reterr) {
 
 char **option_operands(const OptionParser *p, int *ret_n) {
         *ret_n = p->n_operands;
+        p->argv[p->n_operands] = NULL; /* in the place of an option, or of the end */
         return p->argv;
 }
 
