@@ -21,7 +21,9 @@ static int get_state(sd_bus *bus, const char *path, const char *interface, const
 }
 
 static int append_id(void *userdata, Container *c) {
-        return sd_bus_message_append(userdata, "s", container_id(c));
+        int r = sd_bus_message_append(userdata, "s", container_id(c));
+
+        return r < 0 ? r : 0; /* anything else would end the visit */
 }
 
 static int get_containers(sd_bus *bus, const char *path, const char *interface,

@@ -73,12 +73,12 @@ on() {
         "$lab" enter "$@"
 }
 
-# pf HOST ARGUMENT...: the CLI there.
+# pf HOST ARGUMENT...: the CLI there. What hangs is ended after 100 s (status 124).
 pf() {
         local host=$1
 
         shift
-        "$lab" enter "$host" "$podferry" "$@"
+        timeout -k 2 100 "$lab" enter "$host" "$podferry" "$@"
 }
 
 other() {
