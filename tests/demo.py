@@ -48,22 +48,22 @@ class Timeline:
         say(f"  {time.monotonic() - self.begin:6.2f} s  {text}")
 
     def take(self, o):
-        kind = o.get("event") or o.get("type") or ""
-        if "outcome" in o:
+        kind = o.get("event", "")
+        if kind == "result":
             self.result = o
-        phase = o.get("phase")
-        if phase and phase != self.phase:
-            self.phase = phase
-            self.line(PHASES.get(phase, phase))
-        elif kind in ("warning", "transport-lost", "transport-up") and o.get("text"):
-            self.line(o["text"])
-        if o.get("memory"):
-            self.progress(o)
+        elif kind == "progress":
+            phase = o.get("phase")
+            if phase != self.phase:
+                self.phase = phase
+                self.line(PHASES.get(phase, phase))
+            if (o.get("memory") or {}).get("total"):
+                self.progress(o)
+        elif o.get("text"):
+            self.line(f"{o.get('step', kind):<11} {o['text']}")
 
     def progress(self, o):
         self.samples += 1
-        memory, disks = o["memory"], o.get("disks") or []
-        parts = [counted("memory", memory)] + [counted(d.get("name", "disk"), d) for d in disks]
+        parts = [counted("memory", o["memory"]), counted("disks", o.get("disk") or {})]
         rate = o.get("throughput") or 0
         percent = int(o.get("percent") or 0)
         text = "  ".join(parts) + (f"  {rate / 2**20:.0f} MiB/s" if rate else "")
@@ -80,19 +80,12 @@ class Timeline:
 
 
 PHASES = {
-    "preflight": "preflight   both hosts are asked whether this can work",
-    "export": "export      the tree is frozen and saved",
-    "import": "import      the destination rebuilds it, inert",
-    "patch": "patch       paths of this host; image layers are found by digest",
-    "prepare": "prepare     empty disks, domain description",
     "connect": "connect     libvirt reaches the other libvirt through the transport",
-    "storage": "storage     writable disks are copied",
+    "storage": "storage     writable disks are copied, holes stay holes",
     "memory": "memory      memory is copied while the pod works",
-    "switchover": "switchover  the pod stands still: the blackout begins",
-    "handoff": "handoff     stream positions and exits; the source is fenced off",
-    "resume": "resume      the pod runs at the destination: the blackout ends",
-    "finalize": "finalize    both sides confirm",
-    "cleanup": "cleanup     nothing stays at the source",
+    "switchover": "switchover  the pod stands still: the blackout",
+    "handoff": "handoff     stream positions and exits go over, the source is fenced off",
+    "resume": "resume      the pod runs at the destination",
 }
 
 

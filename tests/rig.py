@@ -89,7 +89,7 @@ class Rig:
         try:
             for line in p.stdout:
                 try:
-                    yield json.loads(line)
+                    yield flat(json.loads(line))
                 except ValueError:
                     continue
             error = p.stderr.read().strip()
@@ -105,6 +105,12 @@ class Rig:
         """(time in ns, stream, text) of a container's log, read from its file."""
         text = self.enter(host, "cat", f"/run/podferry/{pod}/logs/{container}.log")
         return list(parse_log(text))
+
+
+def flat(o):
+    """A line of --progress json with what it carries at the top: progress, or the source's result."""
+    inner = o.get("progress") or (o.get("result") or {}).get("source") or {}
+    return {**inner, **{k: v for k, v in o.items() if k not in ("progress", "result")}}
 
 
 def parse_log(text):
