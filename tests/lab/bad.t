@@ -57,7 +57,7 @@ refused "a second container of that name" 'main' pf h1 run --pod t-a --container
 refused "migrate without a destination" '--to' pf h1 migrate t-a
 refused "a destination that is no destination" 'nowhere' pf h1 migrate t-a --to nowhere://x
 refused "a destination that cannot be reached" '' pf h1 migrate t-a --to "exec:false"
-refused "a destination without podferry" '' pf h1 migrate t-a --to "exec:$lab enter h2 env PATH=/nonexistent"
+refused "a command to reach it that is not there" "" pf h1 migrate t-a --to "exec:/nonexistent/command"
 refused "the destination is the source" 'same|itself|t-a' pf h1 migrate t-a --to "exec:$lab enter h1"
 "$lab" libvirtd h2 stop
 refused "a destination without libvirt" 'libvirt' pf h1 migrate t-a --to "$(to h2)"
