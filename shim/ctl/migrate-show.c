@@ -56,7 +56,7 @@ static unsigned percent_of(json_object *count) {
         int64_t total = json_get_number(count, "total"), done = json_get_number(count, "processed");
 
         if (total <= 0)
-                return 100;
+                return 0; /* not known yet */
         return done >= total ? 100 : (unsigned)(done * 100 / total);
 }
 
@@ -100,8 +100,12 @@ void show_progress(Show *s, json_object *p) {
                 return;
         (void)snprintf(s->phase, sizeof(s->phase), "%s", phase);
         s->percent = percent;
-        (void)snprintf(text, sizeof(text), "memory %u %%, disks %u %%",
-                       percent_of(json_get(p, "memory")), percent_of(json_get(p, "disk")));
+        if (json_get_number(json_get(p, "disk"), "total") > 0)
+                (void)snprintf(text, sizeof(text), "memory %u %%, disks %u %%",
+                               percent_of(json_get(p, "memory")), percent_of(json_get(p, "disk")));
+        else
+                (void)snprintf(text, sizeof(text), "memory %u %%",
+                               percent_of(json_get(p, "memory")));
         show_step(s, phase, text);
 }
 
@@ -123,6 +127,7 @@ static void print_phases(json_object *result) {
 void show_result(Show *s, const char *pod, const char *host, json_object *source,
                  json_object *destination) {
         double blackout = (double)json_get_number(source, "blackout_ns") / 1e6;
+        const char *name = json_get_text(destination, "host");
 
         if (s->json) {
                 _cleanup_json_ json_object *o = json_object_new_object();
@@ -140,8 +145,8 @@ void show_result(Show *s, const char *pod, const char *host, json_object *source
         (void)fprintf(stderr,
                       "%s runs on %s now: %.2f s in all, blackout %.1f ms, %.1f MB of memory, "
                       "%.1f MB of disks\n",
-                      pod, host, (double)(clock_ms() - s->started_ms) / 1000.0, blackout,
-                      (double)json_get_number(source, "memory_bytes") / 1e6,
+                      pod, *name ? name : host, (double)(clock_ms() - s->started_ms) / 1000.0,
+                      blackout, (double)json_get_number(source, "memory_bytes") / 1e6,
                       (double)json_get_number(source, "disk_bytes") / 1e6);
 }
 

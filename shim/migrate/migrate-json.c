@@ -170,6 +170,7 @@ json_object *migrate_result_json(const Migrate *m) {
                 return NULL;
         migration_progress(m->migration, &p);
         put_string(o, "outcome", outcome_word(m));
+        put_string(o, "host", m->facts.hostname);
         put_string(o, "side", migration_role_name(migration_role(m->migration)));
         put_string(o, "session", migration_session(m->migration));
         put_string(o, "step", err->code < 0 ? migration_phase_name(p.phase) : "");
@@ -182,7 +183,7 @@ json_object *migrate_result_json(const Migrate *m) {
                            ?: (p.blackout_end_ns > p.blackout_start_ns
                                        ? p.blackout_end_ns - p.blackout_start_ns
                                        : 0));
-        put_number(o, "memory_bytes", MAX_OF(m->memory_bytes, p.now.memory.processed));
-        put_number(o, "disk_bytes", MAX_OF(m->disk_bytes, p.now.disks.processed));
+        put_number(o, "memory_bytes", m->memory_bytes ?: p.now.memory.processed);
+        put_number(o, "disk_bytes", m->disk_bytes ?: p.now.disks.processed);
         return o;
 }

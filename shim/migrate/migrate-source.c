@@ -164,7 +164,7 @@ static void on_migrated(void *userdata, int r, const void *result, const Error *
         const VirtJob *job = result;
         Relay *relay = userdata;
 
-        if (r == 0 && job && job->kind != VIRT_JOB_NONE) {
+        if (r == 0 && job && job->kind != VIRT_JOB_NONE && !relay->migrate->ferry) {
                 relay->migrate->memory_bytes = job->memory_processed;
                 relay->migrate->disk_bytes = job->disk_processed;
         }

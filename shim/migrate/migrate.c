@@ -107,9 +107,21 @@ static void op_notify(void *u, const MigrationNotification *n) {
         migration_face_notify(m->shim, n);
 }
 
+/* What really crossed: libvirt counts a sparse disk by its size. */
+static void count_bytes(Migrate *m) {
+        FerryCounters c;
+
+        if (!m->ferry)
+                return;
+        ferry_counters(m->ferry, &c);
+        m->memory_bytes = MAX_OF(c.kind[FERRY_MEMORY].sent, c.kind[FERRY_MEMORY].received);
+        m->disk_bytes = MAX_OF(c.kind[FERRY_DISK].sent, c.kind[FERRY_DISK].received);
+}
+
 static void op_changed(void *u) {
         Migrate *m = u;
 
+        count_bytes(m);
         migrate_poll_statistics(m, migration_role(m->migration) == MIGRATION_SOURCE &&
                                            migration_state(m->migration) == MIGRATION_TRANSFERRING);
         migration_face_changed(m->shim);
