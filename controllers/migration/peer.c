@@ -172,6 +172,10 @@ static void source_hears(Migration *m, const PeerMessage *p) {
                 }
                 m->peer = MIGRATION_PEER_RUNNING;
                 m->progress.peer_blackout_ns = p->running->blackout_ns;
+                /* The whole of it, on one clock: from the guest's stop here to the word that it
+                 * runs there. */
+                if (m->progress.blackout_start_ns && !m->progress.blackout_end_ns)
+                        m->progress.blackout_end_ns = m->ops->now_ns(m->u);
                 break;
         case PODFERRY__PEER__V1__PEER__BODY_QUERY:
                 m->said = false;

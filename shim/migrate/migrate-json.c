@@ -179,10 +179,8 @@ json_object *migrate_result_json(const Migrate *m) {
         (void)json_object_object_add(o, "phases", phases(&p));
         put_number(o, "elapsed_us", p.elapsed_ns / 1000U);
         put_number(o, "blackout_ns",
-                   p.peer_blackout_ns
-                           ?: (p.blackout_end_ns > p.blackout_start_ns
-                                       ? p.blackout_end_ns - p.blackout_start_ns
-                                       : 0));
+                   p.blackout_end_ns > p.blackout_start_ns ? p.blackout_end_ns - p.blackout_start_ns
+                                                           : 0);
         put_number(o, "memory_bytes", m->memory_bytes ?: p.now.memory.processed);
         put_number(o, "disk_bytes", m->disk_bytes ?: p.now.disks.processed);
         return o;
