@@ -173,11 +173,9 @@ static int watch_exec(const Exec *x, const Target *t, const char *id, int *ret_s
         r = start_exec(t, id, reterr);
         if (r == 0)
                 r = attach_open(&s, reterr);
-        if (r == 0 && !x->interactive)
-                r = pod_call(t->bus, CALL_DEADLINE, NULL, reterr, t->path, CONTAINER_FACE,
-                             "CloseStdin", "s", id);
-        if (r == -EBADFD)
-                r = 0; /* it has ended already */
+        if (r == 0 && !x->interactive) /* refused if it has ended already */
+                (void)pod_call(t->bus, CALL_DEADLINE, NULL, NULL, t->path, CONTAINER_FACE,
+                               "CloseStdin", "s", id);
         if (r == 0)
                 r = attach_run(&s, &end, reterr);
         attach_close(&s);
