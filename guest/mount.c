@@ -24,7 +24,7 @@ typedef struct Mount {
 
 static Mount *mounts; /* the newest first */
 
-static const char *const filesystems[] = { "erofs", "ext4" };
+static const char *const filesystems[] = { "erofs", "squashfs", "ext4" };
 
 /* clang-format off */
 static const struct { const char *name; unsigned long flag; } flags[] = {

@@ -15,6 +15,14 @@ is "$(echo "a line" | pf h1 run --rm --name t-cat --rootfs "$rootfs" --interacti
 is "$(pf h1 run --rm --name t-env --rootfs "$rootfs" --env A='x y' --env B= -- /bin/sh -c 'echo "$A|$B|$PATH"' | cut -d'|' -f1,2)" "x y|" "--env"
 is "$(pf h1 run --rm --name t-res --rootfs "$rootfs" --memory 160M --cpus 1 -- /bin/sh -c 'n=$(sed -n "s/MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo); [ $n -gt 100000 ] && [ $n -lt 165000 ] && grep -c ^processor /proc/cpuinfo')" 1 "--memory and --cpus size the virtual machine"
 
+# The root as it comes: a tar archive, and images of every kind that the guest knows, under names that say nothing.
+tar -C "$rootfs" -czf "$work/root1" . && mkfs.erofs --quiet "$work/root2" "$rootfs" >/dev/null 2>&1 &&
+        mksquashfs "$rootfs" "$work/root3" -quiet -no-progress -comp zstd >/dev/null &&
+        truncate -s 64M "$work/root4" && mkfs.ext4 -q -F -d "$rootfs" "$work/root4" || bail "images could not be made"
+for i in 1:tar 2:erofs 3:squashfs 4:ext4; do
+        is "$(pf h1 run --rm --name t-img --rootfs "$work/root${i%:*}" -- /bin/cat /etc/image)" "a file of the image" "--rootfs takes ${i#*:}"
+done
+
 run h1 t-a /bin/probe count 50
 ok "run --detach" || diag "$(cat "$work/err")"
 like "$(pf h1 ps)" 't-a.*running' "ps shows it running"
