@@ -144,15 +144,20 @@ static int wait_for_end(Mover *m, uint64_t limit_ms, bool cancelling, Error *ret
         }
 }
 
+/* What a side says of this session; what it says of another one is not ours. */
+static bool moved_by(const Mover *m, Side *side) {
+        (void)json_object_put(TAKE(side->result));
+        if (side->bus)
+                (void)mover_get_json(side, "Result", &side->result, NULL);
+        if (strcmp(json_get_text(side->result, "session"), m->session) != 0)
+                (void)json_object_put(TAKE(side->result));
+        return strcmp(json_get_text(side->result, "outcome"), "moved") == 0;
+}
+
 static bool has_moved(Mover *m) {
-        (void)json_object_put(TAKE(m->source.result));
-        (void)json_object_put(TAKE(m->destination.result));
-        if (m->source.bus)
-                (void)mover_get_json(&m->source, "Result", &m->source.result, NULL);
-        if (m->destination.bus)
-                (void)mover_get_json(&m->destination, "Result", &m->destination.result, NULL);
-        return strcmp(json_get_text(m->source.result, "outcome"), "moved") == 0 ||
-               strcmp(json_get_text(m->destination.result, "outcome"), "moved") == 0;
+        bool source = moved_by(m, &m->source), destination = moved_by(m, &m->destination);
+
+        return source || destination;
 }
 
 /* With handover=runtime both wait for the word at "transferred". */
@@ -246,6 +251,8 @@ static void prefer_reason(const Mover *m, Error *e, const char **step) {
 static const char *after_rollback(const Mover *m) {
         if (strcmp(json_get_text(m->source.result, "outcome"), "lost") == 0)
                 return "the pod is lost: it runs on neither host";
+        if (!m->facts)
+                return "nothing was changed";
         return m->source.began || m->source.result
                        ? "rolled back: the pod runs on here, and nothing is left on the other host"
                        : "nothing was changed: the pod runs on here";
