@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "lib/log.h"
+#include "shim/adopt.h"
 #include "shim/daemon.h"
 #include "shim/dbus/paths.h"
 #include "shim/log-sink.h"
@@ -17,7 +18,7 @@
 
 typedef struct Options {
         const char *pod, *run_dir, *state_dir, *config;
-        bool receive, foreground;
+        bool receive, adopt, foreground;
 } Options;
 
 static const char usage[] =
@@ -26,6 +27,7 @@ static const char usage[] =
         "\n"
         "  --pod NAME        the pod to serve\n"
         "  --receive         wait for a pod that another host sends\n"
+        "  --adopt           serve the running pod of a shim that was killed\n"
         "  --run-dir DIR     instead of /run/podferry: the pod's sockets are in DIR/NAME\n"
         "  --state-dir DIR   instead of /var/lib/podferry\n"
         "  --config FILE     instead of $PODFERRY_CONFIG or /etc/podferry/config.json\n"
@@ -35,10 +37,11 @@ static const char usage[] =
 
 /* 1: go on; 0: done; < 0: wrong. */
 static int parse_options(int argc, char **argv, Options *o) {
-        enum { POD = 1, RECEIVE, RUN_DIR, STATE_DIR, CONFIG, FOREGROUND, VERSION, HELP };
+        enum { POD = 1, RECEIVE, ADOPT, RUN_DIR, STATE_DIR, CONFIG, FOREGROUND, VERSION, HELP };
         static const struct option options[] = {
                 { "pod", required_argument, NULL, POD },
                 { "receive", no_argument, NULL, RECEIVE },
+                { "adopt", no_argument, NULL, ADOPT },
                 { "run-dir", required_argument, NULL, RUN_DIR },
                 { "state-dir", required_argument, NULL, STATE_DIR },
                 { "config", required_argument, NULL, CONFIG },
@@ -56,6 +59,9 @@ static int parse_options(int argc, char **argv, Options *o) {
                         break;
                 case RECEIVE:
                         o->receive = true;
+                        break;
+                case ADOPT:
+                        o->adopt = true;
                         break;
                 case RUN_DIR:
                         o->run_dir = optarg;
@@ -78,6 +84,11 @@ static int parse_options(int argc, char **argv, Options *o) {
                 default:
                         return -EINVAL;
                 }
+        if (o->adopt && o->receive) {
+                (void)fprintf(stderr, "%s: --adopt and --receive exclude each other\n",
+                              program_invocation_short_name);
+                return -EINVAL;
+        }
         if (optind < argc || !o->pod) {
                 (void)fprintf(stderr, "%s: %s%s\n", program_invocation_short_name,
                               optind < argc ? "unexpected argument " : "--pod is missing",
@@ -144,6 +155,37 @@ static int watch_signals(sd_event *event, Shim *s, Error *reterr) {
         return r < 0 ? error_setf(reterr, r, "watch signals") : 0;
 }
 
+typedef struct Adoption {
+        bool done;
+        int r;
+        Error err;
+} Adoption;
+
+static void on_adopted(void *userdata, int r, const void *result, const Error *err) {
+        Adoption *a = userdata;
+
+        a->done = true;
+        a->r = r;
+        if (err)
+                a->err = *err;
+}
+
+/* Whoever started us hears of the outcome, so it is waited for. */
+static int adopt(sd_event *event, Shim *s, Error *reterr) {
+        Adoption a = {};
+        int r;
+
+        r = shim_adopt(s, on_adopted, &a, reterr);
+        if (r <= 0)
+                return r;
+        while (!a.done) {
+                r = sd_event_run(event, UINT64_MAX);
+                if (r < 0)
+                        return error_setf(reterr, r, "event loop: %s", strerrordesc_np(-r));
+        }
+        return a.r < 0 ? error_setf(reterr, a.r, "%s", error_text(&a.err, a.r)) : 0;
+}
+
 /* All that can fail before the shim serves. */
 static int prepare(const Options *o, sd_event **event, Shim **shim, Error *reterr) {
         RunDir dir __attribute__((cleanup(run_dir_done))) = RUN_DIR_INIT;
@@ -167,7 +209,8 @@ static int prepare(const Options *o, sd_event **event, Shim **shim, Error *reter
         r = shim_new(*event, o->pod, o->receive, &config, &dir, shim, reterr);
         if (r < 0)
                 return r;
-        return watch_signals(*event, *shim, reterr);
+        r = watch_signals(*event, *shim, reterr);
+        return r == 0 && o->adopt ? adopt(*event, *shim, reterr) : r;
 }
 
 static int announce(const Options *o, const Shim *s, int report_fd, Error *reterr) {

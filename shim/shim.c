@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "shim/dbus/faces.h"
 #include "shim/dbus/paths.h"
+#include "shim/keep.h"
 #include "shim/migrate/migrate.h"
 #include "shim/wiring/ops.h"
 
@@ -32,9 +33,16 @@ static void on_link_lost(void *userdata, int code, const Error *err) {
                                                : "the guest link belongs to another pod");
 }
 
+static void on_link_sending(void *userdata) {
+        const Shim *s = userdata;
+
+        keep_now(s->keep);
+}
+
 static const GuestLinkOps link_ops = {
         .up = on_link_up,
         .down = on_link_down,
+        .sending = on_link_sending,
         .lost = on_link_lost,
 };
 
@@ -137,7 +145,8 @@ int shim_new(sd_event *event, const char *pod_id, bool receive, Config *config, 
         *dir = RUN_DIR_INIT;
         lane_init(&s->files, "files", 64);
         if ((r = make_paths(s, reterr)) < 0 || (r = make_state_dir(s, reterr)) < 0 ||
-            (r = migrate_new(s, &s->migrate, reterr)) < 0 || (r = make_parts(s, reterr)) < 0)
+            (r = migrate_new(s, &s->migrate, reterr)) < 0 || (r = make_parts(s, reterr)) < 0 ||
+            (r = keep_new(s, &s->keep, reterr)) < 0)
                 return r;
         fsm_set_observer(shim_on_move, s);
         *ret = TAKE(s);
@@ -148,6 +157,7 @@ Shim *shim_free(Shim *s) {
         if (!s)
                 return NULL;
         fsm_set_observer(NULL, NULL);
+        s->keep = keep_free(s->keep);
         (void)migrate_free(s->migrate);
         if (s->pod)
                 (void)pod_free(s->pod);

@@ -24,6 +24,7 @@ typedef struct Shim Shim;
 typedef struct GuestWait GuestWait;
 typedef struct VmCall VmCall;
 typedef struct Migrate Migrate;
+typedef struct Keep Keep;
 
 struct Shim {
         sd_event *event;
@@ -45,6 +46,7 @@ struct Shim {
         Pod *pod; /* below vm */
         PodOps pod_ops;
         Migrate *migrate; /* shim/migrate: moving the pod, here or away */
+        Keep *keep;       /* shim/keep.c: what a shim that is started again will need */
 
         VmCall *connecting, *powering_off; /* shim/wiring/vm-ops.c */
         GuestWait *waits;                  /* shim/wiring/guest-wait.c */

@@ -450,6 +450,8 @@ int process_adopt(Process *p, Error *reterr) {
                 r = open_io(p, reterr);
         if (r < 0 || p->waiting || p->has_exit)
                 return r;
+        if (!p->ops->adopt_wait)
+                return make_wait(p, reterr);
         r = p->ops->adopt_wait(p->userdata, &key, p->wait_call, wait_done, p, reterr);
         if (r < 0)
                 return r;

@@ -82,7 +82,8 @@ typedef struct ProcessOps {
          * r < 0 when the guest is gone for good (not for a broken transport). */
         int (*wait)(void *userdata, const ProcessKey *key, uint64_t *ret_call_id, OpDone done,
                     void *job, Error *reterr);
-        /* The same for a call that was made before (by the source). Returns 1 or < 0. */
+        /* The same for a call that was made before (by the source). Returns 1 or < 0. NULL: nobody
+         * knows whether that was answered already, so wait() asks again. */
         int (*adopt_wait)(void *userdata, const ProcessKey *key, uint64_t call_id, OpDone done,
                           void *job, Error *reterr);
         /* Forgets the call here: its done does not come after this. Never fails. */

@@ -59,7 +59,7 @@ static int check_free(const Ctl *ctl, const char *pod, Error *reterr) {
         return r == -ENOENT ? 0 : error_prefix(reterr, r, "%s", pod);
 }
 
-static int spawn_shim(const Ctl *ctl, const char *pod, bool receive, Error *reterr) {
+static int spawn_shim(const Ctl *ctl, const char *pod, const char *how, Error *reterr) {
         _cleanup_free_ char *program = NULL;
         const char *argv[9] = {};
         size_t n = 0;
@@ -75,8 +75,8 @@ static int spawn_shim(const Ctl *ctl, const char *pod, bool receive, Error *rete
         argv[n++] = ctl->config.run_dir;
         argv[n++] = "--state-dir";
         argv[n++] = ctl->config.state_dir;
-        if (receive)
-                argv[n++] = "--receive";
+        if (how)
+                argv[n++] = how;
         r = program_run_own(argv, NULL, reterr);
         return r < 0 ? error_prefix(reterr, r, "cannot start the shim") : 0;
 }
@@ -87,13 +87,28 @@ int shim_start(const Ctl *ctl, const char *pod, bool receive, Error *reterr) {
         r = id_check("pod name", pod, reterr);
         if (r == 0)
                 r = check_free(ctl, pod, reterr);
-        return r < 0 ? r : spawn_shim(ctl, pod, receive, reterr);
+        return r < 0 ? r : spawn_shim(ctl, pod, receive ? "--receive" : NULL, reterr);
 }
 
 int shim_restart(const Ctl *ctl, const char *pod, Error *reterr) {
         int r = id_check("pod name", pod, reterr);
 
-        return r < 0 ? r : spawn_shim(ctl, pod, false, reterr);
+        return r < 0 ? r : spawn_shim(ctl, pod, NULL, reterr);
+}
+
+int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr) {
+        int fd, r;
+
+        r = id_check("pod name", pod, reterr);
+        if (r < 0)
+                return r;
+        r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
+        if (r == 0) {
+                (void)close_fd(fd);
+                return error_setf(reterr, -EEXIST, "pod %s has a shim that lives", pod);
+        }
+        return r == -ECONNREFUSED ? spawn_shim(ctl, pod, "--adopt", reterr)
+                                  : error_prefix(reterr, r, "%s", pod);
 }
 
 static int compare(const void *a, const void *b) {

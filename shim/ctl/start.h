@@ -10,5 +10,7 @@
 int shim_start(const Ctl *ctl, const char *pod, bool receive, Error *reterr);
 /* The same for a pod whose shim has died: a new one takes its place. */
 int shim_restart(const Ctl *ctl, const char *pod, Error *reterr);
+/* The same, and the new one goes on with the pod, which runs. -EEXIST: its shim lives. */
+int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr);
 /* Names of what is in the run directory, sorted: pods, living and dead. NULL-terminated. */
 int pods_list(const Ctl *ctl, char ***ret, Error *reterr);

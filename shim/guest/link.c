@@ -194,6 +194,8 @@ static void flush(GuestLink *l) {
                         watch(l, EPOLLIN);
                         return;
                 }
+                if (l->ops->sending)
+                        l->ops->sending(l->userdata);
                 n = sendmsg(l->fd, &(struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)count },
                             MSG_NOSIGNAL);
                 if (n < 0 && errno == EINTR)

@@ -27,6 +27,9 @@ typedef struct GuestLinkOps {
         void (*down)(void *userdata); /* the transport is gone; it is being dialled again */
         /* A higher epoch owns the guest, or it is another guest: not dialled again. */
         void (*lost)(void *userdata, int code, const Error *err);
+        /* Bytes are about to go out: what they say and acknowledge must be remembered first. The
+         * session can be saved. May be NULL. */
+        void (*sending)(void *userdata);
 } GuestLinkOps;
 
 /* Inert: no session yet, not connected. */

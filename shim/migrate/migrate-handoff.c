@@ -114,19 +114,28 @@ static int fill(Migrate *m, Handoff *h, Error *reterr) {
         return 0;
 }
 
-int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr) {
-        Migrate *m = u;
-        Shim *s = m->shim;
+int migrate_save_own(Migrate *m, Buf *ret, Error *reterr) {
         Handoff *h;
         int r;
 
-        if (!guest_link_session(s->link))
+        if (!guest_link_session(m->shim->link))
                 return error_setf(reterr, -EBADFD, "there is no guest link to hand over");
         h = calloc(1, sizeof(*h));
         if (!h)
                 return error_oom(reterr);
         podferry__state__v1__handoff__init(h);
-        if (!m->checkpointed) {
+        r = fill(m, h, reterr);
+        if (r == 0)
+                r = envelope_seal(&handoff_envelope, (const ProtobufCMessage *)h, ret, reterr);
+        podferry__state__v1__handoff__free_unpacked(h, NULL);
+        return r;
+}
+
+int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr) {
+        Migrate *m = u;
+        Shim *s = m->shim;
+
+        if (guest_link_session(s->link) && !m->checkpointed) {
                 guest_link_drain(s->link);
                 stdio_hub_freeze(s->stdio);
                 guest_link_hold(s->link);
@@ -134,11 +143,7 @@ int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr) {
                 m->checkpointed = true;
         }
         migrate_logs_pump(m, true);
-        r = fill(m, h, reterr);
-        if (r == 0)
-                r = envelope_seal(&handoff_envelope, (const ProtobufCMessage *)h, ret, reterr);
-        podferry__state__v1__handoff__free_unpacked(h, NULL);
-        return r;
+        return migrate_save_own(m, ret, reterr);
 }
 
 void migrate_op_uncheckpoint(void *u) {
@@ -162,7 +167,8 @@ static int put_exit(Migrate *m, const HandoffExit *x, Error *reterr) {
         return pod_put_exit(m->shim->pod, &e, reterr);
 }
 
-static int put_stdio(Migrate *m, const HandoffStdio *x, Error *reterr) {
+/* own: saved by this host. What its saved tree does not have was being made or removed. */
+static int put_stdio(Migrate *m, const HandoffStdio *x, bool own, Error *reterr) {
         StdioState state = {
                 .guest_id = x->guest_id,
                 .exec_id = x->exec_id,
@@ -175,6 +181,7 @@ static int put_stdio(Migrate *m, const HandoffStdio *x, Error *reterr) {
                 .has_exit = x->exit,
         };
         ProcessKey key;
+        int r;
 
         if (x->exit) {
                 if (x->exit->code > 255)
@@ -183,14 +190,17 @@ static int put_stdio(Migrate *m, const HandoffStdio *x, Error *reterr) {
                 state.exit = (ProcessExit){ .code = x->exit->code,
                                             .exited_at_ns = x->exit->exited_at_ns };
         }
-        if (migrate_process_key(m, x->guest_id, x->exec_id, &key) < 0)
+        r = migrate_process_key(m, x->guest_id, x->exec_id, &key);
+        if (own)
+                return r < 0 ? 0 : stdio_restore(m->shim->stdio, &key, &state, reterr);
+        if (r < 0)
                 return error_setf(reterr, -EINVAL,
                                   "handoff: stdio: no process \"%.80s\" of \"%.80s\"", x->exec_id,
                                   x->guest_id);
         return stdio_put_state(m->shim->stdio, &key, &state, reterr);
 }
 
-static int take(Migrate *m, const Handoff *h, Error *reterr) {
+static int take(Migrate *m, const Handoff *h, bool own, Error *reterr) {
         Shim *s = m->shim;
         const VmLink *link = vm_imported_link(s->vm);
         Session *session;
@@ -214,9 +224,12 @@ static int take(Migrate *m, const Handoff *h, Error *reterr) {
         if (r < 0)
                 return error_prefix(reterr, r, "handoff: calls");
         for (size_t i = 0; r == 0 && i < h->n_stdio; i++)
-                r = put_stdio(m, h->stdio[i], reterr);
-        for (size_t i = 0; r == 0 && i < h->n_exits; i++)
+                r = put_stdio(m, h->stdio[i], own, reterr);
+        for (size_t i = 0; r == 0 && i < h->n_exits; i++) {
                 r = put_exit(m, h->exits[i], reterr);
+                if (own && (r == -ENOENT || r == -EEXIST))
+                        r = 0;
+        }
         return r;
 }
 
@@ -235,9 +248,21 @@ int migrate_op_adopt(void *u, const void *handoff, size_t n, Error *reterr) {
         r = envelope_open(&handoff_envelope, handoff, n, &h, NULL, reterr);
         if (r < 0)
                 return r;
-        r = take(m, (const Handoff *)h, reterr);
+        r = take(m, (const Handoff *)h, false, reterr);
         protobuf_c_message_free_unpacked(h, NULL);
         if (r == 0 && buf_append(&m->handoff, handoff, n) < 0)
                 r = error_oom(reterr);
+        return r;
+}
+
+int migrate_take_own(Migrate *m, const void *p, size_t n, Error *reterr) {
+        ProtobufCMessage *h;
+        int r;
+
+        r = envelope_open(&handoff_envelope, p, n, &h, NULL, reterr);
+        if (r < 0)
+                return r;
+        r = take(m, (const Handoff *)h, true, reterr);
+        protobuf_c_message_free_unpacked(h, NULL);
         return r;
 }

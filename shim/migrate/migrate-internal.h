@@ -66,6 +66,7 @@ int migrate_op_freeze(void *u, Error *reterr);
 void migrate_op_thaw(void *u);
 int migrate_op_save(void *u, MigrationTree *ret, Error *reterr);
 int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *reterr);
+int migrate_import_tree(Shim *s, const Buf *vm, const Buf *pod, Error *reterr);
 int migrate_op_patch(void *u, const char *container, const void *patch, OpDone done, void *job,
                      Error *reterr);
 int migrate_op_unpatched(void *u, Buf *ret);

@@ -34,25 +34,15 @@ int migrate_op_save(void *u, MigrationTree *ret, Error *reterr) {
         return pod_save(m->shim->pod, &ret->pods[0], reterr);
 }
 
-int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *reterr) {
+int migrate_import_tree(Shim *s, const Buf *vm_bytes, const Buf *pod_bytes, Error *reterr) {
         _cleanup_(vm_freep) Vm *vm = NULL;
         _cleanup_(pod_freep) Pod *p = NULL; /* goes before its VM */
-        Migrate *m = u;
-        Shim *s = m->shim;
         int r;
 
-        if (!s->receive || s->vm)
-                return error_setf(reterr, -EBADFD, "this shim serves a pod: it cannot receive one");
-        if (pod[0] && strcmp(pod, s->pod_id) != 0)
-                return error_setf(reterr, -EINVAL, "this shim is for pod %s, not %s", s->pod_id,
-                                  pod);
-        if (t->n_pods != 1)
-                return error_setf(reterr, -EOPNOTSUPP, "a VM with %u pods: not supported yet",
-                                  t->n_pods);
-        r = vm_import(t->vm.data, t->vm.len, &vm, reterr);
+        r = vm_import(vm_bytes->data, vm_bytes->len, &vm, reterr);
         if (r < 0)
                 return r;
-        r = pod_import(vm_controller(vm), vm_scsi(vm), t->pods[0].data, t->pods[0].len, &p, reterr);
+        r = pod_import(vm_controller(vm), vm_scsi(vm), pod_bytes->data, pod_bytes->len, &p, reterr);
         if (r == 0)
                 r = pod_check_floors(p, vm_imported_link(vm)->next_call_id,
                                      vm_imported_link(vm)->next_channel, reterr);
@@ -64,6 +54,21 @@ int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *r
         s->pod = TAKE(p);
         shim_bind_tree(s);
         return 0;
+}
+
+int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *reterr) {
+        Migrate *m = u;
+        Shim *s = m->shim;
+
+        if (!s->receive || s->vm)
+                return error_setf(reterr, -EBADFD, "this shim serves a pod: it cannot receive one");
+        if (pod[0] && strcmp(pod, s->pod_id) != 0)
+                return error_setf(reterr, -EINVAL, "this shim is for pod %s, not %s", s->pod_id,
+                                  pod);
+        if (t->n_pods != 1)
+                return error_setf(reterr, -EOPNOTSUPP, "a VM with %u pods: not supported yet",
+                                  t->n_pods);
+        return migrate_import_tree(s, &t->vm, &t->pods[0], reterr);
 }
 
 /* Where each disk of a container is on this host. */
@@ -212,6 +217,8 @@ int migrate_op_moved(void *u, Error *reterr) {
         Shim *s = m->shim;
         int r;
 
+        if (vm_imported_link(s->vm)) /* of a shim that was killed in between */
+                return migrate_op_abort_tree(m, "the other host has the pod", reterr);
         r = vm_moved(s->vm, reterr);
         if (r < 0)
                 return r;

@@ -48,6 +48,18 @@ json_object *migrate_facts_json(Migrate *m, MigrationRole role);
 json_object *migrate_progress_json(const Migrate *m);
 json_object *migrate_result_json(const Migrate *m);
 
+/* A shim that was killed and starts again goes on from what it saved: the tree as for an export,
+ * and what a handoff holds. save_own changes nothing. */
+int migrate_save_own(Migrate *m, Buf *ret, Error *reterr);
+int migrate_import_own(Migrate *m, const Buf *vm, const Buf *pod, Error *reterr);
+int migrate_take_own(Migrate *m, const void *p, size_t n, Error *reterr);
+/* The last record of the journal; NULL: there is none. */
+const JournalRecord *migrate_journal_last(const Migrate *m);
+/* The session of the last record is over, and the pod stays here: on disk when it returns. */
+int migrate_keep_own(Migrate *m, Error *reterr);
+/* The session of the last record goes on; the tree is imported. */
+int migrate_go_on(Migrate *m, Error *reterr);
+
 /* What the D-Bus face remembers between two signals. */
 typedef struct MigrateFace {
         int state;

@@ -277,6 +277,27 @@ int output_log_append(OutputLog *log, uint64_t offset, const void *p, size_t n, 
         return 0;
 }
 
+int output_log_cut(OutputLog *log, uint64_t end, Error *reterr) {
+        if (end >= log->end) {
+                log->old_base += end - log->end;
+                log->base += end - log->end;
+                log->end = end;
+                return 0;
+        }
+        if (end < log->base && log->old_fd >= 0) {
+                uint64_t keep = end > log->old_base ? end - log->old_base : 0;
+
+                if (ftruncate(log->old_fd, (off_t)keep) < 0)
+                        return error_setf(reterr, -errno, "cut %s: %m", log->old_path);
+        }
+        log->base = MIN_OF(log->base, end);
+        log->old_base = MIN_OF(log->old_base, end);
+        if (ftruncate(log->fd, (off_t)(end - log->base)) < 0)
+                return error_setf(reterr, -errno, "cut %s: %m", log->path);
+        log->end = end;
+        return 0;
+}
+
 /* Reading */
 
 uint64_t output_log_start(const OutputLog *log) {

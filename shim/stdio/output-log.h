@@ -46,6 +46,10 @@ size_t output_log_write(OutputLog *log, OutputStream stream, const void *p, size
  * anything, for the first). -EINVAL there is a gap. Bytes that are here already are skipped. */
 int output_log_append(OutputLog *log, uint64_t offset, const void *p, size_t n, Error *reterr);
 
+/* Makes `end` the end of a log that was reopened: what is behind it goes. If the log is shorter
+ * than that, its oldest bytes are those that are missing. */
+int output_log_cut(OutputLog *log, uint64_t end, Error *reterr);
+
 uint64_t output_log_start(const OutputLog *log); /* offset of the oldest byte kept */
 uint64_t output_log_end(const OutputLog *log);
 /* Reads up to n bytes at *offset, which is first moved up to the oldest byte kept (*ret_skipped

@@ -34,6 +34,15 @@ static int find_or_add(StdioHub *hub, const ProcessKey *key, Stdio **ret, Error 
         return *ret ? 0 : stdio_add(hub, key, ret, reterr);
 }
 
+static void set_facts(Stdio *io, const StdioState *state) {
+        io->stdin_taken = state->stdin_taken;
+        io->stdin_closed = state->stdin_closed;
+        io->out_ended = state->out_ended;
+        io->err_ended = state->err_ended;
+        io->has_exit = state->has_exit;
+        io->exit = state->exit;
+}
+
 int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *state, Error *reterr) {
         Stdio *io;
         int r;
@@ -55,13 +64,22 @@ int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *stat
                                   key->container_id, key->exec_id,
                                   (unsigned long long)output_log_end(io->log),
                                   (unsigned long long)state->log_end);
-        io->stdin_taken = state->stdin_taken;
-        io->stdin_closed = state->stdin_closed;
-        io->out_ended = state->out_ended;
-        io->err_ended = state->err_ended;
-        io->has_exit = state->has_exit;
-        io->exit = state->exit;
+        set_facts(io, state);
         return 0;
+}
+
+int stdio_restore(StdioHub *hub, const ProcessKey *key, const StdioState *state, Error *reterr) {
+        Stdio *io;
+        int r;
+
+        r = find_or_add(hub, key, &io, reterr);
+        if (r == 0)
+                r = stdio_open_log(io, true, state->log_start, reterr);
+        if (r == 0)
+                r = output_log_cut(io->log, state->log_end, reterr);
+        if (r == 0)
+                set_facts(io, state);
+        return r;
 }
 
 ssize_t stdio_read_log(StdioHub *hub, const char *guest_id, const char *exec_id, uint64_t *offset,

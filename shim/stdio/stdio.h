@@ -77,6 +77,9 @@ int stdio_each(const StdioHub *hub, StdioVisitor visit, void *userdata); /* by i
 /* Destination: what stdio_open() of this process will find; key has the names on this host.
  * -EINVAL: the log here is not as long as the source's; -EEXIST: the process is open already. */
 int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *state, Error *reterr);
+/* The same on the host where it was saved: the log is there, and what it has beyond log_end was not
+ * acknowledged and comes again, so it is cut off. */
+int stdio_restore(StdioHub *hub, const ProcessKey *key, const StdioState *state, Error *reterr);
 /* Log history: reads at *offset (see output_log_read); writes what came from the source under the
  * name that the container has here. -ENOENT: no such process. */
 ssize_t stdio_read_log(StdioHub *hub, const char *guest_id, const char *exec_id, uint64_t *offset,

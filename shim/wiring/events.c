@@ -4,6 +4,7 @@
 
 #include "lib/log.h"
 #include "shim/dbus/paths.h"
+#include "shim/keep.h"
 #include "shim/wiring/ops.h"
 
 typedef struct Search {
@@ -56,7 +57,7 @@ void shim_on_move(void *userdata, const Fsm *f, int from) {
         Search search = { .fsm = f };
         Shim *s = userdata;
 
-        if (!s->bus)
+        if (!keep_saw_move(s->keep) || !s->bus)
                 return;
         for (size_t i = 0; i < ELEMENTSOF(fixed); i++)
                 if (strcmp(fixed[i].kind, kind) == 0) {

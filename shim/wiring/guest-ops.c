@@ -265,3 +265,15 @@ const ProcessOps shim_process_ops = {
         .adopt_wait = guest_adopt_wait,
         .drop_wait = guest_drop_wait,
 };
+
+const ProcessOps shim_process_again_ops = {
+        .io_open = op_io_open,
+        .io_close = op_io_close,
+        .start = op_start,
+        .kill = op_kill,
+        .resize = op_resize,
+        .close_stdin = op_close_stdin,
+        .delete = op_delete_exec,
+        .wait = guest_wait,
+        .drop_wait = guest_drop_wait,
+};

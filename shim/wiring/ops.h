@@ -9,6 +9,8 @@ extern const VmOps shim_vm_ops;
 extern const ScsiOps shim_scsi_ops;
 extern const ContainerOps shim_container_ops;
 extern const ProcessOps shim_process_ops;
+extern const ProcessOps
+        shim_process_again_ops; /* of a shim that was killed: it asks for exits anew */
 
 /* wiring/events.c: what the tree tells the world: signals, attached clients, files that go. */
 void shim_on_pod_event(void *userdata, const PodEvent *e);

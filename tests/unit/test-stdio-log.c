@@ -186,6 +186,36 @@ static void test_reopen(void **state) {
         assert_int_equal(access(path, F_OK), -1);
 }
 
+/* What was written after it was last known where the log ends is cut off, also over a rotation. */
+static void test_cut(void **state) {
+        _cleanup_(output_log_freep) OutputLog *a = NULL, *b = NULL;
+        uint64_t start, known, end;
+
+        assert_int_equal(output_log_new(path, 4096, &a, NULL), 0);
+        assert_int_equal(output_log_write(a, OUTPUT_STDOUT, "kept\n", 5), 5);
+        known = output_log_end(a);
+        assert_int_equal(output_log_write(a, OUTPUT_STDERR, "not known\n", 10), 10);
+        assert_int_equal(output_log_reopen(path, 4096, 0, &b, NULL), 0);
+        assert_int_equal(output_log_cut(b, known, NULL), 0);
+        assert_int_equal(output_log_end(b), known);
+        for (unsigned i = 0; i < 60; i++)
+                assert_int_equal(output_log_write(b, OUTPUT_STDOUT, "0123456789\n", 11), 11);
+        start = output_log_start(b);
+        end = output_log_end(b);
+        b = output_log_free(b);
+        /* Into the older file. */
+        assert_int_equal(output_log_reopen(path, 4096, start, &b, NULL), 0);
+        assert_int_equal(output_log_cut(b, start + 51, NULL), 0);
+        assert_int_equal(output_log_end(b), start + 51);
+        b = output_log_free(b);
+        /* Shorter than it was known to be: the oldest bytes are missing. */
+        assert_int_equal(output_log_reopen(path, 4096, start, &b, NULL), 0);
+        assert_int_equal(output_log_cut(b, end, NULL), 0);
+        assert_int_equal(output_log_end(b), end);
+        assert_int_equal(output_log_start(b), end - 51);
+        output_log_remove_files(b);
+}
+
 static void test_lines(void **state) {
         static const struct {
                 const char *text;
@@ -228,7 +258,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_format), cmocka_unit_test(test_lossless),
                 cmocka_unit_test(test_cap),    cmocka_unit_test(test_history),
-                cmocka_unit_test(test_reopen), cmocka_unit_test(test_lines),
+                cmocka_unit_test(test_reopen), cmocka_unit_test(test_cut),
+                cmocka_unit_test(test_lines),
         };
 
         return cmocka_run_group_tests_name("stdio-log", tests, make_directory, remove_directory);
