@@ -16,6 +16,7 @@ typedef struct Adoption {
         Shim *shim;
         KeptState state;
         JournalKind journal; /* the last record */
+        bool fast;           /* its hand-over: libvirt may have let the other host run the guest */
         VirtDomain domain;
         sd_event_source *poll;
         unsigned polls;

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A shim that is killed and started again goes on with its pod.
+# shellcheck disable=SC2154
+. "$(dirname "$0")/lib.sh"
+begin
+
+# kill_shim HOST POD
+kill_shim() {
+        local pid
+
+        pid=$(on "$1" cat "/run/podferry/$2/pid") && kill -9 "$pid" && until_ok 5 eval "! kill -0 $pid"
+}
+
+counts() {
+        pf "$1" logs "$2" | awk '/^count /{ if ($2 != ++n) bad = 1 } END { print bad ? "broken" : n }'
+}
+
+# goes_on HOST POD: the counter has every number once, and more of them after a while.
+goes_on() {
+        local before now
+
+        before=$(counts "$1" "$2")
+        [ "$before" != broken ] || return 1
+        until_ok 20 eval "[ \"\$(pf $1 logs $2 | grep -c '^count ')\" -gt $((before + 5)) ]"
+        now=$(counts "$1" "$2")
+        [ "$now" != broken ] && [ "$now" -gt "$before" ]
+}
+
+run h1 t-a /bin/sh -c '/bin/probe count 200 & trap "exit 7" TERM; while :; do sleep 0.1; done' || bail "no pod"
+until_ok 20 eval 'pf h1 logs t-a | grep -q "^count 3 "'
+like "$(pf h1 adopt t-a 2>&1)" 'lives' "a pod whose shim lives is not adopted"
+for i in 1 2 3; do
+        kill_shim h1 t-a
+        pf h1 adopt t-a
+        ok "killed, adopted ($i)" || diag "$(on h1 tail -n 20 /run/podferry/t-a/shim.log)"
+        goes_on h1 t-a
+        ok "nothing of the output is lost or there twice ($i)" || diag "$(counts h1 t-a)"
+done
+is "$(pf h1 exec t-a /bin/echo back)" back "exec works"
+like "$(pf h1 ps)" 't-a.*running' "ps shows it running"
+
+pf h1 exec t-a /bin/sh -c 'echo begun; sleep 20; echo late' >"$work/exec" 2>&1 &
+client=$!
+until_ok 10 grep -q begun "$work/exec"
+kill_shim h1 t-a
+wait $client
+is "$?" 125 "a client of the shim that is killed ends"
+pf h1 adopt t-a
+ok "killed while an exec runs"
+goes_on h1 t-a
+ok "and the pod goes on"
+
+kill_shim h1 t-a
+pf h1 adopt t-a
+pf h1 kill --signal TERM t-a
+until_ok 10 eval 'pf h1 ps | grep -q "stopped (7)"'
+ok "the exit status is reported by the new shim" || diag "$(pf h1 ps)"
+kill_shim h1 t-a
+pf h1 adopt t-a
+like "$(pf h1 ps)" 't-a.*stopped \(7\)' "and by the one after it"
+pf h1 rm --force t-a
+
+run h1 t-b /bin/probe count 50 || bail "no pod"
+kill_shim h1 t-b
+on h1 virsh -q -c qemu:///system destroy podferry-t-b >/dev/null
+pf h1 adopt t-b
+ok "adopted when its machine is gone"
+like "$(pf h1 ps)" 't-b.*stopped' "is reported stopped"
+pf h1 rm --force t-b
+
+run h1 t-c /bin/probe count 50 || bail "no pod"
+kill_shim h1 t-c
+pf h1 rm --force t-c
+ok "rm --force of a pod whose shim was killed"
+is "$(on h1 virsh -q -c qemu:///system list --all --name | grep -c podferry-t-c)" 0 "takes its machine too"
+finish
