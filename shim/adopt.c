@@ -116,13 +116,24 @@ static bool in_migration(const Adoption *a) {
         return a->journal == JOURNAL_PREPARED || a->journal == JOURNAL_FENCING;
 }
 
+/* The other host may have the guest, so this one does not let it run. */
+static bool undecided(const Adoption *a) {
+        bool postcopy = a->domain.reason == VIRT_REASON_POSTCOPY ||
+                        a->domain.reason == VIRT_REASON_POSTCOPY_FAILED;
+
+        if (a->journal == JOURNAL_RELEASED || postcopy)
+                return true;
+        return a->domain.state != VIRT_RUNNING &&
+               (a->journal == JOURNAL_FENCING || (a->journal == JOURNAL_PREPARED && a->fast));
+}
+
 /* What libvirt says decides. 1: later. */
 static int decide(Adoption *a, Error *reterr) {
         bool runs = a->domain.state == VIRT_RUNNING, stopped = a->domain.state == VIRT_PAUSED;
         Shim *s = a->shim;
         int r = 0;
 
-        if (a->journal == JOURNAL_RELEASED || (a->journal == JOURNAL_FENCING && !runs)) {
+        if (undecided(a)) {
                 log_warning("the pod was being handed over: it does not run here again");
                 return migrate_go_on(s->migrate, reterr);
         }
@@ -200,7 +211,11 @@ int shim_adopt(Shim *s, OpDone done, void *job, Error *reterr) {
         if (!a)
                 return error_oom(reterr);
         *a = (Adoption){
-                .shim = s, .done = done, .job = job, .journal = last ? last->kind : JOURNAL_NONE
+                .shim = s,
+                .done = done,
+                .job = job,
+                .journal = last ? last->kind : JOURNAL_NONE,
+                .fast = last && last->mode == MIGRATION_HANDOVER_FAST,
         };
         r = keep_read(s->keep, &a->state, reterr);
         if (r < 0)
