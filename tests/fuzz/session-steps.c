@@ -159,6 +159,7 @@ static void put_frame(Run *r) {
         Frame f = { .link = s->link, .seq = s->expected, .ack = s->acked };
         const uint8_t *p;
         uint8_t how;
+        size_t n;
 
         f.type = u8(r);
         if (f.type < 0xf0)
@@ -177,7 +178,8 @@ static void put_frame(Run *r) {
         if ((how & 224) == 224)
                 f.flags = u8(r);
         memset(payload, how, f.length);
-        memcpy(payload, r->p, take(r, MIN_OF(f.length, 16U), &p));
+        n = take(r, MIN_OF(f.length, 16U), &p);
+        memcpy(payload, p, n);
         if (f.type == FRAME_WINDOW && !(how & 128))
                 put_le64(payload, u16(r));
         put(r, &f, payload);

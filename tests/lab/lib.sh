@@ -149,13 +149,13 @@ leftovers() {
                         ls -d /run/podferry/* /var/lib/podferry/pods/* 2>/dev/null
                         virsh -q -c qemu:///system list --all --name | sed "/^$/d;s/^/domain /"
                         ip -o link | sed "s/^[0-9]*: \([^:@]*\).*/link \1/"
-                        grep -c . /proc/self/mountinfo | sed "s/^/mounts /"
+                        grep -cv " /run/netns" /proc/self/mountinfo | sed "s/^/mounts /"
                         ls /sys/fs/cgroup 2>/dev/null | grep -i podferry | sed "s/^/cgroup /"
                 ' | sed "s/^/$h: /"
         done
-        ip netns list 2>/dev/null | sort | sed 's/^/netns /'
+        ip netns list 2>/dev/null | grep "^$PODFERRY_LAB-" | sed 's/ .*//;s/^/netns /' | sort
         lab_processes
-        find "$PODFERRY_BUILD/image" -newer "$work/begin" -type f 2>/dev/null | sed 's/^/image changed: /'
+        find "$PODFERRY_GUEST_DIR" -newer "$work/begin" -type f 2>/dev/null | sed 's/^/image changed: /'
 }
 
 # Processes of the lab that are not libvirtd's own, by name.
