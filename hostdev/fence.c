@@ -18,6 +18,14 @@
  * Two equal lists in a row show that the first was complete, and after the kill no thread can be
  * added to it: clone() fails with SIGKILL pending.
  *
+ * Before the kill it is asked whether the guest has run since a mark. What a vCPU thread has run is
+ * in the first field of its schedstat, in nanoseconds and with the guest's time in it. On a QEMU
+ * that is stopped (measured under TCG) it stands still to the nanosecond, whatever the monitor is
+ * asked; a thread on its way to sleep adds 4 to 9 us once, and KVM reads registers on the vCPU's
+ * own thread after the guest stopped: HOUSEKEEPING_NSEC is what we let pass. The thread is looked
+ * at only while the whole process is stopped by SIGSTOP, so that nothing can happen between the
+ * look and the kill: a "cont" that libvirt has sent and QEMU has not read stays unread for ever.
+ *
  * /proc is read by number, but what is read counts only together with the pidfd: had the process
  * gone and its number been reused, the pidfd would say that it is gone, which is the same answer.
  */
@@ -25,6 +33,7 @@
 
 #include <assert.h>
 #include <dirent.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,6 +48,14 @@
 #define LOOK_AGAIN_USEC 500U
 #define DEADLINE_USEC   (5U * 1000U * 1000U)
 
+#define VCPUS_MAX         64
+#define HOUSEKEEPING_NSEC (500U * 1000U)
+
+typedef struct VcpuTime {
+        int tid;
+        uint64_t ran_ns;
+} VcpuTime;
+
 struct Fence {
         sd_event *loop;
         pid_t pid;
@@ -46,9 +63,13 @@ struct Fence {
         sd_event_source *exit_source;
         FenceExited exited;
         void *exited_userdata;
-        bool dead; /* proven, and stays so */
+        bool dead;    /* proven, and stays so */
+        bool stopped; /* SIGSTOP was sent by us */
+        bool killed;  /* SIGKILL was sent by us */
+        VcpuTime mark[VCPUS_MAX];
+        size_t n_mark; /* 0: there is no mark */
 
-        sd_event_source *timer; /* set while a kill is in flight */
+        sd_event_source *timer; /* set while a stop or a kill is in flight */
         uint64_t deadline;
         OpDone done;
         void *userdata;
@@ -122,22 +143,115 @@ static int list_tasks(const Fence *f, int ret[static TASKS_MAX]) {
         return n < TASKS_MAX ? n : -1;
 }
 
-static bool all_tasks_dead(const Fence *f) {
+/* One thread: true if it runs nothing until SIGCONT. */
+static bool task_is_stopped(const Fence *f, int tid) {
+        char text[2048], state;
+        unsigned flags;
+        int n = read_task(f, tid, "stat", text, sizeof(text));
+
+        if (n < 0)
+                return n == -ENOENT || n == -ESRCH;
+        if (!parse_stat(text, &state, &flags))
+                return false;
+        return strchr("TtZX", state) || (flags & PF_EXITING);
+}
+
+static bool all_tasks(const Fence *f, bool (*is)(const Fence *f, int tid)) {
         int before[TASKS_MAX], after[TASKS_MAX];
         int n = list_tasks(f, before);
 
         if (n <= 0)
                 return false;
         for (int i = 0; i < n; i++)
-                if (!task_is_dead(f, before[i]))
+                if (!is(f, before[i]))
                         return false;
         return list_tasks(f, after) == n && memcmp(before, after, (size_t)n * sizeof(int)) == 0;
 }
 
-static bool check(Fence *f, bool killed) {
+/* 0: nothing to say yet. 1: what was asked for is so. */
+static int check(Fence *f) {
         if (!f->dead)
-                f->dead = process_gone(f) || (killed && all_tasks_dead(f));
-        return f->dead;
+                f->dead = process_gone(f) || (f->killed && all_tasks(f, task_is_dead));
+        return f->dead || (!f->killed && f->stopped && all_tasks(f, task_is_stopped));
+}
+
+/* The vCPU threads and what each has run. A name can be anything, so this is only for a process
+ * that was proven to be a QEMU. */
+static int read_vcpus(const Fence *f, VcpuTime ret[static VCPUS_MAX], size_t *ret_n,
+                      Error *reterr) {
+        int tids[TASKS_MAX], n = list_tasks(f, tids);
+        size_t n_vcpus = 0;
+
+        for (int i = 0; i < n; i++) {
+                char text[128];
+                unsigned cpu;
+                int end = 0;
+
+                if (read_task(f, tids[i], "comm", text, sizeof(text)) < 0 ||
+                    sscanf(text, "CPU %u/%n", &cpu, &end) != 1 || end == 0)
+                        continue;
+                if (n_vcpus == VCPUS_MAX)
+                        return error_setf(reterr, -E2BIG, "QEMU %d has more than %d vCPU threads",
+                                          (int)f->pid, VCPUS_MAX);
+                ret[n_vcpus].tid = tids[i];
+                if (read_task(f, tids[i], "schedstat", text, sizeof(text)) < 0 ||
+                    sscanf(text, "%" SCNu64, &ret[n_vcpus].ran_ns) != 1)
+                        return error_setf(reterr, -EIO, "no run time of thread %d of QEMU %d",
+                                          tids[i], (int)f->pid);
+                n_vcpus++;
+        }
+        if (n_vcpus == 0)
+                return error_setf(reterr, -ENOENT, "QEMU %d has no vCPU threads", (int)f->pid);
+        *ret_n = n_vcpus;
+        return 0;
+}
+
+int fence_mark(Fence *f, Error *reterr) {
+        f->n_mark = 0;
+        return read_vcpus(f, f->mark, &f->n_mark, reterr);
+}
+
+/* With the process stopped: has a vCPU run since the mark? */
+static int compare(const Fence *f, Error *reterr) {
+        VcpuTime now[VCPUS_MAX];
+        size_t n;
+        int r;
+
+        if (f->n_mark == 0 || f->dead)
+                return 0;
+        r = read_vcpus(f, now, &n, reterr);
+        if (r < 0)
+                return r;
+        if (n != f->n_mark)
+                return error_setf(reterr, -EALREADY, "QEMU %d had %zu vCPU threads, and has %zu",
+                                  (int)f->pid, f->n_mark, n);
+        for (size_t i = 0; i < n; i++) {
+                uint64_t ran = now[i].ran_ns - f->mark[i].ran_ns;
+
+                if (now[i].tid != f->mark[i].tid || ran > HOUSEKEEPING_NSEC)
+                        return error_setf(reterr, -EALREADY,
+                                          "the guest has run: %" PRIu64 " us since it stopped",
+                                          ran / 1000);
+                log_debug("fence: vCPU thread %d ran %" PRIu64 " ns since the mark", now[i].tid,
+                          ran);
+        }
+        return 0;
+}
+
+void fence_continue(Fence *f) {
+        if (f->stopped && !f->killed &&
+            syscall(SYS_pidfd_send_signal, f->pidfd, SIGCONT, NULL, 0) < 0 && errno != ESRCH)
+                log_warning("fence: QEMU %d does not go on: %m", (int)f->pid);
+        f->stopped = false;
+}
+
+/* What a stop has to say once every thread stands; a QEMU that is to go on goes on. */
+static int end_of_stop(Fence *f, Error *reterr) {
+        int r = compare(f, reterr);
+
+        if (r < 0)
+                fence_continue(f);
+        return r;
 }
 
 static int on_exit_of_process(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
@@ -185,6 +299,8 @@ Fence *fence_free(Fence *f) {
         if (!f)
                 return NULL;
         assert(!f->timer);
+        if (!fence_is_dead(f))
+                fence_continue(f);
         sd_event_source_disable_unref(f->exit_source);
         sd_event_unref(f->loop);
         (void)close_fd(f->pidfd);
@@ -211,44 +327,66 @@ static int on_look_again(sd_event_source *source, uint64_t usec, void *userdata)
         uint64_t now = 0;
         int r;
 
-        if (check(f, true)) {
-                complete(f, 0, NULL);
+        if (check(f)) {
+                r = f->killed ? 0 : end_of_stop(f, &e);
+                complete(f, r, r < 0 ? &e : NULL);
                 return 0;
         }
         (void)sd_event_now(f->loop, CLOCK_MONOTONIC, &now);
         r = now >= f->deadline ? -EIO : sd_event_source_set_time_relative(source, LOOK_AGAIN_USEC);
         if (r >= 0)
                 r = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-        if (r < 0)
-                complete(f,
-                         error_setf(&e, -EIO, "QEMU %d was killed, and threads of it may still run",
-                                    (int)f->pid),
-                         &e);
+        if (r < 0) {
+                r = error_setf(&e, -EIO, "QEMU %d was %s, and threads of it may still run",
+                               (int)f->pid, f->killed ? "killed" : "stopped");
+                fence_continue(f);
+                complete(f, r, &e);
+        }
         return 0;
 }
 
-int fence_kill(Fence *f, OpDone done, void *userdata, Error *reterr) {
+/* Sends a signal and sees to it that it has reached every thread. */
+static int act(Fence *f, int signal, OpDone done, void *userdata, Error *reterr) {
         uint64_t now;
         int r;
 
-        if (f->timer)
-                return error_setf(reterr, -EBUSY, "QEMU %d is being killed", (int)f->pid);
-        if (check(f, false))
-                return 0;
-        if (syscall(SYS_pidfd_send_signal, f->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-                return error_setf(reterr, -errno, "killing QEMU %d: %m", (int)f->pid);
-        if (check(f, true))
-                return 0;
+        if (syscall(SYS_pidfd_send_signal, f->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
+                return error_setf(reterr, -errno, "signal %d to QEMU %d: %m", signal, (int)f->pid);
+        f->killed |= signal == SIGKILL;
+        f->stopped |= signal == SIGSTOP;
+        if (check(f))
+                return f->killed ? 0 : end_of_stop(f, reterr);
         r = sd_event_now(f->loop, CLOCK_MONOTONIC, &now);
         if (r >= 0)
                 r = sd_event_add_time_relative(f->loop, &f->timer, CLOCK_MONOTONIC, LOOK_AGAIN_USEC,
                                                1, on_look_again, f);
-        if (r < 0)
+        if (r < 0) {
+                fence_continue(f);
                 return error_setf(reterr, -EIO,
-                                  "QEMU %d was killed, but there is no timer to see it",
-                                  (int)f->pid);
+                                  "QEMU %d got signal %d, but there is no timer to see it",
+                                  (int)f->pid, signal);
+        }
         f->deadline = now + DEADLINE_USEC;
         f->done = done;
         f->userdata = userdata;
         return 1;
+}
+
+int fence_stop(Fence *f, OpDone done, void *userdata, Error *reterr) {
+        if (f->timer)
+                return error_setf(reterr, -EBUSY, "QEMU %d is being fenced", (int)f->pid);
+        if (check(f))
+                return end_of_stop(f, reterr);
+        return f->killed ? fence_kill(f, done, userdata, reterr)
+                         : act(f, SIGSTOP, done, userdata, reterr);
+}
+
+int fence_kill(Fence *f, OpDone done, void *userdata, Error *reterr) {
+        if (f->timer)
+                return error_setf(reterr, -EBUSY, "QEMU %d is being fenced", (int)f->pid);
+        if (f->dead || process_gone(f)) {
+                f->dead = true;
+                return 0;
+        }
+        return act(f, SIGKILL, done, userdata, reterr);
 }

@@ -20,8 +20,21 @@ typedef void (*FenceExited)(void *userdata);
  * process ends for whatever reason. */
 int fence_open(sd_event *loop, pid_t pid, const char *uuid, FenceExited exited, void *userdata,
                Fence **ret, Error *reterr);
-Fence *fence_free(Fence *f); /* not while fence_kill() is in flight */
+/* Not while a stop or a kill is in flight. A QEMU that fence_stop() stopped goes on. */
+Fence *fence_free(Fence *f);
 DEFINE_CLEANUP(Fence *, fence_free);
+
+/* The guest has just stopped: remembers how long each vCPU thread has run. A later mark replaces
+ * it.
+ */
+int fence_mark(Fence *f, Error *reterr);
+
+/* Stops the process and sees that no vCPU has run since the mark (without a mark that is not
+ * asked). 0, or 1 and later `done`: every thread stands, until fence_kill() or fence_continue().
+ * -EALREADY: the guest has run, and the process goes on. -EIO: not proven within 5 s; it goes on
+ * too. */
+int fence_stop(Fence *f, OpDone done, void *userdata, Error *reterr);
+void fence_continue(Fence *f);
 
 /* Kills it. 0: no thread of it can run guest or QEMU code any more; 1: `done` will come when that
  * is so (result NULL); idempotent, but one call in flight at a time (-EBUSY). -EIO: not proven

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,10 +43,12 @@ static int victim(int n_spin, int n_nap) {
         if (counters == MAP_FAILED)
                 return 1;
         for (int i = 1; i < n_spin; i++)
-                if (pthread_create(&t, NULL, spin, &counters[i]) != 0)
+                if (pthread_create(&t, NULL, spin, &counters[i]) != 0 ||
+                    pthread_setname_np(t, "CPU 0/TCG") != 0)
                         return 1;
         for (int i = 0; i < n_nap; i++)
-                if (pthread_create(&t, NULL, nap, NULL) != 0)
+                if (pthread_create(&t, NULL, nap, NULL) != 0 ||
+                    pthread_setname_np(t, "CPU 1/KVM") != 0)
                         return 1;
         counters[511] = 1; /* all is up */
         if (n_spin > 0)
@@ -202,9 +205,113 @@ static void test_others_are_refused(void **state) {
         rig_down(&rig);
 }
 
+static int stop(Rig *rig, Fence *f) {
+        Error e = ERROR_INIT;
+        int r;
+
+        done_called = false;
+        r = fence_stop(f, on_done, NULL, &e);
+        if (r == 1)
+                assert_int_equal(fence_stop(f, on_done, NULL, NULL), -EBUSY);
+        while (r == 1 && !done_called)
+                assert_true(sd_event_run(rig->loop, UINT64_MAX) >= 0);
+        return done_called ? done_result : r;
+}
+
+static void wait_for_progress(const Rig *rig, uint64_t n) {
+        uint64_t before = sum(rig);
+
+        while (sum(rig) < before + n)
+                assert_int_equal(waitpid(rig->pid, NULL, WNOHANG), 0);
+}
+
+/* vCPUs that stand still are found to: stopped, nothing moves; killed from there. */
+static void test_fence_of_a_quiet_guest(void **state) {
+        for (int i = 0; i < 10; i++) {
+                _cleanup_(fence_freep) Fence *f = NULL;
+                uint64_t before;
+                Rig rig;
+                int r;
+
+                rig_up(&rig, "1", "8"); /* the first thread spins, and is no vCPU */
+                assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+                assert_int_equal(fence_mark(f, NULL), 0);
+                wait_for_progress(&rig, 1000000);
+                assert_int_equal(stop(&rig, f), 0);
+                assert_false(fence_is_dead(f));
+                before = sum(&rig);
+                assert_int_equal(stop(&rig, f), 0); /* again: the same */
+                done_called = false;
+                r = fence_kill(f, on_done, NULL, NULL);
+                while (r == 1 && !done_called)
+                        assert_true(sd_event_run(rig.loop, UINT64_MAX) >= 0);
+                assert_true(r == 0 || (r == 1 && done_result == 0));
+                assert_true(fence_is_dead(f));
+                assert_true(sum(&rig) == before);
+                assert_int_equal(stop(&rig, f), 0); /* the dead stand still */
+                rig_down(&rig);
+        }
+}
+
+/* One that ran since the mark is let go on; a new mark forgets what was before it. */
+static void test_fence_of_a_guest_that_ran(void **state) {
+        _cleanup_(fence_freep) Fence *f = NULL;
+        uint64_t before;
+        Rig rig;
+
+        rig_up(&rig, "2", "4");
+        assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+        assert_int_equal(fence_mark(f, NULL), 0);
+        before = rig.counters[1];
+        while (rig.counters[1] < before + 50000000)
+                assert_int_equal(waitpid(rig.pid, NULL, WNOHANG), 0);
+        assert_int_equal(stop(&rig, f), -EALREADY);
+        wait_for_progress(&rig, 1000); /* it runs on */
+        assert_int_equal(stop(&rig, f), -EALREADY);
+        wait_for_progress(&rig, 1000);
+        rig_down(&rig);
+}
+
+/* Without a mark it is stopped all the same, and goes on when told, or when the fence is freed. */
+static void test_stop_and_continue(void **state) {
+        Fence *f = NULL;
+        uint64_t before;
+        Rig rig;
+
+        rig_up(&rig, "4", "0");
+        assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+        for (int i = 0; i < 20; i++) {
+                assert_int_equal(stop(&rig, f), 0);
+                before = sum(&rig);
+                (void)sched_yield();
+                assert_true(sum(&rig) == before);
+                fence_continue(f);
+                wait_for_progress(&rig, 1000);
+        }
+        assert_int_equal(stop(&rig, f), 0);
+        f = fence_free(f);
+        wait_for_progress(&rig, 1000);
+        rig_down(&rig);
+}
+
+static void test_mark_needs_vcpus(void **state) {
+        _cleanup_(fence_freep) Fence *f = NULL;
+        Rig rig;
+
+        rig_up(&rig, "1", "0");
+        assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+        assert_int_equal(fence_mark(f, NULL), -ENOENT);
+        rig_down(&rig);
+        assert_int_equal(fence_mark(f, NULL), -ENOENT);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_kill),
+                cmocka_unit_test(test_fence_of_a_quiet_guest),
+                cmocka_unit_test(test_fence_of_a_guest_that_ran),
+                cmocka_unit_test(test_stop_and_continue),
+                cmocka_unit_test(test_mark_needs_vcpus),
                 cmocka_unit_test(test_stopped),
                 cmocka_unit_test(test_dead_already),
                 cmocka_unit_test(test_reaped),
