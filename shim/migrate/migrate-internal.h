@@ -87,6 +87,7 @@ int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr);
 /* The blackout: libvirt here is to learn nothing from the other one until it is decided who has the
  * guest. */
+void migrate_mark_fence(Migrate *m);
 void migrate_hold_libvirt(Migrate *m);
 void migrate_let_libvirt_go(Migrate *m);
 int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,

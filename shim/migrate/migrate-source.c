@@ -241,11 +241,17 @@ int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
         return virt_abort_job(m->shim->virt, done, job, reterr);
 }
 
-/* The fence: is the guest still stopped, and if so, never again. libvirt knows whether it let the
- * guest run; between its answer and the kill nothing of ours can make it run. */
+/* The fence: has the guest stood still since the blackout, and if so, never again. As one act: QEMU
+ * is stopped whole; its vCPUs have not run since the mark; libvirt, asked now, has not let it run
+ * either (it answers from its memory); killed. Whatever libvirt may want from QEMU in between comes
+ * too late. */
 static void fence_end(Relay *relay, int r, const Error *err) {
+        Migrate *m = relay->migrate;
+
         if (r == 0)
-                migrate_let_libvirt_go(relay->migrate);
+                migrate_let_libvirt_go(m);
+        else
+                fence_continue(m->fence);
         relay_done(relay, r, NULL, err);
 }
 
@@ -271,6 +277,27 @@ static void on_fence_state(void *userdata, int r, const void *result, const Erro
         fence_end(relay, r, err);
 }
 
+static void on_fence_stopped(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = virt_query(relay->migrate->shim->virt, on_fence_state, relay, &e);
+                if (r >= 0)
+                        return;
+                err = &e;
+        }
+        fence_end(relay, r, err);
+}
+
+/* The guest has stopped for the migration. */
+void migrate_mark_fence(Migrate *m) {
+        Error e = ERROR_INIT;
+
+        if (m->fence && fence_mark(m->fence, &e) < 0)
+                log_warning("migration: the fence will go by libvirt's word alone: %s", e.text);
+}
+
 int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
         Migrate *m = u;
         Relay *relay;
@@ -282,7 +309,12 @@ int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
         relay = relay_new(m, done, job);
         if (!relay)
                 return error_oom(reterr);
-        r = virt_query(m->shim->virt, on_fence_state, relay, reterr);
+        r = fence_stop(m->fence, on_fence_stopped, relay, reterr);
+        if (r == 0) {
+                r = virt_query(m->shim->virt, on_fence_state, relay, reterr);
+                if (r < 0)
+                        fence_continue(m->fence);
+        }
         if (r < 0)
                 free(relay);
         return r;

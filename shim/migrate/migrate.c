@@ -378,6 +378,7 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                 break;
         case VIRT_EVENT_SUSPENDED:
                 if (!destination && e->reason == VIRT_REASON_MIGRATION) {
+                        migrate_mark_fence(m);
                         migrate_hold_libvirt(m);
                         migration_on_domain(g, MIGRATION_DOMAIN_BLACKOUT, reason);
                 } else if (destination && (e->reason == VIRT_REASON_MIGRATED ||

@@ -432,8 +432,9 @@ static void compare_scratch(void) {
 static void test_hand_over(void) {
         _cleanup_(fence_freep) Fence *fence = NULL;
         VirtDomain d = query(&here);
-        Call migrate = {}, kill = {}, resume = {};
-        uint64_t ready, fenced, resumed;
+        Call migrate = {}, halt = {}, ask = {}, kill = {}, resume = {};
+        uint64_t ready, stopped, fenced, resumed;
+        bool marked = false;
         Error e = ERROR_INIT;
         int r;
 
@@ -442,12 +443,24 @@ static void test_hand_over(void) {
            "the fence refuses a process of another domain");
         ok(fence_open(loop, d.pid, uuid, NULL, NULL, &fence, &e) == 0, "fence is open");
         r = begin_migration(0, VIRT_MIGRATE_PAUSED, &migrate);
-        while (r == 1 && !there.seen[VIRT_EVENT_SUSPENDED] && !migrate.done)
+        while (r == 1 && !there.seen[VIRT_EVENT_SUSPENDED] && !migrate.done) {
+                if (here.seen[VIRT_EVENT_SUSPENDED] && !marked)
+                        marked = fence_mark(fence, NULL) == 0;
                 turn();
+        }
+        ok(marked, "the blackout is marked");
         ready = now_us();
         say("destination is complete");
         if (migrate.done && migrate.r < 0)
                 bail(migrate.error.text, migrate.r);
+        r = fence_stop(fence, on_done, &halt, &e);
+        r = await(r, &halt);
+        ok(r == 0, "the guest has not run since the blackout, and QEMU stands still");
+        stopped = now_us();
+        r = await(virt_query(here.virt, on_done, &ask, NULL), &ask);
+        ok(r == 0 || r == -ENOENT, "libvirt answers while QEMU is stopped");
+        printf("# fence: stop and look %.2f ms, libvirt's answer %.2f\n",
+               (double)(stopped - ready) / 1e3, (double)(now_us() - stopped) / 1e3);
         r = fence_kill(fence, on_done, &kill, NULL);
         ok(await(r, &kill) == 0 && fence_is_dead(fence), "the source is fenced");
         fenced = now_us();
