@@ -82,7 +82,7 @@ int guest_wait(void *userdata, const ProcessKey *key, uint64_t *ret_call_id, OpD
         Podferry__Guest__V1__WaitRequest body = PODFERRY__GUEST__V1__WAIT_REQUEST__INIT;
         ToGuest request = TO_GUEST_INIT;
         Shim *s = userdata;
-        GuestWait *w;
+        GuestWait *w = NULL;
         int r;
 
         r = wait_new(s, key, done, job, &w, reterr);
@@ -103,7 +103,7 @@ int guest_wait(void *userdata, const ProcessKey *key, uint64_t *ret_call_id, OpD
 int guest_adopt_wait(void *userdata, const ProcessKey *key, uint64_t call_id, OpDone done,
                      void *job, Error *reterr) {
         Shim *s = userdata;
-        GuestWait *w;
+        GuestWait *w = NULL;
         Stdio *io;
         int r;
 
