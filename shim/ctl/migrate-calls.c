@@ -17,10 +17,9 @@ int mover_connect_source(Mover *m, Error *reterr) {
         return pod_connect(m->ctl->config.run_dir, m->pod, &m->source.bus, reterr);
 }
 
-int mover_connect_destination(Mover *m, Error *reterr) {
+int mover_start_destination(Mover *m, Error *reterr) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         const char *args[] = { "receive", "--pod", m->new_name, NULL };
-        Error why = ERROR_INIT;
         int pair[2], r;
 
         m->destination.name = "destination";
@@ -37,9 +36,15 @@ int mover_connect_destination(Mover *m, Error *reterr) {
 
                 r = pod_connect_fds(fd, fd, &m->destination.bus, reterr);
         }
-        if (r == 0)
-                r = pod_call(m->destination.bus, CONNECT_DEADLINE, NULL, reterr, BUS_ROOT,
-                             BUS_INTERFACE, "Ping", "");
+        return r < 0 ? error_prefix(reterr, r, "%s", m->remote.name) : 0;
+}
+
+int mover_connect_destination(Mover *m, Error *reterr) {
+        Error why = ERROR_INIT;
+        int r;
+
+        r = pod_call(m->destination.bus, CONNECT_DEADLINE, NULL, reterr, BUS_ROOT, BUS_INTERFACE,
+                     "Ping", "");
         if (r < 0 && remote_finish(&m->calls, 3000, &why) < 0)
                 return error_setf(reterr, r, "%s: %s", m->remote.name, why.text);
         return r < 0 ? error_prefix(reterr, r, "%s", m->remote.name) : 0;

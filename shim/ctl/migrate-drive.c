@@ -25,8 +25,9 @@ static int check_destination(Mover *m, Error *reterr) {
 
 static const Step steps[] = {
         { "preflight", "this host", mover_connect_source },
+        { "connect", "the other host", mover_start_destination }, /* while this host is checked */
         { "preflight", NULL, check_source },
-        { "connect", "the other host", mover_connect_destination },
+        { "connect", NULL, mover_connect_destination },
         { "preflight", "the other host", check_destination },
         { "layers", NULL, mover_send_layers },
         { "export", "state of the pod", mover_export },

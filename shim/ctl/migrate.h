@@ -49,6 +49,7 @@ typedef struct Mover {
 
 /* -- migrate-calls.c -- */
 int mover_connect_source(Mover *m, Error *reterr);
+int mover_start_destination(Mover *m, Error *reterr); /* only begins it */
 int mover_connect_destination(Mover *m, Error *reterr);
 int mover_check(Mover *m, Side *side, Error *reterr);
 int mover_send_layers(Mover *m, Error *reterr);
