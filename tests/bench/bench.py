@@ -46,6 +46,17 @@ class Report:
         sys.stdout.flush()
 
 
+    def broken(self, name, why):
+        """A figure that could not be measured."""
+        self.failed += 1
+        if self.as_json:
+            print(json.dumps({"figure": name, "value": None, "unit": "", "bound": None, "peer": "", "n": 0,
+                              "ok": False, "error": why}))
+        else:
+            print(f"{'MISSED':<7}{name:<22}not measured: {why}")
+        sys.stdout.flush()
+
+
 def bench_session(r, report, _args):
     out = subprocess.check_output([f"{r.build}/tests/bench/bench-session", "512", "7", "--json"], text=True)
     for line in out.splitlines():
@@ -95,19 +106,31 @@ def remove(r, host, pod=POD):
                 f"rm -rf /run/podferry/{pod} /var/lib/podferry/pods/{pod}")
 
 
+def first_after_gap(found):
+    """When the counter was heard again after its longest silence (ns)."""
+    pairs = list(zip(found, found[1:]))
+    return max(pairs, key=lambda p: p[1][0] - p[0][0])[1][0] if pairs else 0
+
+
 def podferry_move(r, handover):
-    """One migration by podferry: (wall s, felt blackout ms, libvirt's blackout ms, phases)."""
+    """One migration by podferry; times in ms. "running" is the container's first line over there."""
     start_ticker(r)
     result = {}
-    begin = time.monotonic()
+    begin, begin_ns = time.monotonic(), time.time_ns()
     for o in r.migrate("h1", POD, "--handover", handover):
         if "outcome" in o:
-            result = o
+            result = (o.get("result") or {}).get("source") or {}
     wall = time.monotonic() - begin
-    time.sleep(0.5)
-    _, _, gap = rigs.check_counts(rigs.counts(r.log_lines("h2", POD, "tick")))
+    log = f"/run/podferry/{POD}/logs/tick.log"
+    size = len(r.enter("h2", "cat", log))
+    rigs.wait_until(5, lambda: len(r.enter("h2", "cat", log)) > size + 2000)
+    found = rigs.counts(r.log_lines("h2", POD, "tick"))
+    missing, twice, gap = rigs.check_counts(found)
+    if missing or twice:
+        raise SystemExit(f"the ticker lost {missing} lines and repeated {twice}")
     remove(r, "h2")
-    return wall, gap / 1e6, (result.get("blackout_ns") or 0) / 1e6, result.get("phases") or []
+    return {"wall": wall * 1000, "running": (first_after_gap(found) - begin_ns) / 1e6, "felt": gap / 1e6,
+            "blackout": (result.get("blackout_ns") or 0) / 1e6, "phases": result.get("phases") or []}
 
 
 class FirstBytes(threading.Thread):
@@ -136,7 +159,7 @@ class FirstBytes(threading.Thread):
 
 
 def virsh_move(r):
-    """The same pod, moved by virsh alone: (wall s, felt blackout ms)."""
+    """The same pod, moved by virsh alone; times in ms."""
     start_ticker(r)
     scratch = r.enter("h1", "sh", "-c", f"ls -s --block-size=1 /var/lib/podferry/pods/{POD}/*.raw").split()
     for size_path in r.enter("h1", "sh", "-c", f"stat -c '%s %n' /var/lib/podferry/pods/{POD}/*.raw").splitlines():
@@ -164,40 +187,44 @@ def virsh_move(r):
     felt = (reader.when - lines[-1][0]) / 1e6 if reader.when and lines else float("nan")
     remove(r, "h1")
     remove(r, "h2")
-    return wall, felt
+    return {"wall": wall * 1000, "felt": felt}
 
 
 def bench_migrate(r, report, args):
-    walls = {"shims": [], "fast": [], "virsh": []}
-    felt = {"shims": [], "fast": [], "virsh": []}
-    said, phases = [], {}
+    """Blackout and wall time, podferry beside virsh, in pairs one after the other."""
+    runs = {"shims": [], "fast": [], "virsh": []}
     start_ticker(r)  # once, so that the image layers are on both hosts
     for _ in r.migrate("h1", POD):
         pass
     remove(r, "h2")
-    for _ in range(args.runs):
-        for mode in ("shims", "virsh", "fast"):
-            if mode == "virsh":
-                wall, gap = virsh_move(r)
-            else:
-                wall, gap, blackout, ph = podferry_move(r, mode)
-                if mode == "shims":
-                    said.append(blackout)
-                    for x in ph:
-                        phases.setdefault(x["name"], []).append(x["ms"])
-            walls[mode].append(wall * 1000)
-            felt[mode].append(gap)
+    for i in range(args.runs):
+        order = ("shims", "virsh", "fast") if i % 2 == 0 else ("fast", "virsh", "shims")
+        for mode in order:
+            runs[mode].append(virsh_move(r) if mode == "virsh" else podferry_move(r, mode))
+
+    def all_of(mode, what):
+        return [x[what] for x in runs[mode]]
+
+    def both(values):
+        return f"{median(values):.0f} ms, p99 {p99(values):.0f}"
+
     n = args.runs
-    peer = f"virsh migrate {median(felt['virsh']):.0f} ms, p99 {p99(felt['virsh']):.0f}"
-    report.figure("blackout-fast", median([a / b for a, b in zip(felt["fast"], felt["virsh"])]), "ratio", 1.05,
-                  peer, n, note=f"{median(felt['fast']):.0f} ms, p99 {p99(felt['fast']):.0f}")
-    report.figure("blackout-added", median([a - b for a, b in zip(felt["shims"], felt["virsh"])]), "ms", 40, peer, n,
-                  note=f"{median(felt['shims']):.0f} ms, p99 {p99(felt['shims']):.0f}")
-    report.figure("migrate-wall", median([a / b for a, b in zip(walls["shims"], walls["virsh"])]), "ratio", 0.9,
-                  f"virsh migrate {median(walls['virsh']):.0f} ms, p99 {p99(walls['virsh']):.0f}", n,
-                  note=f"{median(walls['shims']):.0f} ms, p99 {p99(walls['shims']):.0f}")
-    report.figure("stdio-gap", median([a - b for a, b in zip(felt["shims"], said)]), "ms", 20, "", n,
-                  note="felt blackout less libvirt's")
+    felt = all_of("virsh", "felt")
+    report.figure("blackout-fast", median([a / b for a, b in zip(all_of("fast", "felt"), felt)]), "ratio", 1.05,
+                  "virsh migrate " + both(felt), n, note=both(all_of("fast", "felt")))
+    report.figure("blackout-added", median([a - b for a, b in zip(all_of("shims", "felt"), felt)]), "ms", 40,
+                  "virsh migrate " + both(felt), n, note=both(all_of("shims", "felt")))
+    walls = all_of("virsh", "wall")
+    report.figure("migrate-wall", median([a / b for a, b in zip(all_of("shims", "running"), walls)]), "ratio", 0.9,
+                  "virsh migrate " + both(walls), n,
+                  note=f"to running {both(all_of('shims', 'running'))}; to the end of the command "
+                       f"{median(all_of('shims', 'wall')):.0f} ms")
+    report.figure("stdio-gap", median([x["felt"] - x["blackout"] for x in runs["shims"]]), "ms", 20, "", n,
+                  note=f"felt, less the blackout of {median(all_of('shims', 'blackout')):.0f} ms")
+    phases = {}
+    for x in runs["shims"]:
+        for o in x["phases"]:
+            phases.setdefault(o["name"], []).append(o["ms"])
     if phases and not report.as_json:
         print("       where the time goes: " + ", ".join(f"{k} {median(v):.0f} ms" for k, v in phases.items()))
 
@@ -268,32 +295,158 @@ def bench_memory(r, report, args):
     finally:
         for pod in pods:
             remove(r, "h1", pod)
+    if args.pods < 20 and not report.as_json:
+        print(f"       with {args.pods} shims, not 20 (--pods)")
     report.figure("shim-memory", median(sizes), "MiB", 4, "", len(sizes), note=f"PSS, largest {max(sizes):.1f}")
 
 
+def other(host):
+    return "h2" if host == "h1" else "h1"
+
+
+def move(r, host):
+    for _ in r.migrate(host, POD):
+        pass
+    return other(host)
+
+
+def stream_faults(r, host):
+    """Lines of the container's own count that are missing or came twice, on both streams."""
+    wrong = 0
+    lines = list(r.log_lines(host, POD, "out"))
+    for stream in ("stdout", "stderr"):
+        numbers = [int(t.split()[1]) for _, s, t in lines if s == stream and t.startswith("s ")]
+        wrong += sum(1 for a, b in zip(numbers, numbers[1:]) if b != a + 1) + (not numbers or numbers[0] != 1)
+    return wrong
+
+
+class Feeder(threading.Thread):
+    """Feeds an attached container 1 MB/s from a position on, until the pod moves away from under it; `taken`
+    is then how many bytes of input the container had in all."""
+
+    def __init__(self, r, host, data, at):
+        super().__init__(daemon=True)
+        self.data, self.at, self.taken = data, at, None
+        self.process = r.start(host, "attach", f"{POD}/in", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=False)
+
+    def run(self):
+        begin, sent = time.monotonic(), 0
+        try:
+            while self.at + sent < len(self.data) and self.process.poll() is None:
+                self.process.stdin.write(self.data[self.at + sent:self.at + sent + 10000])
+                self.process.stdin.flush()
+                sent += 10000
+                time.sleep(max(0.0, begin + sent / 1e6 - time.monotonic()))
+        except OSError:
+            pass
+
+    def end(self):
+        """After a move: waits for the client, and reads from it how far the container got."""
+        said = self.process.stderr.read().decode("utf-8", "replace")
+        self.process.wait()
+        self.join()
+        m = re.search(r"\((\d+) bytes of input", said)
+        if not m:
+            raise SystemExit(f"podferry attach does not say how much input was taken: {said.strip()}")
+        return int(m[1])
+
+    def finish(self):
+        """Feeds the rest, then the end of the input."""
+        self.join()
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def feed_bytes(r, size):
+    """What `probe feed` writes, and its hash as `probe sink` and `probe hash` say it."""
+    probe = f"{r.rootfs}/bin/probe"
+    data = subprocess.check_output([probe, "feed", "0", str(size)])
+    return data, subprocess.check_output([probe, "hash", str(size)], text=True).strip()
+
+
 def bench_stdio(r, report, args):
-    """Bytes lost or repeated while a pod that streams both ways moves there and back."""
-    moves = args.moves
+    """Lines lost or repeated while a pod that streams both ways moves there and back."""
     host = "h1"
     r.run(host, "run", "--name", POD, "--container", "out", "--rootfs", r.rootfs, "--detach", "--", "/bin/probe",
           "stream", "1000000", "100000000000", "e")
-    wrong = 0
-    for _ in range(moves):
-        for _o in r.migrate(host, POD):
-            pass
-        host = "h2" if host == "h1" else "h1"
-        time.sleep(0.2)
-    for stream in ("stdout", "stderr"):
-        numbers = [int(t.split()[1]) for _, s, t in r.log_lines(host, POD, "out") if s == stream and t.startswith("s ")]
-        wrong += sum(1 for a, b in zip(numbers, numbers[1:]) if b != a + 1) + (not numbers or numbers[0] != 1)
+    for _ in range(args.moves):
+        host = move(r, host)
+    wrong = stream_faults(r, host)
     remove(r, host)
-    report.figure("stdio-lost", wrong, "lines", 0, "", moves, note=f"stdout and stderr, {moves} moves at 1 MB/s")
+    report.figure("output-lost", wrong, "lines", 0, "", args.moves,
+                  note=f"stdout and stderr at 1 MB/s, {args.moves} moves there and back")
+
+
+def bench_stdin(r, report, args):
+    """Bytes of input lost or repeated. A client that the pod leaves goes on at the destination from the count
+    that it was told; the container's hash of all that it read tells the rest."""
+    data, want = feed_bytes(r, 1000000 * (3 * args.moves // 2 + 2) // 10000 * 10000)
+    host, at, moves = "h1", 0, 0
+    r.run(host, "run", "--name", POD, "--container", "in", "--rootfs", r.rootfs, "--detach", "--interactive", "--",
+          "/bin/probe", "sink")
+    while moves < args.moves:
+        feeder = Feeder(r, host, data, at)
+        feeder.start()
+        host = move(r, host)
+        moves += 1
+        at = feeder.end()
+    last = Feeder(r, host, data, at)
+    last.start()
+    last.finish()
+    ends = []
+
+    def has_ended():
+        ends[:] = [t.split() for _, _, t in r.log_lines(host, POD, "in") if t.startswith("sink end")]
+        return ends
+
+    rigs.wait_until(20, has_ended)
+    remove(r, host)
+    got = int(ends[0][2]) if ends else 0
+    wrong = abs(len(data) - got) if got != len(data) else int(ends[0][3] != want)
+    report.figure("input-lost", wrong, "bytes", 0, "", moves, note=f"{got} bytes at 1 MB/s, hash compared")
+
+
+def exit_codes(node, found):
+    """Of every container that has ended, in a dump of the tree."""
+    for child in node.get("children") or []:
+        if node.get("kind") == "container" and child.get("id") == "init" and node.get("state") == "stopped":
+            found[node["id"]] = child.get("exit_code")
+        exit_codes(child, found)
+
+
+def bench_exits(r, report, args):
+    """Containers that end before, in and after the blackout, each with a code of its own: all of them must be
+    known at the destination, with that code."""
+    done = wrong = 0
+    while done < args.exits:
+        n = min(10, args.exits - done)
+        for i in range(n):
+            # Made one after the other; each is to end at about the time at which the pod moves.
+            r.run("h1", "run", *(["--pod", POD] if i else ["--name", POD]), "--container", f"x{i}",
+                  "--rootfs", r.rootfs, "--detach", "--", "/bin/probe", "exit",
+                  str(args.exit_ms + (n - i) * args.exit_step_ms + i * 120), str(100 + i))
+        move(r, "h1")
+
+        def all_ended():
+            found = {}
+            for line in r.run("h2", "ps", "--json").splitlines():
+                exit_codes(json.loads(line).get("tree") or {}, found)
+            all_ended.wrong = sum(found.get(f"x{i}") != 100 + i for i in range(n))
+            return all_ended.wrong == 0
+
+        rigs.wait_until(8, all_ended)
+        wrong += all_ended.wrong
+        done += n
+        remove(r, "h2")
+    report.figure("exits-lost", wrong, "exits", 0, "", done, note="not known with their code at the destination")
 
 
 FIGURES = {
     "session": (bench_session, False), "relay": (bench_relay, False), "envelope": (bench_envelope, False),
     "start": (bench_start, False), "migrate": (bench_migrate, True), "first-line": (bench_first_line, True),
-    "stdio": (bench_stdio, True), "memory": (bench_memory, True),
+    "output": (bench_stdio, True), "input": (bench_stdin, True), "exits": (bench_exits, True),
+    "memory": (bench_memory, True),
 }
 
 
@@ -302,14 +455,20 @@ def main():
                                 "status 1 if one is missed. Figures: " + ", ".join(FIGURES))
     p.add_argument("figures", nargs="*", metavar="FIGURE", help="only these (default: all)")
     p.add_argument("--json", action="store_true", help="a JSON object a line")
-    p.add_argument("--runs", type=int, default=10, help="pairs of migrations (10)")
-    p.add_argument("--moves", type=int, default=20, help="moves of the stdio figure (20)")
-    p.add_argument("--pods", type=int, default=20, help="shims of the memory figure (20)")
+    p.add_argument("--quick", action="store_true", help="fewer runs of each: about four minutes")
+    p.add_argument("--runs", type=int, help="pairs of migrations (10)")
+    p.add_argument("--moves", type=int, help="moves of the output and input figures (50)")
+    p.add_argument("--exits", type=int, help="exits of the exits figure (200)")
+    p.add_argument("--pods", type=int, help="shims of the memory figure (20)")
     args = p.parse_args()
+    for name, quick, full in (("runs", 3, 10), ("moves", 6, 50), ("exits", 20, 200), ("pods", 3, 20)):
+        if getattr(args, name) is None:
+            setattr(args, name, quick if args.quick else full)
+    args.exit_ms, args.exit_step_ms = 400, 220
     for name in args.figures:
         if name not in FIGURES:
             p.error(f"no figure {name}; there are {', '.join(FIGURES)}")
-    r = rigs.Rig("podferry-bench", "bench")
+    r = rigs.Rig(os.environ.get("PODFERRY_LAB", "podferry-bench"), "bench")
     r.cmdline = "quiet panic=-1 cryptomgr.notests noreplace-smp lsm= rootfstype=ramfs nolapic_timer"
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, lambda n, _f: sys.exit(128 + n))
@@ -324,8 +483,17 @@ def main():
             r.make_image()
             r.make_rootfs()
             r.up()
-        for run, _lab in chosen:
-            run(r, report, args)
+        for run, lab in chosen:
+            try:
+                run(r, report, args)
+            except SystemExit as e:
+                # One figure that cannot be measured is missed; the others are measured all the same.
+                if not isinstance(e.code, str):
+                    raise
+                report.broken(next(n for n, f in FIGURES.items() if f[0] is run), e.code)
+                if lab:
+                    for host in ("h1", "h2"):
+                        remove(r, host)
     finally:
         if with_lab:
             r.down()
