@@ -165,7 +165,6 @@ static int on_notifications(sd_bus_message *m, void *userdata, sd_bus_error *ret
 /* The session's calls */
 
 static void export_now(FactsCall *c) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_buf_ Buf envelope = {};
         Error err = ERROR_INIT;
         json_object *facts;
