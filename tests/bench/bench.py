@@ -119,7 +119,7 @@ def podferry_move(r, handover):
     begin, begin_ns = time.monotonic(), time.time_ns()
     for o in r.migrate("h1", POD, "--handover", handover):
         if "outcome" in o:
-            result = (o.get("result") or {}).get("source") or {}
+            result = o
     wall = time.monotonic() - begin
     log = f"/run/podferry/{POD}/logs/tick.log"
     size = len(r.enter("h2", "cat", log))
