@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -35,6 +36,7 @@ class Timeline:
         self.phase = None
         self.bar = ""
         self.samples = 0
+        self.last = ""
         self.result = {}
         self.shown_percent = -1
 
@@ -54,6 +56,9 @@ class Timeline:
         elif kind == "progress":
             phase = o.get("phase")
             if phase != self.phase:
+                if TTY and self.last:  # what the bar said at last stays to be read
+                    self.line(f"         {self.last}")
+                    self.last = ""
                 self.phase = phase
                 self.line(PHASES.get(phase, phase))
             if (o.get("memory") or {}).get("total"):
@@ -67,6 +72,7 @@ class Timeline:
         rate = o.get("throughput") or 0
         percent = int(o.get("percent") or 0)
         text = "  ".join(parts) + (f"  {rate / 2**20:.0f} MiB/s" if rate else "")
+        self.last = f"{percent:3d} %  {text}"
         if TTY:
             width = 24
             full = percent * width // 100
@@ -76,7 +82,7 @@ class Timeline:
             sys.stdout.flush()
         elif percent >= self.shown_percent + 20:
             self.shown_percent = percent
-            self.line(f"         {percent:3d} %  {text}")
+            self.line(f"         {self.last}")
 
 
 PHASES = {
@@ -107,7 +113,10 @@ class Verdict:
 
     @staticmethod
     def tell(what, text):
-        say(f"  {what:<34} {text}")
+        first, *more = textwrap.wrap(text, 72) or [""]
+        say(f"  {what:<34} {first}")
+        for rest in more:
+            say(" " * 37 + rest)
 
 
 def prepare(r, args):
