@@ -251,16 +251,41 @@ static MigrationDomainState domain_state(const VirtDomain *d, MigrationRole role
         return MIGRATION_AT_UNKNOWN;
 }
 
+/* No domain has no job. */
+static void on_domain_job(void *userdata, int r, const void *result, const Error *err) {
+        const VirtJob *job = result;
+        Relay *relay = userdata;
+        MigrationDomain d = relay->domain;
+
+        if (r < 0 && r != -ENOENT && r != -EBADFD) {
+                relay_done(relay, r, NULL, err);
+                return;
+        }
+        d.job_active = r == 0 && job->kind == VIRT_JOB_ACTIVE;
+        relay_done(relay, 0, &d, NULL);
+}
+
+/* libvirt's call is known to this process as long as it is the one that made it; after a start in
+ * the middle of a session only libvirt knows. */
 static void on_domain(void *userdata, int r, const void *result, const Error *err) {
         Relay *relay = userdata;
+        Migrate *m = relay->migrate;
         MigrationDomain d = {};
+        Error e = ERROR_INIT;
 
-        if (r == 0) {
-                d.state = domain_state(result, migration_role(relay->migrate->migration));
-                relay_done(relay, 0, &d, NULL);
-        } else {
+        if (r < 0) {
                 relay_done(relay, r, NULL, err);
+                return;
         }
+        d.state = domain_state(result, migration_role(m->migration));
+        if (!m->adopted) {
+                relay_done(relay, 0, &d, NULL);
+                return;
+        }
+        relay->domain = d;
+        r = virt_job(m->shim->virt, on_domain_job, relay, &e);
+        if (r < 0)
+                relay_done(relay, r, NULL, &e);
 }
 
 int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr) {

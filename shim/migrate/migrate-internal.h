@@ -48,11 +48,14 @@ struct Migrate {
         bool checkpointed;
         Buf handoff;  /* destination: what was adopted */
         bool resumed; /* destination: the tree is bound */
+
+        bool adopted; /* the session was begun by a shim that was killed */
 };
 
 /* An operation whose result has to be made into another one's. */
 typedef struct Relay {
         Migrate *migrate;
+        MigrationDomain domain; /* migrate_op_domain() */
         OpDone done;
         void *job;
 } Relay;

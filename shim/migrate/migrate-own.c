@@ -108,6 +108,11 @@ int migrate_go_on(Migrate *m, Error *reterr) {
         const void *handoff;
         size_t n;
 
+        if (!m->journal)
+                return error_setf(reterr, -EBADFD,
+                                  "the VM is in a migration that the journal does "
+                                  "not know");
         handoff = journal_handoff(m->journal, &n);
+        m->adopted = true;
         return migration_adopt(m->migration, journal_last(m->journal), handoff, n, reterr);
 }

@@ -74,4 +74,41 @@ kill_shim h1 t-c
 pf h1 rm --force t-c
 ok "rm --force of a pod whose shim was killed"
 is "$(on h1 virsh -q -c qemu:///system list --all --name | grep -c podferry-t-c)" 0 "takes its machine too"
+
+run h1 t-m /bin/probe count 20 || bail "no pod"
+for delay in 0.15 0.4; do
+        move h1 t-m >"$work/out" 2>&1 &
+        client=$!
+        sleep $delay
+        kill_shim h1 t-m
+        wait $client
+        status=$?
+        [ $status -eq 0 ] && bail "the migration was over before the shim was killed"
+        pf h1 adopt t-m
+        ok "the source's shim killed $delay s into a migration, adopted" F85 || diag "$(cat "$work/out")"
+        goes_on h1 t-m
+        ok "the pod goes on at the source" || diag "$(counts h1 t-m)"
+        is "$(on h2 virsh -q -c qemu:///system list --all --name | grep -c podferry)" 0 "and is not at the destination"
+done
+for delay in 0.4; do
+        move h1 t-m >"$work/out" 2>&1 &
+        client=$!
+        sleep $delay
+        until_ok 5 kill_shim h2 t-m
+        wait $client
+        is "$?" 125 "the destination's shim killed $delay s into a migration: it fails" || diag "$(cat "$work/out")"
+        goes_on h1 t-m
+        ok "the pod goes on at the source" || diag "$(counts h1 t-m)"
+        pf h2 rm --force t-m
+        ok "what is left at the destination can be removed" || diag "$(on h2 ls -a /run/podferry)"
+done
+move h1 t-m >"$work/out" 2>&1
+ok "and a migration works" || diag "$(cat "$work/out")"
+goes_on h2 t-m
+ok "it runs at the destination" || diag "$(counts h2 t-m)"
+kill_shim h2 t-m
+pf h2 adopt t-m && goes_on h2 t-m
+ok "where its shim can be killed and adopted too" || diag "$(counts h2 t-m)"
+move h2 t-m >"$work/out" 2>&1 && goes_on h1 t-m
+ok "and it can go back" || diag "$(cat "$work/out")" "$(counts h1 t-m)"
 finish
