@@ -232,11 +232,15 @@ void migrate_let_libvirt_go(Migrate *m) {
         m->holding = false;
 }
 
+/* An abort has to reach QEMU, whose main loop waits for answers to what it has written to the disks
+ * over there, and libvirt, which waits for the libvirt there: with the transport gone neither would
+ * ever come. So all of them see their peers go. */
 int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
+        static const FerryKind kinds[] = { FERRY_DISK, FERRY_MEMORY, FERRY_LIBVIRT };
         Migrate *m = u;
 
-        if (m->ferry && m->holding)
-                (void)ferry_cut(m->ferry, FERRY_LIBVIRT, NULL);
+        for (size_t i = 0; m->ferry && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+                (void)ferry_cut(m->ferry, kinds[i], NULL);
         m->holding = false;
         return virt_abort_job(m->shim->virt, done, job, reterr);
 }
