@@ -55,8 +55,8 @@ static const Option options[] = {
         { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed" },
         { KEEP_DISKS, 0, "keep-source-disks", NULL, "leave copied disks here" },
         { TRANSPORT, 0, "transport", "URI",
-          "libvirt's own: libvirtd of the other host, as\n"
-          "libvirt+tcp://HOST/system" },
+          "memory and disks go straight to the libvirtd of the\n"
+          "other host: libvirt+tcp://HOST or libvirt+tls://HOST" },
         { MIGRATE_URI, 0, "migrate-uri", "URI", "with --transport: QEMU's address there" },
 };
 
@@ -113,16 +113,20 @@ static void put(Mover *m, const char *name, const char *value) {
         m->options[m->n_options++].value = value;
 }
 
-/* libvirt+tcp://host/system -> qemu+tcp://host/system */
+/* The shim's word for it has no path: libvirt+tcp://host. */
 static int take_transport(Mover *m, Texts *t, const char *value, Error *reterr) {
+        static const char system[] = "/system";
+        size_t n = strlen(value);
+
         if (strncmp(value, "libvirt+", 8) != 0)
                 return error_setf(reterr, -EINVAL,
-                                  "--transport \"%.60s\": libvirt+tcp://HOST/system is expected",
-                                  value);
-        if (snprintf(t->transport, sizeof(t->transport), "qemu+%s", value + 8) >=
-            (int)sizeof(t->transport))
+                                  "--transport \"%.60s\": libvirt+tcp://HOST is expected", value);
+        if (n > strlen(system) && strcmp(value + n - strlen(system), system) == 0)
+                n -= strlen(system);
+        if (n >= sizeof(t->transport))
                 return error_setf(reterr, -EINVAL, "--transport: too long");
-        m->direct = true;
+        memcpy(t->transport, value, n);
+        t->transport[n] = '\0';
         put(m, "transport", t->transport);
         return 0;
 }

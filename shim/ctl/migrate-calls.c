@@ -341,8 +341,6 @@ int mover_connect_transport(Mover *m, Error *reterr) {
                                "--session", m->session, NULL };
         int pair[2], r;
 
-        if (m->direct)
-                return 0;
         (void)remote_finish(&m->transport, 0, NULL);
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return error_setf(reterr, -errno, "socketpair: %m");

@@ -101,7 +101,7 @@ static int keep_transport(Mover *m, Error *reterr) {
         char text[80];
         int r;
 
-        if (m->direct || !remote_has_ended(&m->transport) || is_over(&m->source) ||
+        if (!remote_has_ended(&m->transport) || is_over(&m->source) ||
             strcmp(m->source.state, "cancelling") == 0)
                 return 0;
         if (m->transports >= TRANSPORTS_MAX)

@@ -32,7 +32,6 @@ typedef struct Mover {
                 const char *name, *value;
         } options[OPTIONS_MAX];
         size_t n_options;
-        bool direct; /* libvirt's own transport */
         uint64_t time_limit_ms;
 
         Show show;

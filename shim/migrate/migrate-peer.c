@@ -75,6 +75,8 @@ static int on_ferry_messages(sd_event_source *source, int fd, uint32_t revents, 
         Migrate *m = userdata;
         uint8_t buf[64 << 10];
         Error err = ERROR_INIT;
+        Ferry *ferry = m->ferry;
+        MessageReader reader;
         ssize_t n;
         int r;
 
@@ -91,8 +93,15 @@ static int on_ferry_messages(sd_event_source *source, int fd, uint32_t revents, 
                 (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
                 return 0;
         }
-        r = message_reader_feed(&m->reader, buf, (size_t)n, on_message, m, &err);
-        if (r < 0 && m->ferry) {
+        reader = m->reader; /* a message may end the session, and all that belongs to it */
+        m->reader = (MessageReader){};
+        r = message_reader_feed(&reader, buf, (size_t)n, on_message, m, &err);
+        if (m->ferry != ferry) {
+                message_reader_done(&reader);
+                return 0;
+        }
+        m->reader = reader;
+        if (r < 0) {
                 log_warning("the peer broke the rules: %s", error_text(&err, r));
                 (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
                 migration_on_transport(m->migration, false, &err);
