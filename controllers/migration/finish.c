@@ -71,23 +71,35 @@ static int finalize_undecided(Migration *m, bool resume, Error *reterr) {
 }
 
 /* Finalize waits until what it asked for is so, or its contrary; Cleanup until nothing is in
- * flight. */
+ * flight. With handover=runtime the source's stop is done once it can never run again: the
+ * destination waits for a Finalize of its own, which a runtime that makes one call after the other
+ * could not send before. */
 static void cleanup_go_on(Migration *m);
+
+static bool is_stopped(const Migration *m) {
+        return m->finalize_stop && m->outcome == MIGRATION_OUTCOME_MOVED;
+}
 
 void migration_call_check(Migration *m) {
         Error e = ERROR_INIT;
         bool resume = m->call_resume;
 
-        if (!m->call_busy)
+        if (!m->call_busy) {
+                if (m->settled && is_stopped(m) && migration_state(m) == MIGRATION_TRANSFERRED)
+                        finalized(m, false); /* answered before */
                 return;
+        }
         if (m->call == MIGRATION_CALL_CLEANUP) {
                 cleanup_go_on(m);
                 return;
         }
-        if ((m->call != MIGRATION_CALL_FINALIZE_STOP &&
-             m->call != MIGRATION_CALL_FINALIZE_RESUME) ||
-            !m->settled)
+        if (m->call != MIGRATION_CALL_FINALIZE_STOP && m->call != MIGRATION_CALL_FINALIZE_RESUME)
                 return;
+        if (!m->settled) {
+                if (is_stopped(m) && !resume)
+                        migration_call_end(m, 0, NULL);
+                return;
+        }
         if (right_action(m) == (int)resume) {
                 finalized(m, resume);
                 migration_call_end(m, 0, NULL);
@@ -118,6 +130,8 @@ int migration_finalize(Migration *m, const char *session, bool resume, OpDone do
                 finalized(m, resume);
                 return 0;
         }
+        if (is_stopped(m) && !resume)
+                return 0;
         if (m->outcome != MIGRATION_OUTCOME_NONE)
                 return right_action(m) == (int)resume
                                ? error_setf(reterr, -EBUSY, "%s: the hand-over is under way",

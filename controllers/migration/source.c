@@ -129,6 +129,7 @@ static void release(Migration *m) {
                 m->told_moved = true;
                 if (r < 0)
                         log_warning("migration %s: %s", m->session, error_text(&e, r));
+                migration_call_check(m); /* a Finalize that waited for this */
         }
         say_once(m, WORD_RELEASED);
 }

@@ -261,6 +261,7 @@ int mover_send_layers(Mover *m, Error *reterr) {
 
 int mover_export(Mover *m, Error *reterr) {
         _cleanup_message_ sd_bus_message *reply = NULL;
+        static const char *const bound[] = { "bound", "true", NULL };
         _cleanup_json_ json_object *facts = NULL;
         const void *envelope;
         const char *text;
@@ -268,7 +269,7 @@ int mover_export(Mover *m, Error *reterr) {
         int r;
 
         m->source.began = true;
-        r = call_with_options(m, &m->source, WORK_DEADLINE, "PrepareAndExport", NULL, &reply,
+        r = call_with_options(m, &m->source, WORK_DEADLINE, "PrepareAndExport", bound, &reply,
                               reterr);
         if (r < 0)
                 return r;

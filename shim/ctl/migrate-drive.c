@@ -178,6 +178,25 @@ static int clean_up(Mover *m, Side *side, Error *reterr) {
         return r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE ? 0 : r;
 }
 
+/* With handover=runtime the source hears last that the pod runs over there. */
+static int wait_finalized(Mover *m, Error *reterr) {
+        uint64_t end = clock_ms() + SETTLE_MS;
+
+        for (;;) {
+                int r = mover_get_state(m, &m->source, reterr);
+
+                if (r < 0)
+                        return r;
+                if (strcmp(m->source.state, "finalized") == 0 ||
+                    strcmp(m->source.state, "failed") == 0)
+                        return 0;
+                if (clock_ms() >= end)
+                        return error_setf(reterr, -ETIMEDOUT,
+                                          "the source has not heard that the pod runs over there");
+                wait_for_news(m, LOOK_MS);
+        }
+}
+
 static int finish(Mover *m, Error *reterr) {
         int r;
 
@@ -185,6 +204,8 @@ static int finish(Mover *m, Error *reterr) {
         r = mover_call(m, &m->source, WORK_DEADLINE, "Finalize", "stop", reterr);
         if (r == 0)
                 r = mover_call(m, &m->destination, WORK_DEADLINE, "Finalize", "resume", reterr);
+        if (r == 0)
+                r = wait_finalized(m, reterr);
         if (r < 0)
                 return r;
         if (!has_moved(m))

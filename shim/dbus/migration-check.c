@@ -10,8 +10,10 @@
 #include "shim/migrate/migrate.h"
 
 FactsCall *facts_call_free(FactsCall *c) {
-        if (c)
+        if (c) {
                 (void)bus_job_unref(c->job);
+                (void)sd_bus_unref(c->bus);
+        }
         free(c);
         return NULL;
 }

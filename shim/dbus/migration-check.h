@@ -10,6 +10,7 @@
 typedef struct FactsCall {
         Shim *shim;
         BusJob *job;
+        sd_bus *bus; /* PrepareAndExport: the session is bound to it; or NULL */
         char session[ID_MAX + 1];
         MigrationRole role;
         MigrationOptions options;

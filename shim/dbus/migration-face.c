@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/log.h"
 #include "shim/api-error.h"
 #include "shim/dbus/faces.h"
 #include "shim/dbus/migration-check.h"
@@ -175,6 +176,8 @@ static void export_now(FactsCall *c) {
                 bus_job_done(TAKE(c->job), r, NULL, &err);
                 return;
         }
+        if (c->bus && migrate_bind_driver(c->shim->migrate, c->bus, &err) < 0)
+                log_warning("migration: nobody watches over its driver: %s", err.text);
         facts = migrate_facts_json(c->shim->migrate, MIGRATION_SOURCE);
         bus_job_done(TAKE(c->job), 0,
                      &(MigrationExport){ .envelope = &envelope,
@@ -204,7 +207,8 @@ static int reply_export(sd_bus_message *reply, const void *result, const char *t
 
 static int on_export(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(facts_call_freep) FactsCall *c = calloc(1, sizeof(*c));
-        const char *session;
+        const char *session, *bound = "";
+        MigrationTexts texts[] = { { "bound", &bound }, {} };
         Shim *s = userdata;
         Error err = ERROR_INIT;
         int r;
@@ -219,9 +223,11 @@ static int on_export(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         if (r < 0)
                 return api_error_set(reterr, r, &err);
         (void)snprintf(c->session, sizeof(c->session), "%s", session);
-        r = migration_read_options(m, &s->config, NULL, &c->options, reterr);
+        r = migration_read_options(m, &s->config, texts, &c->options, reterr);
         if (r < 0)
                 return r;
+        if (strcmp(bound, "true") == 0)
+                c->bus = sd_bus_ref(sd_bus_message_get_bus(m));
         r = bus_job_new(m, 0, reply_export, &c->job, reterr);
         if (r < 0)
                 return r;

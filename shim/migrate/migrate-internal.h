@@ -25,6 +25,11 @@ struct Migrate {
         sd_event_source *statistics; /* while memory moves, at the source */
         bool statistics_in_flight;
 
+        /* migrate-driver.c */
+        sd_bus *driver; /* NULL: the session is bound to nobody */
+        sd_event_source *driver_timer;
+        bool driver_gone;
+
         /* migrate-peer.c */
         Ferry *ferry;
         sd_event_source *ferry_events, *ferry_messages;
@@ -119,6 +124,9 @@ void migrate_ferry_stop(Migrate *m);
 int migrate_op_send(void *u, const void *peer, size_t n);
 void migrate_flush(Migrate *m);
 #define MIGRATE_OUT_MAX (32U << 20)
+
+/* migrate-driver.c */
+void migrate_forget_driver(Migrate *m);
 
 /* migrate-logs.c */
 int migrate_logs_begin(Migrate *m, Error *reterr);

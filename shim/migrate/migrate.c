@@ -329,6 +329,7 @@ Migrate *migrate_free(Migrate *m) {
         migrate_poll_statistics(m, false);
         for (size_t i = 0; i < ELEMENTSOF(m->timers); i++)
                 m->timers[i] = sd_event_source_disable_unref(m->timers[i]);
+        migrate_forget_driver(m);
         m->migration = migration_free(m->migration);
         m->fence = fence_free(m->fence);
         migrate_ferry_stop(m);

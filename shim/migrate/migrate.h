@@ -35,6 +35,9 @@ int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o,
 /* Learns what has to be known of this host (libvirt's version and so on). Result NULL. */
 int migrate_learn_facts(Migrate *m, OpDone done, void *job, Error *reterr);
 
+/* Source: when this connection closes in the middle of the session, the shim ends it by itself. */
+int migrate_bind_driver(Migrate *m, sd_bus *bus, Error *reterr);
+
 const char *migrate_ticket(const Migrate *m); /* NULL before it was made */
 /* Also ends the shim when nothing is left for it to do: a source whose pod has moved, a destination
  * that did not get it. */

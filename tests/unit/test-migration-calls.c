@@ -399,7 +399,9 @@ static void test_runtime(void **state) {
                 assert_int_equal(w.s, MIGRATION_AT_PAUSED);
                 endings = 0;
                 assert_int_equal(migration_finalize(DST(&w), "m1", !back, ended, NULL, NULL), 1);
-                assert_int_equal(migration_finalize(SRC(&w), "m1", back, ended, NULL, NULL), 1);
+                /* stop may be done at once: it does not wait for the destination */
+                if (migration_finalize(SRC(&w), "m1", back, ended, NULL, NULL) == 0)
+                        endings++;
                 assert_true(fake_run(&w, 300));
                 assert_string_equal(w.broken, "");
                 assert_int_equal(endings, 2);
