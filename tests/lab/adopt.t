@@ -99,4 +99,5 @@ pf h2 adopt t-m && goes_on h2 t-m
 ok "where its shim can be killed and adopted too" || diag "$(counts h2 t-m)"
 move h2 t-m >"$work/out" 2>&1 && goes_on h1 t-m
 ok "and it can go back" || diag "$(cat "$work/out")" "$(counts h1 t-m)"
+pf h1 rm --force t-m
 finish
