@@ -221,7 +221,9 @@ static int read_output(Loop *l) {
         uint8_t frame[1 + ATTACH_FRAME_MAX];
         ssize_t n = recv(l->s->fd, frame, sizeof(frame), MSG_DONTWAIT);
 
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        /* ECONNRESET comes before what is still to be read, once: the shim closed with input
+         * unread. */
+        if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
                 return 0;
         if (n <= 0) {
                 l->end = ATTACH_LOST;

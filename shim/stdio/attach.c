@@ -331,9 +331,22 @@ int attach_client_new(sd_event *event, const OutputLog *log, uint64_t offset, bo
         return 0;
 }
 
+/* A socket closed with input unread tells the client of a reset before it tells him the rest of the
+ * output: what was not taken stays his anyway, so it is thrown away here. Bounded: he may be
+ * sending all the while. */
+static void discard_input(int fd) {
+        uint8_t byte;
+
+        for (unsigned i = 0; i < 1024; i++)
+                if (recv(fd, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) <= 0)
+                        return;
+}
+
 AttachClient *attach_client_free(AttachClient *c) {
         if (!c)
                 return NULL;
+        if (c->fd >= 0)
+                discard_input(c->fd);
         sd_event_source_disable_unref(c->io);
         (void)close_fd(c->fd);
         buf_done(&c->pending);
