@@ -40,6 +40,8 @@ fine() {
         host=$(where t-f)
         [[ $host == h[12] ]]
         ok "$what: it runs on one host" B2 F82 || diag "runs on: '$host'"
+        # Its shim was killed after the pod had come: a new one takes it up.
+        pf "$host" logs t-f >/dev/null 2>&1 || pf "$host" adopt t-f >/dev/null 2>&1
         n=$(pf "$host" logs t-f | tail -n 1 | cut -d' ' -f2)
         until_ok 5 eval "pf $host logs t-f | grep -q '^count $((n + 50)) '"
         is "$(pf "$host" logs t-f | awk '$1 == "count" { n++; if ($2 != n && !bad) { bad = n } } END { print bad ? "hole at " bad : "whole" }')" whole "$what: its output is whole" B1 F84
@@ -88,7 +90,8 @@ ok "and the first one succeeds" || diag "$(cat "$work/out")"
 ok "an exec meanwhile is refused, or was in time" H3 || diag "exit status $status: $(cat "$work/exec")"
 fine "two at once"
 
-for delay in 0.3 0.6 0.9; do
+# Early: what a kill inside the hand-over needs is in docs/handover.md, "A shim that is killed".
+for delay in 0.1 0.2 0.3; do
         move h1 t-f >"$work/out" 2>&1 &
         pid=$!
         sleep $delay
