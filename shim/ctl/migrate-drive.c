@@ -252,7 +252,7 @@ static void disconnect(Mover *m) {
         (void)remote_finish(&m->calls, SETTLE_MS, NULL);
 }
 
-/* The reason that a side gave, in place of ours: it knows more. */
+/* The reason that a side gave for ending by itself; of one that we made end, ours is better. */
 static void prefer_reason(const Mover *m, Error *e, const char **step) {
         const json_object *const results[] = { m->source.result, m->destination.result };
 
@@ -282,7 +282,7 @@ static const char *after_rollback(const Mover *m) {
 
 int mover_run(Mover *m) {
         Error e = ERROR_INIT;
-        bool moved = false;
+        bool moved = false, by_itself;
         int r;
 
         r = run_steps(m, &e);
@@ -290,6 +290,7 @@ int mover_run(Mover *m) {
                 r = wait_for_end(m, m->time_limit_ms, false, &e);
                 m->step = "transfer";
         }
+        by_itself = r == 0;
         if (r == 0 && (has_moved(m) || waits_for_word(m)))
                 moved = true;
         else {
@@ -311,7 +312,7 @@ int mover_run(Mover *m) {
         else {
                 const char *step = m->step;
 
-                if (!m->cancelled)
+                if (by_itself)
                         prefer_reason(m, &e, &step);
                 show_failure(&m->show, step, error_text(&e, r), after_rollback(m));
         }

@@ -77,6 +77,12 @@ refused "a pod of that name at the destination" 't-a' pf h1 migrate t-a --to "$(
 pf h2 rm --force t-a
 counting
 ok "and still it counts on"
+truncate -s 8M "$work/volume.raw"
+mkfs.ext4 -q "$work/volume.raw"
+pf h1 run --name t-v --rootfs "$rootfs" --volume "$work/volume.raw:/mnt" --detach -- /bin/sleep 1000 >/dev/null
+refused "a copied volume whose file the destination has already" 'prepare.*volume.raw is there already' \
+        pf h1 migrate t-v --to "$(to h2)"
+pf h1 rm --force t-v
 move h1 t-a >"$work/out" 2>&1
 ok "until a migration that is right succeeds" || diag "$(cat "$work/out")"
 pf h2 rm --force t-a
