@@ -4,12 +4,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -64,6 +67,32 @@ typedef struct Rig {
         volatile uint64_t *counters;
 } Rig;
 
+/* How many threads of the victim sleep. */
+static int count_asleep(pid_t pid) {
+        char path[64], line[128];
+        struct dirent *de;
+        int n = 0;
+        DIR *tasks;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/task", pid);
+        tasks = opendir(path);
+        assert_non_null(tasks);
+        while ((de = readdir(tasks))) {
+                FILE *f;
+
+                (void)snprintf(path, sizeof(path), "/proc/%d/task/%.20s/stat", pid, de->d_name);
+                f = fopen(path, "re");
+                if (!f)
+                        continue; /* . and .. */
+                if (fgets(line, sizeof(line), f))
+                        n += strstr(line, ") S ") != NULL;
+                (void)fclose(f);
+        }
+        (void)closedir(tasks);
+        return n;
+}
+
+/* A thread that is only on its way to its nap has not stood still: all are asleep on return. */
 static void rig_up(Rig *rig, const char *n_spin, const char *n_nap) {
         *rig = (Rig){ .fd = memfd_create("counters", 0) };
         assert_true(rig->fd >= 0);
@@ -75,11 +104,12 @@ static void rig_up(Rig *rig, const char *n_spin, const char *n_nap) {
         assert_true(rig->pid >= 0);
         if (rig->pid == 0) {
                 (void)dup2(rig->fd, 3);
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves no spinner */
                 (void)execl("/proc/self/exe", "victim", "victim", n_spin, n_nap, "-uuid", UUID,
                             NULL);
                 _exit(1);
         }
-        while (rig->counters[511] == 0)
+        while (rig->counters[511] == 0 || count_asleep(rig->pid) < atoi(n_nap))
                 assert_int_equal(waitpid(rig->pid, NULL, WNOHANG), 0);
         done_called = false;
         n_exited = 0;
