@@ -14,6 +14,7 @@
 #include "guest/scsi.h"
 #include "lib/buf.h"
 #include "lib/log.h"
+#include "lib/magic.h"
 
 typedef struct Mount {
         char *path;
@@ -113,8 +114,8 @@ static int add_option(Buf *b, const char *option) {
         return buf_printf(b, "%s%s", b->len > 0 ? "," : "", option);
 }
 
-static int parse_options(const MountRequest *q, unsigned long *ret_flags, Buf *ret_data,
-                         Error *reterr) {
+static int parse_options(const MountRequest *q, const char *filesystem, unsigned long *ret_flags,
+                         Buf *ret_data, Error *reterr) {
         unsigned long set = q->read_only ? MS_RDONLY : 0;
 
         for (size_t i = 0; i < q->n_options; i++) {
@@ -130,7 +131,7 @@ static int parse_options(const MountRequest *q, unsigned long *ret_flags, Buf *r
         }
         if (buf_append(ret_data, "", 1) < 0)
                 return error_oom(reterr);
-        if (strcmp(q->filesystem, "erofs") == 0)
+        if (strcmp(filesystem, "erofs") == 0)
                 set |= MS_RDONLY;
         *ret_flags = set;
         return 0;
@@ -153,20 +154,42 @@ static int check_filesystem(const char *name, Error *reterr) {
         return error_setf(reterr, -EOPNOTSUPP, "the guest has no filesystem \"%.32s\"", name);
 }
 
+/* "auto": what the disk says it is, which the host did not look for. */
+static int find_filesystem(const char *wanted, const char *device, const char **ret,
+                           Error *reterr) {
+        uint8_t first[MAGIC_BYTES];
+        _cleanup_close_ int fd = -EBADF;
+        ssize_t n;
+
+        *ret = wanted;
+        if (strcmp(wanted, "auto") != 0)
+                return check_filesystem(wanted, reterr);
+        fd = open(device, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : pread(fd, first, sizeof(first), 0);
+        if (n < 0)
+                return error_setf(reterr, -errno, "cannot read %s: %m", device);
+        *ret = magic_filesystem(first, (size_t)n);
+        if (!*ret)
+                return error_setf(reterr, -EINVAL, "there is no file system that is known on it");
+        return check_filesystem(*ret, reterr);
+}
+
 static int mount_filesystem(Mount *m, const MountRequest *q, Error *reterr) {
         _cleanup_close_ int dir = -EBADF;
         _cleanup_buf_ Buf data = {};
         char name[64], device[80];
+        const char *filesystem;
         unsigned long set = 0;
         int r;
 
-        if ((r = check_filesystem(q->filesystem, reterr)) < 0 ||
-            (r = parse_options(q, &set, &data, reterr)) < 0 ||
-            (r = scsi_find(q->disk, name, sizeof(name), reterr)) < 0 ||
-            (r = make_directories(m, m->path, &dir, reterr)) < 0)
+        if ((r = scsi_find(q->disk, name, sizeof(name), reterr)) < 0)
                 return r;
         (void)snprintf(device, sizeof(device), "/dev/%s", name);
-        r = mount_at(dir, device, q->filesystem, set, (const char *)data.data, reterr);
+        if ((r = find_filesystem(q->filesystem, device, &filesystem, reterr)) < 0 ||
+            (r = parse_options(q, filesystem, &set, &data, reterr)) < 0 ||
+            (r = make_directories(m, m->path, &dir, reterr)) < 0)
+                return r;
+        r = mount_at(dir, device, filesystem, set, (const char *)data.data, reterr);
         if (r < 0)
                 remove_directories(m);
         return r;

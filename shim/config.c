@@ -36,6 +36,7 @@ static const char *const log_levels[] = { "debug", "info", "warning", "error", N
 static const Key keys[] = {
         { "run_dir", KEY_PATH, AT(run_dir), .text = "/run/podferry" },
         { "state_dir", KEY_PATH, AT(state_dir), .text = "/var/lib/podferry" },
+        { "backing_dir", KEY_PATH, AT(backing_dir), .text = "" },
         { "guest_dir", KEY_PATH, AT(guest_dir), .text = "/usr/lib/podferry/guest" },
         { "libvirt_uri", KEY_TEXT, AT(libvirt_uri), .text = "qemu:///system" },
         { "domain_type", KEY_NAME, AT(domain_type), .text = "auto", .names = domain_types },

@@ -13,6 +13,7 @@
 typedef struct Config {
         char *run_dir;       /* /run/podferry; a pod's own directory is below it */
         char *state_dir;     /* /var/lib/podferry */
+        char *backing_dir;   /* where qcow2 volumes may have backing files; "": nowhere */
         char *guest_dir;     /* where vmlinux and initrd are */
         char *libvirt_uri;   /* qemu:///system */
         char *domain_type;   /* auto, kvm, qemu */

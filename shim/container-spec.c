@@ -124,6 +124,8 @@ static int take_disk(ParsedSpec *p, size_t i, json_object *o, Error *reterr) {
                 { "mode", FIELD_TEXT, &mode },
                 { "destination", FIELD_TEXT, &d->destination },
                 { "block_device", FIELD_BOOL, &d->block_device },
+                { "partition", FIELD_U32, &d->partition },
+                { "format_given", FIELD_BOOL, &d->format_given },
                 { "options", FIELD_ARRAY, &options },
         };
         r = take_object(what, o, fields, ELEMENTSOF(fields), reterr);

@@ -11,10 +11,12 @@
  *       "rows": 0, "columns": 0, "guest_id": "", "bundle": "",
  *       "disks": [{"role": "layer"|"scratch"|"volume", "path": "", "format": "raw",
  *                  "filesystem": "erofs", "read_only": true, "digest": "", "size": 0,
- *                  "mode": "same"|"copy"|"shared", "destination": "", "options": []}]}
+ *                  "mode": "same"|"copy"|"shared", "destination": "", "options": [],
+ *                  "block_device": false, "partition": 0, "format_given": false}]}
  *
- * Layers lowest first. A scratch disk without a path is made by the shim. Strict: an unknown key or
- * a wrong type is -EINVAL and named; what the values mean is checked by the container. */
+ * format_given: the user says so, against what the disk may look like. Layers lowest first. A
+ * scratch disk without a path is made by the shim. Strict: an unknown key or a wrong type is
+ * -EINVAL and named; what the values mean is checked by the container. */
 typedef struct ParsedSpec {
         ContainerSpec spec; /* points into the rest */
         json_object *json;

@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "shim/container-spec.h"
 #include "shim/file-job.h"
+#include "shim/volume-check.h"
 #include "shim/wiring/ops.h"
 
 #define STOP_TIMEOUT_MS    10000U
@@ -219,6 +220,7 @@ typedef struct CreateCall {
         ParsedSpec parsed;
         char *scratch; /* the disk to make; NULL: none */
         uint64_t scratch_size;
+        bool *held; /* by disk: this pod has it already */
         OpDone done;
         void *job;
 } CreateCall;
@@ -237,6 +239,7 @@ static CreateCall *create_call_free(CreateCall *c) {
         free(c->id);
         free(c->log_path);
         free(c->scratch);
+        free(c->held);
         free(c);
         return NULL;
 }
@@ -262,15 +265,26 @@ static int create_now(CreateCall *c, Error *reterr) {
 }
 
 /* On the thread for files. A file of this name is left from a pod that is no more. */
-static int make_scratch(void *argument, Error *reterr) {
+static int prepare_disks(void *argument, Error *reterr) {
         CreateCall *c = argument;
 
+        for (size_t i = 0; i < c->parsed.spec.n_disks; i++) {
+                const ContainerDisk *d = &c->parsed.disks[i];
+                int r = d->disk.kind == SCSI_DISK_VOLUME
+                                ? volume_check(d, c->held[i], c->shim->config.backing_dir, reterr)
+                                : 0;
+
+                if (r < 0)
+                        return r;
+        }
+        if (!c->scratch)
+                return 0;
         if (unlink(c->scratch) < 0 && errno != ENOENT)
                 return error_setf(reterr, -errno, "remove the old %s: %m", c->scratch);
         return disk_make_scratch(c->scratch, c->scratch_size, reterr);
 }
 
-static void on_scratch(void *userdata, int r, const void *result, const Error *err) {
+static void on_disks_ready(void *userdata, int r, const void *result, const Error *err) {
         CreateCall *c = userdata;
         Error e = ERROR_INIT;
 
@@ -331,13 +345,15 @@ int shim_create_container(Shim *s, const char *id, const char *spec_json, OpDone
         if (r < 0)
                 return r;
         c->parsed.spec.log_path = c->log_path;
-        if (c->parsed.scratch != SIZE_MAX) {
+        c->held = calloc(c->parsed.spec.n_disks + 1, sizeof(*c->held));
+        if (!c->held)
+                return error_oom(reterr);
+        for (size_t i = 0; i < c->parsed.spec.n_disks; i++)
+                c->held[i] = volume_is_held(s, c->parsed.disks[i].disk.host_path);
+        if (c->parsed.scratch != SIZE_MAX)
                 r = plan_scratch(c, reterr);
-                if (r == 0)
-                        r = file_job(s, make_scratch, c, on_scratch, c, reterr);
-        } else {
-                r = create_now(c, reterr);
-        }
+        if (r == 0)
+                r = file_job(s, prepare_disks, c, on_disks_ready, c, reterr);
         if (r == 1)
                 c = NULL;
         return r;

@@ -44,7 +44,7 @@ static int disk_check(const ContainerDisk *d, size_t index, const ContainerDisk 
                 return r;
         if (d->disk.kind == SCSI_DISK_VOLUME)
                 return container_destination_check(d->destination, reterr);
-        if (d->block_device || (d->destination && d->destination[0]))
+        if (d->block_device || d->partition > 0 || (d->destination && d->destination[0]))
                 return error_setf(reterr, -EINVAL,
                                   "disks: disk %zu is no volume but has a destination", index);
         return 0;

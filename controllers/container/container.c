@@ -129,7 +129,8 @@ static int copy_disk(ContainerDiskRef *ref, const ContainerDisk *d) {
         ref->config.host_path = ref->host_path;
         ref->config.format = ref->format;
         ref->config.digest = ref->digest;
-        ref->mount = (ScsiMountConfig){ .filesystem = ref->filesystem,
+        ref->mount = (ScsiMountConfig){ .partition = d->partition,
+                                        .filesystem = ref->filesystem,
                                         .read_only = ref->read_only,
                                         .block_device = ref->block_device,
                                         .options = (const char *const *)ref->options };

@@ -35,6 +35,8 @@ typedef struct ContainerDisk {
         ScsiDiskConfig disk;        /* its kind is the disk's role here */
         const char *filesystem;     /* "erofs", "ext4"; "" with block_device */
         bool block_device;          /* volumes only: the node is bound instead of a mount */
+        uint32_t partition;         /* volumes only; 0: the whole disk */
+        bool format_given;          /* volumes only: not told from the content */
         const char *destination;    /* volumes: path in the container */
         const char *const *options; /* mount options of a volume, NULL-terminated, may be NULL */
 } ContainerDisk;

@@ -69,7 +69,9 @@ static const Row rows[] = {
         { "verify", KIND_FLAG, FIELD(verify), 0, 1, NULL,
           "compare checksums of copied disks" },
         { "keep_source_disks", KIND_FLAG, FIELD(keep_source_disks), 0, 1, NULL,
-          "leave the copied disks at the source" },
+          "leave the copied scratch disks at the source" },
+        { "remove_source_volumes", KIND_FLAG, FIELD(remove_source_volumes), 0, 1, NULL,
+          "remove copied volumes at the source once the pod has moved" },
         { "transport", KIND_URI, FIELD(transport), 0, 0, NULL,
           "libvirt's URI of the peer, empty: over the registered socket" },
         { "migrate_uri", KIND_URI, FIELD(migrate_uri), 0, 0, NULL,
@@ -185,6 +187,10 @@ int migration_options_set(MigrationOptions *o, const char *name, const char *val
 int migration_options_check(const MigrationOptions *o, Error *reterr) {
         if (o->migrate_uri[0] && !o->transport[0])
                 return error_setf(reterr, -EINVAL, "option migrate_uri needs option transport");
+        if (o->keep_source_disks && o->remove_source_volumes)
+                return error_setf(reterr, -EINVAL,
+                                  "options keep_source_disks and remove_source_volumes contradict "
+                                  "each other");
         if (o->postcopy && o->connections > 0)
                 return error_setf(reterr, -EINVAL,
                                   "options post_copy and connections exclude each other");

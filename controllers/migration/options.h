@@ -59,6 +59,7 @@ typedef struct MigrationOptions {
         bool postcopy; /* allowed */
         bool verify;   /* checksums of copied disks */
         bool keep_source_disks;
+        bool remove_source_volumes; /* those that were copied */
         /* libvirt's own transport between the hosts; "": over the shims' */
         char transport[MIGRATION_URI_MAX], migrate_uri[MIGRATION_URI_MAX];
 } MigrationOptions;

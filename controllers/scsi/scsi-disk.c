@@ -61,10 +61,12 @@ int scsi_disk_config_check(const ScsiDiskConfig *d, Error *reterr) {
                 return error_setf(reterr, -EINVAL, "layer %s is not read-only", d->host_path);
         if (d->kind == SCSI_DISK_SCRATCH && d->read_only)
                 return error_setf(reterr, -EINVAL, "scratch %s is read-only", d->host_path);
-        if (d->mode == SCSI_STORAGE_SAME && (!d->read_only || !d->digest || !d->digest[0]))
-                return error_setf(reterr, -EINVAL,
-                                  "disk %s: mode \"same\" needs a read-only disk with a digest",
+        if (d->mode == SCSI_STORAGE_SAME && !d->read_only)
+                return error_setf(reterr, -EINVAL, "disk %s: mode \"same\" is for a read-only disk",
                                   d->host_path);
+        if (d->kind == SCSI_DISK_LAYER && d->mode == SCSI_STORAGE_SAME &&
+            (!d->digest || !d->digest[0]))
+                return error_setf(reterr, -EINVAL, "layer %s has no digest", d->host_path);
         return 0;
 }
 

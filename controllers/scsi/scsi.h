@@ -69,9 +69,11 @@ typedef struct ScsiDiskConfig {
         uint64_t virtual_size; /* bytes */
 } ScsiDiskConfig;
 
+#define SCSI_FILESYSTEM_AUTO "auto" /* the guest looks */
+
 typedef struct ScsiMountConfig {
         uint32_t partition;     /* 0: the whole disk */
-        const char *filesystem; /* "erofs", "ext4"; "" with block_device */
+        const char *filesystem; /* "erofs", "ext4", SCSI_FILESYSTEM_AUTO; "" with block_device */
         bool read_only;
         bool block_device;
         const char *const *options; /* NULL-terminated, may be NULL; compared as sets */

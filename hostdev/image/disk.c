@@ -11,7 +11,7 @@
 #include <sys/statvfs.h>
 
 #include "hostdev/image/files.h"
-#include "hostdev/image/magic.h"
+#include "lib/magic.h"
 #include "hostdev/image/program.h"
 
 static const uint8_t qcow2_magic[] = { 'Q', 'F', 'I', 0xfb };
@@ -40,10 +40,10 @@ static int qcow2_filesystem(const char *path, const char **ret, Error *reterr) {
                 in = NULL;
         if (asprintf(&out, "of=%s", temp) < 0)
                 out = NULL;
-        r = in && out ? program_run((const char *const[]){ "qemu-img", "dd", "-f", "qcow2", "-O",
-                                                           "raw", "bs=4096", "count=1", in, out,
-                                                           NULL },
-                                    NULL, reterr)
+        r = in && out ? program_run_limited((const char *const[]){ "qemu-img", "dd", "-f", "qcow2",
+                                                                   "-O", "raw", "bs=4096",
+                                                                   "count=1", in, out, NULL },
+                                            NULL, reterr)
                       : error_oom(reterr);
         (void)close_fd(TAKE_FD(fd));
         if (r == 0)
@@ -68,11 +68,6 @@ static int look_at_qcow2(const char *path, const uint8_t *p, size_t n, DiskInfo 
         if (version < 2 || version > 3)
                 return error_setf(reterr, -EINVAL, "%s: qcow2 version %" PRIu64 " is not known",
                                   path, version);
-        if (big_endian(p + 8, 8) != 0)
-                return error_setf(reterr, -EINVAL,
-                                  "%s: it has a backing file, which podferry does not open: "
-                                  "qemu-img convert makes one file of it",
-                                  path);
         if (incompatible & 4)
                 return error_setf(reterr, -EINVAL,
                                   "%s: its data is in another file, which podferry does not open",
@@ -82,11 +77,15 @@ static int look_at_qcow2(const char *path, const uint8_t *p, size_t n, DiskInfo 
                                   path);
         ret->format = "qcow2";
         ret->virtual_size = big_endian(p + 24, 8);
+        ret->backed = big_endian(p + 8, 8) != 0;
+        if (ret->backed) /* what is in it is not looked for in a file that nobody has allowed */
+                return 0;
         return qcow2_filesystem(path, &ret->filesystem, reterr);
 }
 
-static int look_inside(const char *path, int fd, const struct stat *st, DiskInfo *ret,
+static int look_inside(const char *path, int fd, const struct stat *st, bool raw, DiskInfo *ret,
                        Error *reterr) {
+        const char *foreign;
         uint8_t first[MAGIC_BYTES];
         uint64_t size = (uint64_t)st->st_size;
         ssize_t n;
@@ -96,7 +95,13 @@ static int look_inside(const char *path, int fd, const struct stat *st, DiskInfo
         n = files_read_start(fd, first, sizeof(first));
         if (n < 0)
                 return error_setf(reterr, (int)n, "%s: %s", path, strerrordesc_np((int)-n));
-        if ((size_t)n >= sizeof(qcow2_magic) &&
+        foreign = raw ? NULL : magic_foreign_disk(first, (size_t)n);
+        if (foreign)
+                return error_setf(reterr, -EINVAL,
+                                  "%s: a %s image, which podferry does not use: qemu-img convert "
+                                  "makes a qcow2 one of it",
+                                  path, foreign);
+        if (!raw && (size_t)n >= sizeof(qcow2_magic) &&
             memcmp(first, qcow2_magic, sizeof(qcow2_magic)) == 0)
                 return look_at_qcow2(path, first, (size_t)n, ret, reterr);
         ret->format = "raw";
@@ -109,7 +114,7 @@ static int mark_name(const char *path, char **ret) {
         return asprintf(ret, "%s.incomplete", path) < 0 ? -ENOMEM : 0;
 }
 
-int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr) {
+static int probe(const char *path, bool writable, bool raw, DiskInfo *ret, Error *reterr) {
         _cleanup_free_ char *mark = NULL;
         _cleanup_close_ int fd = -EBADF;
         DiskInfo info = {};
@@ -126,7 +131,7 @@ int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr) {
                 return error_setf(reterr, -errno, "%s: %m", path);
         if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
                 return error_setf(reterr, -EINVAL, "%s: neither a file nor a block device", path);
-        r = look_inside(path, fd, &st, &info, reterr);
+        r = look_inside(path, fd, &st, raw, &info, reterr);
         if (r < 0)
                 return r;
         if (info.virtual_size == 0 || info.virtual_size % 512 != 0 ||
@@ -140,6 +145,14 @@ int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr) {
         info.filesystem = info.filesystem ?: "";
         *ret = info;
         return 0;
+}
+
+int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr) {
+        return probe(path, writable, false, ret, reterr);
+}
+
+int disk_probe_raw(const char *path, bool writable, DiskInfo *ret, Error *reterr) {
+        return probe(path, writable, true, ret, reterr);
 }
 
 static int check_size(const char *path, uint64_t size, Error *reterr) {

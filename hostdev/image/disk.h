@@ -20,14 +20,17 @@ typedef struct DiskInfo {
                 *filesystem;   /* "ext4", "xfs", "erofs", "squashfs", "" if none is known; static */
         uint64_t virtual_size; /* bytes the guest sees */
         uint64_t allocated;    /* bytes of the file that hold data */
+        bool backed;           /* a qcow2 image with a backing file: see hostdev/disk/inspect.h */
         bool incomplete;       /* see above */
 } DiskInfo;
 
-/* Looks at a file or block device by its content. A qcow2 image that refers to other files
- * (backing file, external data) is refused: its content may have been written by a guest.
- * `writable`: it must be. -ENOENT, -EACCES, -EINVAL (neither a file nor a device, damaged, empty,
- * or not a multiple of 512 bytes). */
+/* Looks at a file or block device by its content. A qcow2 image whose data is in another file is
+ * refused, and so are formats that podferry does not use (vmdk, vdi, ...), which would pass for
+ * raw. `writable`: it must be. -ENOENT, -EACCES, -EINVAL (neither a file nor a device, damaged,
+ * empty, or not a multiple of 512 bytes). */
 int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr);
+/* The same, but whatever is in it, it is raw. */
+int disk_probe_raw(const char *path, bool writable, DiskInfo *ret, Error *reterr);
 
 #define DISK_SCRATCH_SIZE_DEFAULT (4ULL << 30)
 #define DISK_SCRATCH_SIZE_MIN     (16ULL << 20)

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "hostdev/image/cache.h"
-#include "hostdev/image/magic.h"
+#include "lib/magic.h"
 #include "hostdev/image/manifest.h"
 #include "hostdev/image/program.h"
 

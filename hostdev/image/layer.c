@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "hostdev/image/cache.h"
-#include "hostdev/image/magic.h"
+#include "lib/magic.h"
 
 #define CHUNK (256U << 10)
 

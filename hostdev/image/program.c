@@ -183,6 +183,22 @@ int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
         return r;
 }
 
+int program_run_limited(const char *const argv[], Buf *ret_stdout, Error *reterr) {
+        static const char *const limits[] = {
+                "timeout", "-k", "1", "20", "prlimit", "--cpu=10", "--core=0", "--as=1073741824"
+        };
+        const char *all[ELEMENTSOF(limits) + 24];
+        size_t n = 0;
+
+        memcpy(all, limits, sizeof(limits));
+        while (argv[n] && n < 23) {
+                all[ELEMENTSOF(limits) + n] = argv[n];
+                n++;
+        }
+        all[ELEMENTSOF(limits) + n] = NULL;
+        return program_run(all, ret_stdout, reterr);
+}
+
 int program_run_own(const char *const argv[], Buf *ret_stdout, Error *reterr) {
         return run(argv, environ, ret_stdout, reterr);
 }

@@ -12,5 +12,8 @@
  * other failure; the text then has the end of what it wrote to stderr. */
 #define PROGRAM_OUTPUT_MAX (1U << 20)
 int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr);
+/* The same for a program that reads what may be hostile: at most 20 s, 10 s of CPU, 1 GiB of
+ * memory. */
+int program_run_limited(const char *const argv[], Buf *ret_stdout, Error *reterr);
 /* The same for a program of podferry: with the caller's whole environment. */
 int program_run_own(const char *const argv[], Buf *ret_stdout, Error *reterr);

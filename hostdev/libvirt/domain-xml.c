@@ -223,15 +223,16 @@ static void write_controllers(XmlWriter *w, const DomainSpec *s) {
         }
 }
 
-/* A file that both hosts open at once must not sit in a page cache of either: cache=none, which is
- * also what libvirt asks for. detect_zeroes keeps what is copied by a migration sparse. */
+/* A file that both hosts see must not sit in a page cache of either: cache=none, which is also what
+ * libvirt asks for. It is not <shareable/>: one QEMU has it at a time, by its lock. detect_zeroes
+ * keeps what is copied by a migration sparse. */
 static void write_disk(XmlWriter *w, const DiskSpec *d) {
         char target[DISK_TARGET_SIZE], alias[DISK_ALIAS_SIZE];
 
         disk_target(d->slot, target);
         disk_alias(d->slot, alias);
         xml_open(w, "disk");
-        xml_attr(w, "type", "file");
+        xml_attr(w, "type", d->block ? "block" : "file");
         xml_attr(w, "device", "disk");
         xml_open(w, "driver");
         xml_attr(w, "name", "qemu");
@@ -244,7 +245,7 @@ static void write_disk(XmlWriter *w, const DiskSpec *d) {
         }
         xml_close(w);
         xml_open(w, "source");
-        xml_attr(w, "file", d->path);
+        xml_attr(w, d->block ? "dev" : "file", d->path);
         xml_close(w);
         xml_open(w, "target");
         xml_attr(w, "dev", target);
@@ -252,10 +253,6 @@ static void write_disk(XmlWriter *w, const DiskSpec *d) {
         xml_close(w);
         if (d->read_only) {
                 xml_open(w, "readonly");
-                xml_close(w);
-        }
-        if (d->shared && !d->read_only) {
-                xml_open(w, "shareable");
                 xml_close(w);
         }
         xml_open(w, "alias");

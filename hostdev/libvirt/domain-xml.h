@@ -38,7 +38,8 @@ typedef struct DiskSpec {
         const char *path;   /* absolute */
         const char *format; /* "raw" or "qcow2" */
         bool read_only;
-        bool shared; /* other QEMUs, or the other host, may have the same file open */
+        bool shared; /* the other host sees the same file */
+        bool block;  /* path is a block device */
 } DiskSpec;
 
 typedef struct DomainSpec {

@@ -32,6 +32,7 @@ enum {
         AUTO_CONVERGE,
         POST_COPY,
         KEEP_DISKS,
+        REMOVE_VOLUMES,
 };
 
 static const Option options[] = {
@@ -53,7 +54,9 @@ static const Option options[] = {
         { COMPRESSION, 0, "compression", "M", "zstd, zlib or xbzrle" },
         { CONNECTIONS, 0, "connections", "N", "parallel connections for memory" },
         { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed" },
-        { KEEP_DISKS, 0, "keep-source-disks", NULL, "leave copied disks here" },
+        { KEEP_DISKS, 0, "keep-source-disks", NULL, "leave copied scratch disks here, too" },
+        { REMOVE_VOLUMES, 0, "remove-source-volumes", NULL,
+          "remove copied volumes here once it runs over there\n(they are kept)" },
         { TRANSPORT, 0, "transport", "URI",
           "memory and disks go straight to the libvirtd of the\n"
           "other host: libvirt+tcp://HOST or libvirt+tls://HOST" },
@@ -77,6 +80,7 @@ static const struct {
         { AUTO_CONVERGE, "auto_converge", 'b' },
         { POST_COPY, "post_copy", 'b' },
         { KEEP_DISKS, "keep_source_disks", 'b' },
+        { REMOVE_VOLUMES, "remove_source_volumes", 'b' },
 };
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv);

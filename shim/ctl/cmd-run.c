@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "hostdev/image/disk.h"
 #include "hostdev/image/layer.h"
 #include "controllers/ids.h"
 #include "shim/ctl/attach-loop.h"
@@ -17,6 +16,7 @@
 #include "shim/ctl/oci.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
+#include "shim/ctl/volume.h"
 
 #define ROOTS_MAX   64U
 #define VOLUMES_MAX 32U
@@ -69,8 +69,9 @@ static const Option options[] = {
         { MEMORY, 'm', "memory", "M", "memory of the pod's machine: 512M, 2G" },
         { CPUS, 0, "cpus", "N", "processors of the pod's machine" },
         { VOLUME, 'v', "volume", "FILE:PATH[:ro]",
-          "disk image FILE at PATH in the container; also :dev for\n"
-          "the disk itself, :shared if every host has this file" },
+          "disk FILE at PATH in the container; also :block for the\n"
+          "device itself, :part=N, and :copy, :shared or :same for\n"
+          "a migration" },
         { ENV, 'e', "env", "K=V", "variable of the container; K alone passes yours" },
         { TTY, 't', "tty", NULL, "give it a terminal" },
         { INTERACTIVE, 'i', "interactive", NULL, "pass stdin on (the default in the foreground)" },
@@ -242,7 +243,7 @@ static int make_layers(Run *r, Error *reterr) {
 
 static int read_volumes(Run *r, Error *reterr) {
         for (size_t i = 0; r->volume_texts && r->volume_texts[i]; i++) {
-                int k = value_volume(r->volume_texts[i], &r->volumes[i], reterr);
+                int k = volume_parse(r->volume_texts[i], &r->volumes[i], reterr);
 
                 if (k < 0)
                         return error_prefix(reterr, k, "--volume");
@@ -295,34 +296,12 @@ static json_object *scratch_json(uint64_t size) {
 }
 
 static int add_volume(json_object *disks, const VolumeValue *v, Error *reterr) {
-        _cleanup_json_ json_object *o = json_object_new_object();
-        DiskInfo info;
-        int r;
+        json_object *o;
+        int r = volume_json(v, &o, reterr);
 
-        r = disk_probe(v->file, !v->read_only, &info, reterr);
         if (r < 0)
                 return error_prefix(reterr, r, "--volume");
-        if (info.incomplete)
-                return error_setf(reterr, -EBUSY,
-                                  "--volume %s: a migration that fills it has not "
-                                  "ended",
-                                  v->file);
-        if (!v->block_device && !*info.filesystem)
-                return error_setf(reterr, -EINVAL,
-                                  "--volume %s: no file system that podferry knows is in it; make "
-                                  "one with mkfs.ext4, or give it as a device with :dev",
-                                  v->file);
-        if (!o || json_add_string(o, "role", "volume") < 0 ||
-            json_add_string(o, "path", v->file) < 0 ||
-            json_add_string(o, "format", info.format) < 0 ||
-            json_add_string(o, "filesystem", v->block_device ? "" : info.filesystem) < 0 ||
-            json_add(o, "read_only", json_object_new_boolean(v->read_only)) < 0 ||
-            json_add(o, "size", json_object_new_uint64(info.virtual_size)) < 0 ||
-            json_add_string(o, "mode", v->shared ? "shared" : "copy") < 0 ||
-            json_add_string(o, "destination", v->destination) < 0 ||
-            json_append(disks, TAKE(o)) < 0)
-                return error_oom(reterr);
-        return 0;
+        return json_append(disks, o) < 0 ? error_oom(reterr) : 0;
 }
 
 static int make_spec(Run *r, json_object **ret, Error *reterr) {

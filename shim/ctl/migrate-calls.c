@@ -323,11 +323,15 @@ int mover_patch(Mover *m, Error *reterr) {
 }
 
 int mover_prepare(Mover *m, Error *reterr) {
+        json_object *storage = json_get_array(m->facts, "storage");
+        const char *offer =
+                storage ? json_object_to_json_string_ext(storage, JSON_C_TO_STRING_PLAIN) : NULL;
+        const char *const more[] = { "storage_offer", offer ?: "", NULL };
         _cleanup_message_ sd_bus_message *reply = NULL;
         const char *ticket;
         int r;
 
-        r = call_with_options(m, &m->destination, WORK_DEADLINE, "Prepare", NULL, &reply, reterr);
+        r = call_with_options(m, &m->destination, WORK_DEADLINE, "Prepare", more, &reply, reterr);
         if (r == 0)
                 r = read_text(reply, &ticket, reterr);
         if (r < 0)

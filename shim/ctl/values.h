@@ -19,18 +19,6 @@ int value_signal(const char *text, uint32_t *ret, Error *reterr);
 /* "1000" or "1000:100"; the group is the user's number if it is not given. */
 int value_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid, Error *reterr);
 
-typedef struct VolumeValue {
-        char *file;        /* absolute */
-        char *destination; /* absolute, in the container */
-        bool read_only;
-        bool block_device; /* ":dev": the disk itself, not what is on it */
-        bool shared;       /* ":shared": both hosts see the same file */
-} VolumeValue;
-
-/* "FILE:PATH" and then any of ":ro", ":dev", ":shared". */
-int value_volume(const char *text, VolumeValue *ret, Error *reterr);
-void volume_value_done(VolumeValue *v);
-
 /* "POD" or "POD/CONTAINER"; both are checked as ids; *ret_container is NULL without one. */
 int value_target(const char *text, char **ret_pod, char **ret_container, Error *reterr);
 

@@ -168,7 +168,7 @@ static int on_notifications(sd_bus_message *m, void *userdata, sd_bus_error *ret
 static void export_now(FactsCall *c) {
         _cleanup_buf_ Buf envelope = {};
         Error err = ERROR_INIT;
-        json_object *facts;
+        json_object *facts, *storage;
         int r;
 
         r = migration_export(migration_of(c->shim), c->session, &envelope, &err);
@@ -178,7 +178,14 @@ static void export_now(FactsCall *c) {
         }
         if (c->bus && migrate_bind_driver(c->shim->migrate, c->bus, &err) < 0)
                 log_warning("migration: nobody watches over its driver: %s", err.text);
+        r = migrate_storage_offer(c->shim->migrate, c->options.storage, &storage, &err);
+        if (r < 0) {
+                bus_job_done(TAKE(c->job), r, NULL, &err);
+                return;
+        }
         facts = migrate_facts_json(c->shim->migrate, MIGRATION_SOURCE);
+        if (facts)
+                (void)json_object_object_add(facts, "storage", storage);
         bus_job_done(TAKE(c->job), 0,
                      &(MigrationExport){ .envelope = &envelope,
                                          .facts = facts ? json_object_to_json_string_ext(
@@ -293,17 +300,18 @@ static int reply_text(sd_bus_message *reply, const void *result, const char *tex
 
 static int on_prepare(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(bus_job_unrefp) BusJob *job = NULL;
+        const char *session, *storage = "";
+        MigrationTexts texts[] = { { "storage_offer", &storage }, {} };
         MigrationOptions options;
         Shim *s = userdata;
-        const char *session;
         Error err = ERROR_INIT;
         int r;
 
         if ((r = sd_bus_message_read(m, "s", &session)) < 0 ||
-            (r = migration_read_options(m, &s->config, NULL, &options, reterr)) < 0 ||
+            (r = migration_read_options(m, &s->config, texts, &options, reterr)) < 0 ||
             (r = bus_job_new(m, 0, reply_text, &job, reterr)) < 0)
                 return r;
-        r = migrate_prepare(s->migrate, session, &options, bus_job_done, job, &err);
+        r = migrate_prepare(s->migrate, session, &options, storage, bus_job_done, job, &err);
         return bus_job_settle(job, r, r == 0 ? migrate_ticket(s->migrate) : NULL, &err, reterr);
 }
 

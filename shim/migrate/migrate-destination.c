@@ -42,10 +42,6 @@ static int each_copied(Migrate *m, int (*act)(const ScsiDiskConfig *, Error *), 
         return m->shim->vm ? scsi_each_disk(vm_scsi(m->shim->vm), on_disk, &e) : 0;
 }
 
-static int make_disk(const ScsiDiskConfig *disk, Error *reterr) {
-        return disk_make_destination(disk->host_path, disk->format, disk->virtual_size, 0, reterr);
-}
-
 static int commit_disk(const ScsiDiskConfig *disk, Error *reterr) {
         return disk_commit(disk->host_path, reterr);
 }
@@ -72,10 +68,17 @@ static int make_ticket(Migrate *m, Error *reterr) {
                 return error_oom(reterr);
         (void)json_object_object_add(o, "dir", json_object_new_string(m->dir));
         (void)json_object_object_add(o, "dest_xml", json_object_new_string(xml));
+        (void)json_object_object_add(o, "storage", migrate_storage_answer(m));
         free(m->ticket);
         m->ticket = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
         json_object_put(o);
         return m->ticket ? 0 : error_oom(reterr);
+}
+
+static void undo_prepare(Migrate *m) {
+        (void)each_copied(m, discard_disk, NULL);
+        migrate_storage_forget(m);
+        migrate_remove_dir(m);
 }
 
 static void on_prepared(void *userdata, int r, const void *result, const Error *err) {
@@ -89,10 +92,25 @@ static void on_prepared(void *userdata, int r, const void *result, const Error *
                                vm_spec(m->shim->vm)->domain_name);
                 err = &e;
         }
-        if (r < 0) {
-                (void)each_copied(m, discard_disk, NULL);
-                migrate_remove_dir(m);
+        if (r < 0)
+                undo_prepare(m);
+        relay_done(relay, r, NULL, err);
+}
+
+static void on_disks_ready(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Migrate *m = relay->migrate;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = make_ticket(m, &e);
+                if (r == 0)
+                        r = virt_query(m->shim->virt, on_prepared, relay, &e); /* connects too */
+                if (r >= 0)
+                        return;
+                err = &e;
         }
+        undo_prepare(m);
         relay_done(relay, r, NULL, err);
 }
 
@@ -126,30 +144,35 @@ int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr) {
         int r;
 
         if ((r = patch_vm(m, reterr)) < 0 || (r = patch_pod(m, reterr)) < 0 ||
-            (r = migrate_make_dir(m, reterr)) < 0 || (r = make_ticket(m, reterr)) < 0 ||
-            (r = shim_virt(s, &virt, reterr)) < 0 ||
+            (r = migrate_make_dir(m, reterr)) < 0 || (r = shim_virt(s, &virt, reterr)) < 0 ||
             (r = virt_set_domain(virt, vm_spec(s->vm)->domain_name, vm_spec(s->vm)->uuid, reterr)) <
                     0)
                 return r;
-        r = each_copied(m, make_disk, reterr);
-        relay = r == 0 ? relay_new(m, done, job) : NULL;
-        if (r == 0 && !relay)
-                r = error_oom(reterr);
-        if (r == 0)
-                r = virt_query(virt, on_prepared, relay, reterr); /* connects, for the events */
+        relay = relay_new(m, done, job);
+        if (!relay)
+                return error_oom(reterr);
+        r = migrate_storage_prepare(m, m->offer ?: "", on_disks_ready, relay, reterr);
         if (r < 0) {
                 free(relay);
-                (void)each_copied(m, discard_disk, NULL);
-                migrate_remove_dir(m);
+                undo_prepare(m);
         }
         return r;
 }
 
-/* Scratch disks are ours to remove; a volume is the user's, and stays where it was copied from. */
 static int remove_source_disk(const ScsiDiskConfig *disk, Error *reterr) {
-        if (disk->kind == SCSI_DISK_SCRATCH && unlink(disk->host_path) < 0 && errno != ENOENT)
+        struct stat st;
+
+        if (stat(disk->host_path, &st) == 0 && S_ISBLK(st.st_mode))
+                return 0; /* a device is not a file of ours */
+        if (unlink(disk->host_path) < 0 && errno != ENOENT)
                 log_warning("migration: %s could not be removed: %m", disk->host_path);
         return 0;
+}
+
+/* Scratch disks are ours to remove; a volume is the user's, and stays where it was copied from
+ * unless he wants it gone. */
+static int remove_source_scratch(const ScsiDiskConfig *disk, Error *reterr) {
+        return disk->kind == SCSI_DISK_SCRATCH ? remove_source_disk(disk, reterr) : 0;
 }
 
 int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
@@ -161,8 +184,11 @@ int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                 (void)each_copied(m, discard_disk, NULL);
                 guest_link_close(m->shim->link);
         } else if (role == MIGRATION_SOURCE && moved && !o->keep_source_disks) {
-                (void)each_copied(m, remove_source_disk, NULL);
+                (void)each_copied(
+                        m, o->remove_source_volumes ? remove_source_disk : remove_source_scratch,
+                        NULL);
         }
+        migrate_storage_forget(m);
         migrate_ferry_stop(m);
         migrate_remove_dir(m);
         return 0;

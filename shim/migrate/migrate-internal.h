@@ -12,6 +12,8 @@ typedef struct LogCursor {
         uint64_t offset;
 } LogCursor;
 
+typedef struct Storage Storage;
+
 struct Migrate {
         Shim *shim;
         Migration *migration;
@@ -40,6 +42,11 @@ struct Migrate {
         /* migrate-logs.c */
         LogCursor *logs;
         size_t n_logs, logs_at;
+
+        /* migrate-storage.c */
+        Storage *storage;
+        char *offer;  /* destination: what the source said of the disks */
+        bool aborted; /* source: while the disks were verified */
 
         /* migrate-hosts.c */
         char *dir;      /* sockets of this transfer */
@@ -114,8 +121,16 @@ int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
 int migrate_make_dir(Migrate *m, Error *reterr);
 void migrate_remove_dir(Migrate *m);
 int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr);
+
+/* migrate-storage.c */
 /* Is the disk one whose bytes travel? */
 bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk);
+int migrate_storage_prepare(Migrate *m, const char *offer, OpDone done, void *job, Error *reterr);
+json_object *migrate_storage_answer(const Migrate *m); /* the caller owns it */
+int migrate_storage_read_answer(Migrate *m, json_object *list, Error *reterr);
+int migrate_storage_verify(Migrate *m, OpDone done, void *job, Error *reterr);
+void migrate_storage_forget(Migrate *m); /* with its tokens */
+
 void migrate_poll_statistics(Migrate *m, bool on);
 
 /* migrate-peer.c: the ferry and the messages on it. */

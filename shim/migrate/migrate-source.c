@@ -8,21 +8,6 @@
 
 #define STATISTICS_USEC (250U * 1000U)
 
-bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk) {
-        if (disk->read_only || disk->kind == SCSI_DISK_LAYER)
-                return false;
-        switch (m->options.storage) {
-        case MIGRATION_STORAGE_SHARED:
-                return false;
-        case MIGRATION_STORAGE_COPY:
-                return true;
-        case MIGRATION_STORAGE_AUTO:
-        case _MIGRATION_STORAGE_MAX:
-                break;
-        }
-        return disk->mode == SCSI_STORAGE_COPY;
-}
-
 int migrate_make_dir(Migrate *m, Error *reterr) {
         if (m->dir)
                 return 0;
@@ -60,7 +45,7 @@ void migrate_remove_dir(Migrate *m) {
 /* The destination's word about its own paths. It is taken for what libvirt is told about the other
  * host, never for a path on this one: those are derived here, and must be the same. */
 int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr) {
-        json_object *o, *xml = NULL, *dir = NULL;
+        json_object *o, *xml = NULL, *dir = NULL, *storage = NULL;
         int r = 0;
 
         o = json_tokener_parse(ticket);
@@ -78,6 +63,10 @@ int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr) {
                         reterr, -EINVAL,
                         "the other host uses %s, this one %s: run_dir must be the same on both",
                         json_object_get_string(dir), m->dir);
+        if (r == 0) {
+                (void)json_object_object_get_ex(o, "storage", &storage);
+                r = migrate_storage_read_answer(m, storage, reterr);
+        }
         if (r == 0) {
                 free(m->dest_xml);
                 m->dest_xml = strdup(json_object_get_string(xml));
@@ -171,21 +160,14 @@ static void on_migrated(void *userdata, int r, const void *result, const Error *
         relay_done(relay, r, NULL, err);
 }
 
-int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
-        Migrate *m = u;
+static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
+        const MigrationOptions *o = &m->options;
         Slots slots = { .migrate = m };
         Addresses a = {};
         char direct[MIGRATION_URI_MAX + 16];
         VirtMigrate v;
-        Relay *relay;
         int r;
 
-        if (!m->dest_xml)
-                return error_setf(reterr, -EINVAL,
-                                  "Transfer at the source needs the ticket that Prepare returned");
-        r = open_fence(m, reterr);
-        if (r < 0)
-                return r;
         (void)scsi_each_disk(vm_scsi(m->shim->vm), add_slot, &slots);
         v = (VirtMigrate){ .dest_xml = m->dest_xml,
                            .copy_slots = slots.slots,
@@ -207,10 +189,43 @@ int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *jo
                 v.migrate_uri = a.memory;
                 v.disks_uri = slots.n > 0 ? a.disk : NULL;
         }
+        return virt_migrate(m->shim->virt, &v, on_migrated, relay, reterr);
+}
+
+static void on_storage_verified(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Migrate *m = relay->migrate;
+        Error e = ERROR_INIT;
+
+        if (r == 0 && m->aborted) {
+                r = error_setf(&e, -ECANCELED, "cancelled");
+                err = &e;
+        }
+        if (r == 0) {
+                r = start_libvirt(m, relay, &e);
+                if (r > 0)
+                        return;
+                err = &e;
+        }
+        relay_done(relay, r, NULL, err);
+}
+
+int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+        Relay *relay;
+        int r;
+
+        if (!m->dest_xml)
+                return error_setf(reterr, -EINVAL,
+                                  "Transfer at the source needs the ticket that Prepare returned");
+        r = open_fence(m, reterr);
+        if (r < 0)
+                return r;
         relay = relay_new(m, done, job);
         if (!relay)
                 return error_oom(reterr);
-        r = virt_migrate(m->shim->virt, &v, on_migrated, relay, reterr);
+        m->aborted = false;
+        r = migrate_storage_verify(m, on_storage_verified, relay, reterr);
         if (r < 0)
                 free(relay);
         return r;
@@ -242,6 +257,7 @@ int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
         for (size_t i = 0; m->ferry && i < sizeof(kinds) / sizeof(kinds[0]); i++)
                 (void)ferry_cut(m->ferry, kinds[i], NULL);
         m->holding = false;
+        m->aborted = true;
         return virt_abort_job(m->shim->virt, done, job, reterr);
 }
 

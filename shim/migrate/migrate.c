@@ -337,6 +337,8 @@ Migrate *migrate_free(Migrate *m) {
         migrate_logs_end(m);
         m->journal = journal_free(m->journal);
         buf_done(&m->handoff);
+        migrate_storage_forget(m);
+        free(m->offer);
         free(m->ticket);
         free(m->dest_xml);
         free(m);
@@ -435,14 +437,20 @@ static void on_prepared(void *userdata, int r, const void *result, const Error *
         relay_done(relay, r, r == 0 ? relay->migrate->ticket : NULL, err);
 }
 
-int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, OpDone done,
-                    void *job, Error *reterr) {
+int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, const char *storage,
+                    OpDone done, void *job, Error *reterr) {
         MigrationOptions before = m->options;
+        char *offer = strdup(storage);
         Relay *relay = relay_new(m, done, job);
         int r;
 
-        if (!relay)
+        if (!relay || !offer) {
+                free(relay);
+                free(offer);
                 return error_oom(reterr);
+        }
+        free(m->offer);
+        m->offer = offer;
         m->options = *o;
         r = migration_prepare(m->migration, session, on_prepared, relay, reterr);
         if (r <= 0)

@@ -26,9 +26,13 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e);
 /* The calls that carry more than the controller knows. */
 int migrate_register_socket(Migrate *m, const char *session, int fd,
                             Error *reterr); /* duplicates */
-/* Destination. Result: const char *, the ticket. */
-int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, OpDone done,
-                    void *job, Error *reterr);
+/* Source, once exported: what it plans with each disk, for the destination's Prepare; the caller
+ * owns *ret. -EINVAL: a disk and the options contradict each other. */
+int migrate_storage_offer(Migrate *m, MigrationStorage wish, json_object **ret, Error *reterr);
+/* Destination. `storage`: the source's offer as text, "" without one. Result: const char *, the
+ * ticket. */
+int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, const char *storage,
+                    OpDone done, void *job, Error *reterr);
 /* ticket: source only, "" at a destination. */
 int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o, const char *ticket,
                      Error *reterr);

@@ -3,6 +3,7 @@
 #include "shim/wiring/ops.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 typedef Podferry__Guest__V1__ScsiAddress GuestAddress;
 
@@ -16,11 +17,14 @@ static char *text(const char *s) {
 }
 
 DiskSpec shim_disk_spec(uint32_t slot, const ScsiDiskConfig *disk) {
+        struct stat st;
+
         return (DiskSpec){ .slot = slot,
                            .path = disk->host_path,
                            .format = disk->format,
                            .read_only = disk->read_only,
-                           .shared = disk->mode != SCSI_STORAGE_COPY };
+                           .shared = disk->mode == SCSI_STORAGE_SHARED,
+                           .block = stat(disk->host_path, &st) == 0 && S_ISBLK(st.st_mode) };
 }
 
 static GuestAddress guest_address(uint32_t slot, uint32_t partition) {

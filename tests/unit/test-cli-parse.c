@@ -13,6 +13,7 @@
 #include "shim/ctl/options.h"
 #include "shim/ctl/remote.h"
 #include "shim/ctl/values.h"
+#include "shim/ctl/volume.h"
 
 static const Option options[] = {
         { 1, 'a', "all", NULL, "" },
@@ -120,18 +121,42 @@ static void test_names(void **state) {
 }
 
 static void test_volumes(void **state) {
+        static const char *const bad[] = {
+                "/dev/null",
+                "/dev/null:data",
+                "/dev/null:/a/../b",
+                "/dev/null:/",
+                "/dev/null:/a:rx",
+                "/dev/null:/a:same",
+                "/dev/null:/a:ro:copy",
+                "/dev/null:/a:shared:copy",
+                "/dev/null:/a:part=0",
+                "/dev/null:/a:part=129",
+                "/dev/null:/a:format=vmdk",
+                "/dev/null:/a:format=raw:format=qcow2",
+        };
         VolumeValue v;
+        Error e;
 
-        assert_int_equal(value_volume("/dev/null:/data:ro:dev", &v, NULL), 0);
-        assert_true(v.read_only && v.block_device && !v.shared);
+        assert_int_equal(volume_parse("/dev/null:/data:ro:dev", &v, NULL), 0);
+        assert_true(v.read_only && v.block_device);
+        assert_string_equal(v.mode, "same");
+        assert_string_equal(v.format, "");
         assert_string_equal(v.destination, "/data");
         volume_value_done(&v);
-        assert_int_equal(value_volume("/dev/null", &v, NULL), -EINVAL);
-        assert_int_equal(value_volume("/dev/null:data", &v, NULL), -EINVAL);
-        assert_int_equal(value_volume("/dev/null:/a/../b", &v, NULL), -EINVAL);
-        assert_int_equal(value_volume("/dev/null:/", &v, NULL), -EINVAL);
-        assert_int_equal(value_volume("/dev/null:/a:rx", &v, NULL), -EINVAL);
-        assert_int_equal(value_volume("/nowhere/x:/a", &v, NULL), -ENOENT);
+        assert_int_equal(volume_parse("/dev/null:/data:shared:part=3:format=raw", &v, NULL), 0);
+        assert_string_equal(v.mode, "shared");
+        assert_string_equal(v.format, "raw");
+        assert_int_equal(v.partition, 3);
+        volume_value_done(&v);
+        assert_int_equal(volume_parse("/dev/null:/data", &v, NULL), 0);
+        assert_string_equal(v.mode, "copy");
+        volume_value_done(&v);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                assert_int_equal(volume_parse(bad[i], &v, &e), -EINVAL);
+                assert_non_null(strstr(e.text, "/dev/null"));
+        }
+        assert_int_equal(volume_parse("/nowhere/x:/a", &v, NULL), -ENOENT);
 }
 
 static void test_words(void **state) {

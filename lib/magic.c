@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "hostdev/image/magic.h"
+#include "lib/magic.h"
 
 #include <string.h>
 
@@ -17,6 +17,18 @@ static const Magic filesystems[] = {
         { "squashfs", 0,    4, "hsqs" },
         { "ext4",     1080, 2, "\x53\xef" },
         { "xfs",      0,    4, "XFSB" },
+};
+
+static const Magic foreign_disks[] = {
+        { "vmdk",      0,    4, "KDMV" },
+        { "vmdk",      0,    4, "COWD" },
+        { "vmdk",      0,   21, "# Disk DescriptorFile" },
+        { "vdi",       0x40, 4, "\x7f\x10\xda\xbe" },
+        { "vhdx",      0,    8, "vhdxfile" },
+        { "vpc",       0,    8, "conectix" },
+        { "qed",       0,    4, "QED\0" },
+        { "parallels", 0,   16, "WithoutFreeSpace" },
+        { "parallels", 0,   16, "WithouFreSpacExt" },
 };
 
 static const Magic archives[] = {
@@ -37,6 +49,10 @@ static const char *look(const Magic *t, size_t n_t, const uint8_t *p, size_t n) 
 
 const char *magic_filesystem(const uint8_t *p, size_t n) {
         return look(filesystems, ELEMENTSOF(filesystems), p, n);
+}
+
+const char *magic_foreign_disk(const uint8_t *p, size_t n) {
+        return look(foreign_disks, ELEMENTSOF(foreign_disks), p, n);
 }
 
 const char *magic_archive(const uint8_t *p, size_t n) {

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "controllers/container/container.h"
+#include "shim/shim.h"
+
+/* What a caller says of a volume against what the disk is (hostdev/disk/inspect.h). */
+
+/* Has this pod the file already? Loop thread. */
+bool volume_is_held(const Shim *s, const char *path);
+/* -EINVAL: it is not what was said, or must not be used; -EBUSY: it is not complete, or another
+ * machine has it. Blocks: for the thread of files. */
+int volume_check(const ContainerDisk *d, bool held, const char *backing_dir, Error *reterr);
