@@ -55,6 +55,10 @@ static int discard_disk(const ScsiDiskConfig *disk, Error *reterr) {
         return 0; /* the others as well */
 }
 
+void migrate_discard_disks(Migrate *m) {
+        (void)each_copied(m, discard_disk, NULL);
+}
+
 static int make_ticket(Migrate *m, Error *reterr) {
         _cleanup_free_ char *xml = NULL;
         json_object *o;
@@ -76,7 +80,7 @@ static int make_ticket(Migrate *m, Error *reterr) {
 }
 
 static void undo_prepare(Migrate *m) {
-        (void)each_copied(m, discard_disk, NULL);
+        migrate_discard_disks(m);
         migrate_storage_forget(m);
         migrate_remove_dir(m);
 }
@@ -181,7 +185,7 @@ int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
         Migrate *m = u;
 
         if (role == MIGRATION_DESTINATION && !moved) {
-                (void)each_copied(m, discard_disk, NULL);
+                migrate_discard_disks(m);
                 guest_link_close(m->shim->link);
         } else if (role == MIGRATION_SOURCE && moved && !o->keep_source_disks) {
                 (void)each_copied(

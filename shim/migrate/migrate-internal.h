@@ -21,6 +21,7 @@ struct Migrate {
         MigrationOptions options;
         MigrationFacts facts; /* of this host, once learnt */
         bool facts_known;
+        gid_t qemu_gid; /* with it */
         MigrateFace face;
 
         sd_event_source *timers[_MIGRATION_TIMER_MAX];
@@ -123,6 +124,8 @@ void migrate_remove_dir(Migrate *m);
 int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr);
 
 /* migrate-storage.c */
+/* Removes what the transfer filled, at a destination that gives up. */
+void migrate_discard_disks(Migrate *m);
 /* Is the disk one whose bytes travel? */
 bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk);
 int migrate_storage_prepare(Migrate *m, const char *offer, OpDone done, void *job, Error *reterr);

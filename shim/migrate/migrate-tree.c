@@ -236,6 +236,8 @@ int migrate_op_abort_tree(void *u, const char *reason, Error *reterr) {
         if (!s->vm)
                 return 0;
         log_info("migration: the import is given up: %s", reason);
+        if (migration_role(m->migration) == MIGRATION_DESTINATION)
+                migrate_discard_disks(m); /* while it is known which */
         (void)pod_abort_migrated(s->pod, NULL);
         (void)vm_abort_migrated(s->vm, NULL);
         guest_link_close(s->link);

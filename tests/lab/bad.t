@@ -83,6 +83,20 @@ pf h1 run --name t-v --rootfs "$rootfs" --volume "$work/volume.raw:/mnt" --detac
 refused "a copied volume whose file the destination has already" 'prepare.*volume.raw is there already' \
         pf h1 migrate t-v --to "$(to h2)"
 pf h1 rm --force t-v
+# The incoming QEMU dies before anything was handed over.
+incoming() {
+        on h2 sh -c 'virsh -q -c qemu:///system domstate podferry-t-a | grep -q paused &&
+                kill -9 $(cat /run/libvirt/qemu/podferry-t-a.pid)'
+}
+move h1 t-a >"$work/out" 2>&1 &
+pid=$!
+until_ok 10 incoming
+wait $pid
+is $? 125 "the incoming QEMU dies"
+like "$(cat "$work/out")" 'rolled back: the pod runs on here' "and the error says so" F84
+is "$(on h2 ls -A /run/podferry /var/lib/podferry/pods | grep -c t-a)" 0 "and nothing of it is left there" F85 F57
+counting
+ok "and it counts on"
 move h1 t-a >"$work/out" 2>&1
 ok "until a migration that is right succeeds" || diag "$(cat "$work/out")"
 pf h2 rm --force t-a
