@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include "controllers/ids.h"
+#include "lib/directory.h"
 
 /* The longest name of a socket that anyone makes in the directory. */
 #define LONGEST_SOCKET "migration-memory.sock"
@@ -18,26 +19,6 @@ char *run_dir_file(const RunDir *d, const char *name) {
         char *path;
 
         return asprintf(&path, "%s/%s", d->path, name) < 0 ? NULL : path;
-}
-
-/* mkdir -p; directories that are there are left as they are. */
-static int make_parents(const char *path, Error *reterr) {
-        _cleanup_free_ char *copy = strdup(path);
-
-        if (!copy)
-                return error_oom(reterr);
-        for (char *at = copy + 1;; at++) {
-                char c = *at;
-
-                if (c != '/' && c != '\0')
-                        continue;
-                *at = '\0';
-                if (mkdir(copy, 0755) < 0 && errno != EEXIST)
-                        return error_setf(reterr, -errno, "make directory %s: %m", copy);
-                *at = c;
-                if (c == '\0')
-                        return 0;
-        }
 }
 
 static int check_ours(const char *path, int fd, Error *reterr) {
@@ -107,7 +88,8 @@ int run_dir_open(RunDir *d, const char *base, const char *pod, Error *reterr) {
                 return error_setf(reterr, -EINVAL,
                                   "%s is too long: sockets in it must have paths below %zu bytes",
                                   path, sizeof(sa->sun_path));
-        r = make_parents(base, reterr);
+        /* QEMU, which may not be root, has sockets of a migration below. */
+        r = directory_make(base, 0711, reterr);
         if (r < 0)
                 return r;
         for (unsigned tries = 0; tries < 100; tries++) {

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/directory.h"
 #include "lib/log.h"
 #include "shim/dbus/faces.h"
 #include "shim/dbus/paths.h"
@@ -88,25 +89,6 @@ static int make_paths(Shim *s, Error *reterr) {
         return s->link_path && s->console_path && s->state_path ? 0 : error_oom(reterr);
 }
 
-static int make_state_dir(const Shim *s, Error *reterr) {
-        _cleanup_free_ char *copy = strdup(s->state_path);
-
-        if (!copy)
-                return error_oom(reterr);
-        for (char *at = copy + 1;; at++) {
-                char c = *at;
-
-                if (c != '/' && c != '\0')
-                        continue;
-                *at = '\0';
-                if (mkdir(copy, c ? 0755 : 0700) < 0 && errno != EEXIST)
-                        return error_setf(reterr, -errno, "make directory %s: %m", copy);
-                *at = c;
-                if (!c)
-                        return 0;
-        }
-}
-
 static int add_objects(sd_bus *bus, void *userdata) {
         return faces_add(bus, userdata);
 }
@@ -144,7 +126,9 @@ int shim_new(sd_event *event, const char *pod_id, bool receive, Config *config, 
         *config = (Config){};
         *dir = RUN_DIR_INIT;
         lane_init(&s->files, "files", 64);
-        if ((r = make_paths(s, reterr)) < 0 || (r = make_state_dir(s, reterr)) < 0 ||
+        /* QEMU, which may not be root, opens disks in the state directory by name. */
+        if ((r = make_paths(s, reterr)) < 0 ||
+            (r = directory_make(s->state_path, 0711, reterr)) < 0 ||
             (r = migrate_new(s, &s->migrate, reterr)) < 0 || (r = make_parts(s, reterr)) < 0 ||
             (r = keep_new(s, &s->keep, reterr)) < 0)
                 return r;

@@ -9,6 +9,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "lib/directory.h"
+
 static void close_dir(DIR **d) {
         if (*d)
                 (void)closedir(*d);
@@ -27,20 +29,11 @@ int files_sub_directory(int dir_fd, const char *name, unsigned mode, int *ret_fd
 }
 
 int files_open_directory(const char *path, int *ret_fd, Error *reterr) {
-        _cleanup_free_ char *copy = strdup(path);
-        int fd;
+        int fd, r;
 
-        if (!copy)
-                return error_oom(reterr);
-        for (char *p = strchr(copy + 1, '/');; p = strchr(p + 1, '/')) {
-                if (p)
-                        *p = '\0';
-                if (mkdir(copy, 0711) < 0 && errno != EEXIST)
-                        return error_setf(reterr, -errno, "cannot make the directory %s: %m", copy);
-                if (!p)
-                        break;
-                *p = '/';
-        }
+        r = directory_make(path, 0711, reterr);
+        if (r < 0)
+                return r;
         fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_setf(reterr, -errno, "cannot open the directory %s: %m", path);

@@ -36,6 +36,21 @@ static void element_text(const char *xml, const char *name, char *ret, size_t si
                 (void)snprintf(ret, size, "%.*s", (int)(n - tags), e + strlen(name) + 2);
 }
 
+/* Whom libvirt's DAC driver gives files to; it tells numbers only. Without that driver QEMU is
+ * root. */
+static void read_owner(const char *xml, VirtFacts *f) {
+        const char *model = strstr(xml, "<model>dac</model>");
+        const char *label = model ? strstr(model, "<baselabel type='qemu'>+") : NULL;
+        const char *end = model ? strstr(model, "</secmodel>") : NULL;
+        unsigned uid, gid;
+
+        if (label && end && label < end &&
+            sscanf(label, "<baselabel type='qemu'>+%u:+%u<", &uid, &gid) == 2) {
+                f->qemu_uid = uid;
+                f->qemu_gid = gid;
+        }
+}
+
 static int read_capabilities(Job *job, virConnectPtr conn, Error *reterr) {
         _cleanup_free_ char *xml = job->v->lv->virConnectGetCapabilities(conn);
         VirtFacts *f = &job->out.facts;
@@ -46,6 +61,7 @@ static int read_capabilities(Job *job, virConnectPtr conn, Error *reterr) {
                 return libvirt_error(job->v->lv, reterr);
         element_text(xml, "uuid", f->host_uuid, sizeof(f->host_uuid));
         element_text(xml, "arch", f->arch, sizeof(f->arch));
+        read_owner(xml, f);
         f->has_kvm = strstr(xml, "<domain type='kvm'") != NULL;
         cpu = element(xml, "cpu", &n);
         job->result_text = strndup(cpu ?: "", n);

@@ -147,7 +147,8 @@ typedef struct VirtFacts {
         char machine[64]; /* what "q35" means here for this type: "pc-q35-7.2" */
         bool has_kvm;     /* libvirt offers type kvm (that a guest lives under it is hostdev/probe's
                              matter) */
-        const char *cpu_xml; /* <cpu> of the host, for virt_compare_cpu() */
+        const char *cpu_xml;         /* <cpu> of the host, for virt_compare_cpu() */
+        uint32_t qemu_uid, qemu_gid; /* as whom libvirt runs QEMU (qemu.conf's user and group) */
 } VirtFacts;
 int virt_facts(Virt *v, DomainType type, OpDone done, void *userdata,
                Error *reterr); /* result: VirtFacts */

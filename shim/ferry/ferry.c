@@ -214,11 +214,12 @@ static int listen_at(const char *path, Error *reterr) {
         if (fd < 0)
                 return error_setf(reterr, -errno, "%s: %m", path);
         (void)strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
-        /* The mode of the unbound socket becomes the mode of its name: no umask, no race. */
+        /* Not open to more before its mode is set, whatever the umask. The group is the
+         * directory's, if that says so: QEMU, which may not be root, connects too. */
         if (fchmod(fd, 0600) < 0 ||
             bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
                 return error_setf(reterr, -errno, "%s: %m", path);
-        if (listen(fd, SOMAXCONN) < 0) {
+        if (chmod(path, 0660) < 0 || listen(fd, SOMAXCONN) < 0) {
                 int r = error_setf(reterr, -errno, "%s: %m", path);
 
                 (void)unlink(path);

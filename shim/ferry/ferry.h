@@ -61,7 +61,7 @@ DEFINE_CLEANUP(Ferry *, ferry_free);
  * on over this one. -EINVAL: neither a stream socket nor a pipe. */
 int ferry_set_transport(Ferry *f, int in_fd, int out_fd, Error *reterr);
 
-/* SOURCE: makes a UNIX socket (mode 0600) at `path`; each connection to it is carried over. A stale
+/* SOURCE: makes a UNIX socket (mode 0660) at `path`; each connection to it is carried over. A stale
  * socket there is replaced. One path per kind: -EEXIST. -EOPNOTSUPP at a destination. */
 int ferry_listen(Ferry *f, FerryKind kind, const char *path, Error *reterr);
 /* DESTINATION: connections of this kind go to the UNIX socket at `path`, which need not exist yet.

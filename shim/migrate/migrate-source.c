@@ -16,7 +16,9 @@ int migrate_make_dir(Migrate *m, Error *reterr) {
                 m->dir = NULL;
                 return error_oom(reterr);
         }
-        if (mkdir(m->dir, 0700) < 0 && errno != EEXIST) {
+        /* QEMU binds sockets of its own there, and may not be root. */
+        if ((mkdir(m->dir, 0700) < 0 && errno != EEXIST) ||
+            (m->qemu_gid != 0 && (chown(m->dir, 0, m->qemu_gid) < 0 || chmod(m->dir, 03770) < 0))) {
                 int r = error_setf(reterr, -errno, "%s: %m", m->dir);
 
                 free(m->dir);

@@ -158,6 +158,7 @@ static void on_facts(void *userdata, int r, const void *result, const Error *err
                 (void)snprintf(to->arch, sizeof(to->arch), "%s", f->arch);
                 (void)snprintf(to->machine, sizeof(to->machine), "%s", f->machine);
                 (void)snprintf(to->cpu_xml, sizeof(to->cpu_xml), "%s", f->cpu_xml ?: "");
+                m->qemu_gid = f->qemu_gid;
                 m->facts_known = true;
         }
         relay_done(relay, r, NULL, err);

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "lib/directory.h"
 #include "lib/log.h"
 
 /* Vectors of one writev: two or three a line. */
@@ -29,18 +30,10 @@ static const char *const stream_names[_OUTPUT_STREAM_MAX] = { "stdout", "stderr"
 
 /* Files */
 
-static int make_directories(const char *path, Error *reterr) {
-        _cleanup_free_ char *copy = strdup(path);
+static int make_directory_of(const char *path, Error *reterr) {
+        _cleanup_free_ char *copy = strndup(path, (size_t)(strrchr(path, '/') - path));
 
-        if (!copy)
-                return error_oom(reterr);
-        for (char *at = strchr(copy + 1, '/'); at; at = strchr(at + 1, '/')) {
-                *at = '\0';
-                if (mkdir(copy, 0700) < 0 && errno != EEXIST)
-                        return error_setf(reterr, -errno, "make directory %s: %m", copy);
-                *at = '/';
-        }
-        return 0;
+        return copy ? directory_make(copy, 0700, reterr) : error_oom(reterr);
 }
 
 static int open_file(const char *path, int flags, Error *reterr) {
@@ -69,7 +62,7 @@ int output_log_new(const char *path, uint64_t max_bytes, OutputLog **ret, Error 
         r = log_alloc(path, max_bytes, &log, reterr);
         if (r < 0)
                 return r;
-        r = make_directories(path, reterr);
+        r = make_directory_of(path, reterr);
         if (r < 0)
                 return r;
         if (unlink(log->old_path) < 0 && errno != ENOENT)

@@ -389,7 +389,7 @@ static void test_bad_arguments(void **state) {
         rig_up(&r, NULL);
         rig_path(&r, FERRY_DISK, true, path, sizeof(path));
         assert_int_equal(stat(path, &st), 0);
-        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_int_equal(st.st_mode & 07777, 0660);
         assert_int_equal(ferry_listen(r.source, FERRY_DISK, "/tmp/x", &e), -EEXIST);
         assert_int_equal(ferry_listen(r.source, FERRY_MESSAGES, "/tmp/x", &e), -EINVAL);
         assert_int_equal(ferry_listen(r.source, _FERRY_KIND_MAX, "/tmp/x", &e), -EINVAL);
