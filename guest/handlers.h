@@ -11,6 +11,8 @@ int handle_mount(Agent *a, Call *c, const ToGuest *m, Error *reterr);          /
 int handle_unmount(Agent *a, Call *c, const ToGuest *m, Error *reterr);        /* storage.c */
 int handle_overlay(Agent *a, Call *c, const ToGuest *m, Error *reterr);        /* storage.c */
 int handle_remove_overlay(Agent *a, Call *c, const ToGuest *m, Error *reterr); /* storage.c */
+int handle_bind(Agent *a, Call *c, const ToGuest *m, Error *reterr);           /* bind.c */
+int handle_unbind(Agent *a, Call *c, const ToGuest *m, Error *reterr);         /* bind.c */
 int handle_create(Agent *a, Call *c, const ToGuest *m, Error *reterr);         /* lifecycle.c */
 int handle_start(Agent *a, Call *c, const ToGuest *m, Error *reterr);          /* lifecycle.c */
 int handle_delete(Agent *a, Call *c, const ToGuest *m, Error *reterr);         /* lifecycle.c */

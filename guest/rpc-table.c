@@ -8,6 +8,8 @@ const RpcRow rpc_rows[] = {
         { TO_GUEST(UNMOUNT),        handle_unmount },
         { TO_GUEST(OVERLAY),        handle_overlay },
         { TO_GUEST(REMOVE_OVERLAY), handle_remove_overlay },
+        { TO_GUEST(BIND),           handle_bind },
+        { TO_GUEST(UNBIND),         handle_unbind },
         { TO_GUEST(CREATE),         handle_create },
         { TO_GUEST(START),          handle_start },
         { TO_GUEST(EXEC),           handle_exec },

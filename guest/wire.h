@@ -22,6 +22,8 @@ typedef Podferry__Guest__V1__Exit ExitReply;
 typedef Podferry__Guest__V1__ResizeRequest ResizeRequest;
 typedef Podferry__Guest__V1__ProcessState ProcessState;
 typedef Podferry__Guest__V1__StateReply StateReply;
+typedef Podferry__Guest__V1__BindRequest BindRequest;
+typedef Podferry__Guest__V1__UnbindRequest UnbindRequest;
 typedef Podferry__Guest__V1__UpdateRequest UpdateRequest;
 typedef Podferry__Guest__V1__PsReply PsReply;
 typedef Podferry__Guest__V1__RunRequest RunRequest;

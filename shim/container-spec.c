@@ -234,6 +234,29 @@ int container_spec_parse(const char *id, const char *text, ParsedSpec *ret, Erro
         return 0;
 }
 
+int container_volume_parse(const char *text, ParsedSpec *ret, Error *reterr) {
+        _cleanup_spec_ ParsedSpec p = { .scratch = SIZE_MAX };
+        json_object *disk, *disks;
+        int r;
+
+        disk = parse_json(text, reterr);
+        if (!disk)
+                return -EINVAL;
+        p.json = disks = json_object_new_array();
+        if (!disks || json_object_array_add(disks, disk) < 0) {
+                json_object_put(disk);
+                return error_oom(reterr);
+        }
+        r = take_disks(&p, disks, reterr);
+        if (r < 0)
+                return r;
+        if (p.disks[0].disk.kind != SCSI_DISK_VOLUME)
+                return error_setf(reterr, -EINVAL, "role: only a volume can be added");
+        *ret = p;
+        p = (ParsedSpec){};
+        return 0;
+}
+
 void container_spec_done(ParsedSpec *p) {
         for (size_t i = 0; p->options && i < p->spec.n_disks; i++)
                 free(p->options[i]);

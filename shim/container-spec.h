@@ -27,6 +27,8 @@ typedef struct ParsedSpec {
 
 #define CONTAINER_SPEC_MAX (2U << 20)
 
+/* One entry of "disks", a volume, as ret->disks[0]; the rest of ret->spec is empty. */
+int container_volume_parse(const char *text, ParsedSpec *ret, Error *reterr);
 int container_spec_parse(const char *id, const char *text, ParsedSpec *ret, Error *reterr);
 void container_spec_done(ParsedSpec *p);
 #define _cleanup_spec_ _cleanup_(container_spec_done)

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "hostdev/disk/inspect.h"
+#include "shim/container-spec.h"
+#include "shim/file-job.h"
 
 static int same_path(void *path, const ScsiDiskInfo *info) {
         return strcmp(info->config.host_path, path) == 0;
@@ -37,4 +39,65 @@ int volume_check(const ContainerDisk *d, bool held, const char *backing_dir, Err
                                   c->host_path, info.format, info.virtual_size, c->format,
                                   c->virtual_size);
         return 0;
+}
+
+typedef struct AddCall {
+        Shim *shim;
+        char *container_id;
+        ParsedSpec parsed;
+        bool held;
+        OpDone done;
+        void *job;
+} AddCall;
+
+static AddCall *add_call_free(AddCall *c) {
+        if (!c)
+                return NULL;
+        container_spec_done(&c->parsed);
+        free(c->container_id);
+        free(c);
+        return NULL;
+}
+DEFINE_CLEANUP(AddCall *, add_call_free);
+
+static int work_check(void *argument, Error *reterr) {
+        const AddCall *c = argument;
+
+        return volume_check(&c->parsed.disks[0], c->held, c->shim->config.backing_dir, reterr);
+}
+
+static void on_checked(void *userdata, int r, const void *result, const Error *err) {
+        _cleanup_(add_call_freep) AddCall *call = userdata;
+        Container *c = call->shim->pod ? pod_container(call->shim->pod, call->container_id) : NULL;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = c ? container_add_volume(c, &call->parsed.disks[0], call->done, call->job, &e)
+                      : error_setf(&e, -ENOENT, "container %s is gone", call->container_id);
+                if (r > 0)
+                        return;
+                err = &e;
+        }
+        call->done(call->job, r, NULL, err);
+}
+
+int volume_add(Shim *s, const char *container_id, const char *json, OpDone done, void *job,
+               Error *reterr) {
+        _cleanup_(add_call_freep) AddCall *call = calloc(1, sizeof(*call));
+        int r;
+
+        if (!call)
+                return error_oom(reterr);
+        *call = (AddCall){ .shim = s, .done = done, .job = job };
+        call->container_id = strdup(container_id);
+        if (!call->container_id)
+                return error_oom(reterr);
+        r = container_volume_parse(json, &call->parsed, reterr);
+        if (r < 0)
+                return r;
+        call->held = volume_is_held(s, call->parsed.disks[0].disk.host_path);
+        r = file_job(s, work_check, call, on_checked, call, reterr);
+        if (r == 1)
+                (void)TAKE(call);
+        return r;
 }

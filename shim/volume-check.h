@@ -6,6 +6,10 @@
 
 /* What a caller says of a volume against what the disk is (hostdev/disk/inspect.h). */
 
+/* Adds the volume that the JSON describes (shim/container-spec.h) to a container that runs. Result
+ * NULL. Codes of container_add_volume() and volume_check(). */
+int volume_add(Shim *s, const char *container_id, const char *json, OpDone done, void *job,
+               Error *reterr);
 /* Has this pod the file already? Loop thread. */
 bool volume_is_held(const Shim *s, const char *path);
 /* -EINVAL: it is not what was said, or must not be used; -EBUSY: it is not complete, or another

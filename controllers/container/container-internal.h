@@ -64,6 +64,9 @@ int container_disk_order_check(ScsiDiskKind kind, size_t index, ScsiDiskKind bef
 int container_destination_check(const char *destination, Error *reterr);
 int container_add_exec(Container *c, Process *p); /* takes p; -ENOMEM leaves it to the caller */
 void container_bind_process(Container *c, Process *p);
+/* Also after a failure container_disk_done() releases what was copied. -ENOMEM. */
+int container_copy_disk(ContainerDiskRef *ref, const ContainerDisk *d);
+void container_disk_done(ContainerDiskRef *d);
 int container_set_string(char **field, const char *value); /* -ENOMEM leaves the field */
 
 /* The OCI config with every volume as a bind mount (container-spec.c). The caller frees *ret. */

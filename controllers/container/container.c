@@ -56,8 +56,28 @@ static void container_thaw(Controller *controller) {
                 fsm_must(&c->fsm, (int)c->before);
 }
 
+static int dump_volume(void *array, const ContainerDiskInfo *info) {
+        const ScsiDiskConfig *d = &info->disk.config;
+        json_object *o;
+
+        if (d->kind != SCSI_DISK_VOLUME)
+                return 0;
+        o = json_object_new_object();
+        if (!o)
+                return -ENOMEM;
+        json_object_object_add(o, "destination", json_object_new_string(info->destination));
+        json_object_object_add(o, "path", json_object_new_string(d->host_path));
+        json_object_object_add(o, "slot", json_object_new_int64(info->disk.slot));
+        if (json_object_array_add(array, o) < 0) {
+                json_object_put(o);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
 static int container_dump(const Controller *controller, json_object *o) {
         const Container *c = (const Container *)controller;
+        json_object *volumes;
 
         json_object_object_add(o, "guest_id", json_object_new_string(c->guest_id));
         json_object_object_add(o, "bundle", json_object_new_string(c->bundle));
@@ -65,7 +85,11 @@ static int container_dump(const Controller *controller, json_object *o) {
         json_object_object_add(o, "rootfs", json_object_new_string(c->rootfs));
         json_object_object_add(o, "disks", json_object_new_int64((int64_t)c->n_disks));
         json_object_object_add(o, "patched", json_object_new_boolean(c->patched));
-        return 0;
+        volumes = json_object_new_array();
+        if (!volumes)
+                return -ENOMEM;
+        json_object_object_add(o, "volumes", volumes);
+        return c->ops.scsi ? container_each_disk(c, dump_volume, volumes) : 0;
 }
 
 static const ControllerVtable vtable = {
@@ -114,7 +138,7 @@ int container_alloc(Controller *parent, const char *id, const char *guest_id, Co
         return 0;
 }
 
-static int copy_disk(ContainerDiskRef *ref, const ContainerDisk *d) {
+int container_copy_disk(ContainerDiskRef *ref, const ContainerDisk *d) {
         if (container_set_string(&ref->host_path, d->disk.host_path) < 0 ||
             container_set_string(&ref->format, d->disk.format) < 0 ||
             container_set_string(&ref->digest, d->disk.digest) < 0 ||
@@ -159,7 +183,7 @@ int container_new(Controller *parent, const ContainerSpec *spec, Container **ret
         for (size_t i = 0; i < spec->n_disks; i++) {
                 ContainerDiskRef *ref = &c->disks[i];
 
-                if (copy_disk(ref, &spec->disks[i]) < 0)
+                if (container_copy_disk(ref, &spec->disks[i]) < 0)
                         return error_oom(reterr);
                 r = scsi_check(&ref->config, &ref->mount, reterr);
                 if (r < 0)
@@ -173,7 +197,7 @@ int container_new(Controller *parent, const ContainerSpec *spec, Container **ret
         return 0;
 }
 
-static void disk_done(ContainerDiskRef *d) {
+void container_disk_done(ContainerDiskRef *d) {
         free(d->destination);
         free(d->host_path);
         free(d->format);
@@ -195,7 +219,7 @@ Container *container_free(Container *c) {
         free(c->execs);
         process_free(c->init);
         for (size_t i = 0; i < c->n_disks; i++)
-                disk_done(&c->disks[i]);
+                container_disk_done(&c->disks[i]);
         free(c->disks);
         controller_done(&c->controller);
         free(c->id);

@@ -60,6 +60,12 @@ typedef struct ContainerOverlay {
         const char *upper;        /* guest path of the scratch mount; "": read-only root */
 } ContainerOverlay;
 
+typedef struct ContainerBind {
+        const char *source;      /* guest path of the mount, or of the device node */
+        const char *destination; /* in the container; made if it is not there */
+        bool read_only, block_device;
+} ContainerBind;
+
 typedef struct ContainerPids {
         const uint32_t *pids;
         size_t n;
@@ -80,6 +86,12 @@ typedef struct ContainerOps {
         int (*delete)(void *userdata, const char *guest_id, bool force, OpDone done, void *job,
                       Error *reterr);
         int (*update)(void *userdata, const char *guest_id, const char *resources_json, OpDone done,
+                      void *job, Error *reterr);
+        /* Into the mount namespace of a container that runs, and out of it: -EBUSY while something
+         * there uses it, -ENOENT if nothing is bound there. */
+        int (*bind)(void *userdata, const char *guest_id, const ContainerBind *bind, OpDone done,
+                    void *job, Error *reterr);
+        int (*unbind)(void *userdata, const char *guest_id, const char *destination, OpDone done,
                       void *job, Error *reterr);
         /* Result: const ContainerPids *; always later (1) or refused. */
         int (*ps)(void *userdata, const char *guest_id, OpDone done, void *job, Error *reterr);
@@ -132,6 +144,13 @@ int container_stop(Container *c, uint32_t signal, ProcessExit *ret, OpDone done,
 int container_delete(Container *c, ProcessExit *ret, OpDone done, void *job, Error *reterr);
 int container_update(Container *c, const char *resources_json, OpDone done, void *job,
                      Error *reterr); /* Running, Created */
+/* Running only. A volume comes or goes; what fails on the way is undone (a removal is not: do it
+ * again). -EEXIST: there is one at that destination; -ENOENT: there is none; -EBUSY: another call
+ * is in flight, or the guest uses it; else as scsi_reserve() and scsi_map(). */
+int container_add_volume(Container *c, const ContainerDisk *disk, OpDone done, void *job,
+                         Error *reterr);
+int container_remove_volume(Container *c, const char *destination, OpDone done, void *job,
+                            Error *reterr);
 int container_ps(Container *c, OpDone done, void *job,
                  Error *reterr); /* Running; result: const ContainerPids * */
 

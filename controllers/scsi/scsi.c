@@ -66,6 +66,14 @@ static void scsi_thaw(Controller *c) {
 }
 
 static int dump_disk(void *array, const ScsiDiskInfo *info) {
+        static const char *const kinds[_SCSI_DISK_KIND_MAX] = { [SCSI_DISK_LAYER] = "layer",
+                                                                [SCSI_DISK_SCRATCH] = "scratch",
+                                                                [SCSI_DISK_VOLUME] = "volume" };
+        static const char *const modes[_SCSI_STORAGE_MODE_MAX] = {
+                [SCSI_STORAGE_COPY] = "copy",
+                [SCSI_STORAGE_SHARED] = "shared",
+                [SCSI_STORAGE_SAME] = "same",
+        };
         json_object *o;
 
         o = json_object_new_object();
@@ -73,6 +81,9 @@ static int dump_disk(void *array, const ScsiDiskInfo *info) {
                 return -ENOMEM;
         json_object_object_add(o, "slot", json_object_new_int64(info->slot));
         json_object_object_add(o, "path", json_object_new_string(info->config.host_path));
+        json_object_object_add(o, "kind", json_object_new_string(kinds[info->config.kind]));
+        json_object_object_add(o, "mode", json_object_new_string(modes[info->config.mode]));
+        json_object_object_add(o, "format", json_object_new_string(info->config.format));
         json_object_object_add(o, "digest", json_object_new_string(info->config.digest));
         json_object_object_add(o, "size",
                                json_object_new_int64((int64_t)info->config.virtual_size));

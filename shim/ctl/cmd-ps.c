@@ -40,21 +40,6 @@ const Command command_inspect = {
         .run = inspect_run,
 };
 
-/* First descendant of a kind; NULL. */
-static json_object *find_kind(json_object *node, const char *kind) {
-        json_object *children = json_get_array(node, "children"), *child;
-
-        if (strcmp(json_get_text(node, "kind"), kind) == 0)
-                return node;
-        for (JSON_EACH(i, children, child)) {
-                json_object *found = find_kind(child, kind);
-
-                if (found)
-                        return found;
-        }
-        return NULL;
-}
-
 static void print_line(const char *pod, const char *container, const char *state, const char *pid,
                        const char *processes, const char *memory) {
         (void)printf("%-20s %-16s %-20s %8s %9s %9s\n", pod, container, state, pid, processes,
@@ -85,7 +70,7 @@ static void describe_container(json_object *c, char *state, size_t n, char *pid,
 }
 
 static void print_pod(const char *pod, json_object *dump) {
-        json_object *vm = json_get(dump, "tree"), *node = find_kind(vm, "pod"), *c;
+        json_object *vm = json_get(dump, "tree"), *node = json_find_kind(vm, "pod"), *c;
         json_object *children = json_get_array(node, "children");
         char memory[24];
         bool any = false;
@@ -167,17 +152,39 @@ static void print_value(const char *key, json_object *value) {
                 (void)printf(" %s=%s", key, text);
 }
 
+/* A list of objects, a line each; anything else was printed on the node's own line. */
+static void print_list(const char *key, json_object *list, unsigned depth) {
+        json_object *e;
+
+        for (JSON_EACH(i, list, e)) {
+                (void)printf("%*s%s:", (int)(2 * depth), "", key);
+                json_object_object_foreach(e, name, value) print_value(name, value);
+                (void)putchar('\n');
+        }
+}
+
+static bool is_list_of_objects(json_object *v) {
+        return json_object_is_type(v, json_type_array) &&
+               (json_object_array_length(v) == 0 ||
+                json_object_is_type(json_object_array_get_idx(v, 0), json_type_object));
+}
+
 static void print_node(json_object *node, unsigned depth) {
         json_object *children = json_get_array(node, "children"), *child;
         const char *id = json_get_text(node, "id");
 
         (void)printf("%*s%s%s%s: %s", (int)(2 * depth), "", json_get_text(node, "kind"),
                      *id ? " " : "", id, json_get_text(node, "state"));
-        json_object_object_foreach(node, key,
-                                   value) if (strcmp(key, "kind") != 0 && strcmp(key, "id") != 0 &&
-                                              strcmp(key, "state") != 0 &&
-                                              strcmp(key, "children") != 0) print_value(key, value);
+        json_object_object_foreach(node, key, value) {
+                if (strcmp(key, "kind") != 0 && strcmp(key, "id") != 0 &&
+                    strcmp(key, "state") != 0 && !is_list_of_objects(value))
+                        print_value(key, value);
+        }
         (void)putchar('\n');
+        json_object_object_foreach(node, list_key, list) {
+                if (strcmp(list_key, "children") != 0 && is_list_of_objects(list))
+                        print_list(list_key, list, depth + 1);
+        }
         for (JSON_EACH(i, children, child))
                 print_node(child, depth + 1);
 }

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 #define DEPTH_MAX 64
 
@@ -88,4 +89,18 @@ void json_print(json_object *o, bool pretty) {
                             : JSON_C_TO_STRING_PLAIN);
 
         (void)puts(json_object_to_json_string_ext(o, flags) ?: "null");
+}
+
+json_object *json_find_kind(json_object *node, const char *kind) {
+        json_object *children = json_get_array(node, "children"), *child;
+
+        if (strcmp(json_get_text(node, "kind"), kind) == 0)
+                return node;
+        for (JSON_EACH(i, children, child)) {
+                json_object *found = json_find_kind(child, kind);
+
+                if (found)
+                        return found;
+        }
+        return NULL;
 }

@@ -23,9 +23,11 @@ int json_add_string(json_object *o, const char *key, const char *value);
 /* Strict: one document, at most 32 deep, nothing after it. -EBADMSG with the place. */
 int json_read(const char *text, size_t n, json_object **ret, Error *reterr);
 
-json_object *json_get(json_object *o, const char *key);       /* borrowed; NULL: not there */
-const char *json_get_text(json_object *o, const char *key);   /* "" if it is not there */
-int64_t json_get_number(json_object *o, const char *key);     /* 0 */
+json_object *json_get(json_object *o, const char *key);     /* borrowed; NULL: not there */
+const char *json_get_text(json_object *o, const char *key); /* "" if it is not there */
+int64_t json_get_number(json_object *o, const char *key);   /* 0 */
+/* In a dump of the shim's: the first descendant of a kind, borrowed; NULL. */
+json_object *json_find_kind(json_object *node, const char *kind);
 json_object *json_get_array(json_object *o, const char *key); /* NULL */
 #define JSON_EACH(i, array, element)                                                               \
         size_t i = 0, _n = (array) ? json_object_array_length(array) : 0;                          \

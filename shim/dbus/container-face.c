@@ -5,6 +5,7 @@
 #include "shim/api-error.h"
 #include "shim/dbus/faces.h"
 #include "shim/dbus/paths.h"
+#include "shim/volume-check.h"
 
 #define INTERFACE BUS_INTERFACE ".Container"
 
@@ -293,6 +294,39 @@ static int on_update(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
+static int on_add_volume(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
+        Error err = ERROR_INIT;
+        const char *json;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &json);
+        if (r < 0)
+                return r;
+        r = bus_job_new(m, 0, NULL, &job, reterr);
+        if (r < 0)
+                return r;
+        r = volume_add(userdata, container_id(container_of_call(userdata, m)), json, bus_job_done,
+                       job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
+}
+
+static int on_remove_volume(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
+        Error err = ERROR_INIT;
+        const char *path;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &path);
+        if (r < 0)
+                return r;
+        r = bus_job_new(m, 0, NULL, &job, reterr);
+        if (r < 0)
+                return r;
+        r = container_remove_volume(container_of_call(userdata, m), path, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
+}
+
 static int reply_pids(sd_bus_message *reply, const void *result, const char *text) {
         const ContainerPids *pids = result;
 
@@ -319,6 +353,10 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("LogPath", "s", get_text, 0, 0),
         SD_BUS_PROPERTY("Pid", "u", get_pid, 0, 0),
         SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", pid), on_start, 0),
+        SD_BUS_METHOD_WITH_ARGS("AddVolume", SD_BUS_ARGS("s", volume_json), SD_BUS_NO_RESULT,
+                                on_add_volume, 0),
+        SD_BUS_METHOD_WITH_ARGS("RemoveVolume", SD_BUS_ARGS("s", destination), SD_BUS_NO_RESULT,
+                                on_remove_volume, 0),
         SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("s", exec_id, "u", signal, "b", all),
                                 SD_BUS_NO_RESULT, on_kill, 0),
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("s", exec_id),

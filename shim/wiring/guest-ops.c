@@ -111,6 +111,33 @@ static int op_update(void *userdata, const char *guest_id, const char *resources
         return guest_call(userdata, &request, done, job, reterr);
 }
 
+static int op_bind(void *userdata, const char *guest_id, const ContainerBind *bind, OpDone done,
+                   void *job, Error *reterr) {
+        Podferry__Guest__V1__BindRequest body = PODFERRY__GUEST__V1__BIND_REQUEST__INIT;
+        ToGuest request = TO_GUEST_INIT;
+
+        body.container_id = text(guest_id);
+        body.source = text(bind->source);
+        body.destination = text(bind->destination);
+        body.read_only = bind->read_only;
+        body.block_device = bind->block_device;
+        request.body_case = TO_GUEST_BODY(BIND);
+        request.bind = &body;
+        return guest_call(userdata, &request, done, job, reterr);
+}
+
+static int op_unbind(void *userdata, const char *guest_id, const char *destination, OpDone done,
+                     void *job, Error *reterr) {
+        Podferry__Guest__V1__UnbindRequest body = PODFERRY__GUEST__V1__UNBIND_REQUEST__INIT;
+        ToGuest request = TO_GUEST_INIT;
+
+        body.container_id = text(guest_id);
+        body.destination = text(destination);
+        request.body_case = TO_GUEST_BODY(UNBIND);
+        request.unbind = &body;
+        return guest_call_forget(userdata, &request, done, job, reterr);
+}
+
 typedef struct PsCall {
         OpDone done;
         void *job;
@@ -157,6 +184,8 @@ const ContainerOps shim_container_ops = {
         .delete = op_delete,
         .update = op_update,
         .ps = op_ps,
+        .bind = op_bind,
+        .unbind = op_unbind,
         .gone = op_gone,
 };
 

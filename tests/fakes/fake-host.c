@@ -106,6 +106,19 @@ static int ps(void *h, const char *guest_id, OpDone done, void *job, Error *rete
         return answer_as_told(h, FAKE_PS, done, job, reterr);
 }
 
+static int bind_volume(void *h, const char *guest_id, const ContainerBind *b, OpDone done,
+                       void *job, Error *reterr) {
+        TRACE((FakeHost *)h, "bind %s %s%s%s", guest_id, b->destination, b->read_only ? " ro" : "",
+              b->block_device ? " block" : "");
+        return answer_as_told(h, FAKE_BIND, done, job, reterr);
+}
+
+static int unbind_volume(void *h, const char *guest_id, const char *destination, OpDone done,
+                         void *job, Error *reterr) {
+        TRACE((FakeHost *)h, "unbind %s %s", guest_id, destination);
+        return answer_as_told(h, FAKE_UNBIND, done, job, reterr);
+}
+
 static bool gone(void *h) {
         return ((FakeHost *)h)->gone;
 }
@@ -117,6 +130,8 @@ const ContainerOps fake_container_ops = {
         .delete = delete_container,
         .update = update,
         .ps = ps,
+        .bind = bind_volume,
+        .unbind = unbind_volume,
         .gone = gone,
 };
 

@@ -17,6 +17,8 @@ typedef enum FakeOp {
         FAKE_DELETE,
         FAKE_UPDATE,
         FAKE_PS,
+        FAKE_BIND,
+        FAKE_UNBIND,
         FAKE_IO_OPEN,
         FAKE_IO_CLOSE,
         FAKE_START,

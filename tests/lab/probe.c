@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -304,6 +305,16 @@ static int run_cut(int64_t budget, char **command) {
         return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+/* probe discard DEVICE FROM BYTES: what a file system on it would do with blocks it has freed. */
+static int run_discard(const char *device, uint64_t from, uint64_t n) {
+        /* linux/fs.h, which musl-gcc has not */
+        const unsigned long blkdiscard = 0x1277;
+        uint64_t range[2] = { from, n };
+        int fd = open(device, O_WRONLY | O_CLOEXEC);
+
+        return fd < 0 || ioctl(fd, (int)blkdiscard, range) < 0;
+}
+
 int main(int argc, char **argv) {
         const char *what = argc > 1 ? argv[1] : "";
 
@@ -324,6 +335,8 @@ int main(int argc, char **argv) {
                 return run_id();
         if (strcmp(what, "tick") == 0 && argc > 2)
                 return run_tick(argv[2]);
+        if (strcmp(what, "discard") == 0 && argc > 2)
+                return run_discard(argv[2], number(argc, argv, 3, 0), number(argc, argv, 4, 0));
         if (strcmp(what, "cut") == 0 && argc > 3)
                 return run_cut((int64_t)number(argc, argv, 2, 0), argv + 3);
         if (strcmp(what, "exit") == 0) {

@@ -103,6 +103,12 @@ static int patch(Rig *r, const char *id) {
 
 static int verb(Rig *r, char v) {
         ProcessSpec exec = { .exec_id = "e", .process_json = "{}" };
+        ContainerDisk volume = { .disk = { .host_path = "/vol/x",
+                                           .kind = SCSI_DISK_VOLUME,
+                                           .format = "raw",
+                                           .virtual_size = 512 },
+                                 .filesystem = "ext4",
+                                 .destination = "/x" };
         _cleanup_buf_ Buf b = {};
 
         switch (v) {
@@ -125,6 +131,10 @@ static int verb(Rig *r, char v) {
                 return container_update(r->c, "{}", NULL, NULL, NULL);
         case 'p':
                 return container_ps(r->c, NULL, NULL, NULL);
+        case 'a':
+                return container_add_volume(r->c, &volume, NULL, NULL, NULL);
+        case 'r':
+                return container_remove_volume(r->c, "/mnt/data", NULL, NULL, NULL);
         case 'v':
                 return container_save(r->c, &b, NULL);
         case 'P':
@@ -139,22 +149,22 @@ static int verb(Rig *r, char v) {
 }
 
 /* One letter per verb: 0 done, 1 later, D wrong state, B busy, E unknown. */
-static const char verbs[] = "cskKexSdupvPRAz";
+static const char verbs[] = "cskKexSdupvPRAzar";
 static const struct Cell {
         ContainerState state;
         const char *answers;
 } cells[] = {
-        { CONTAINER_NOT_CREATED, "0DDDDEDDDDDD00D" },
-        { CONTAINER_CREATING, "DDDDDDDDDDDD00B" },
-        { CONTAINER_CREATED, "D000DE100DDD000" },
-        { CONTAINER_STARTING, "DDBBDDDDDDDD00B" },
-        { CONTAINER_RUNNING, "DD000E1D00DD000" },
-        { CONTAINER_STOPPED, "DD00DE00DDDD000" },
-        { CONTAINER_INVALID, "DD00DED0DDDD00D" },
-        { CONTAINER_DELETING, "DDDDDDDDDDDD00B" },
-        { CONTAINER_DELETED, "DD00DEDDDDDD00D" },
-        { CONTAINER_SOURCE_MIGRATING, "DDDDDDDDDD0D00D" },
-        { CONTAINER_DESTINATION_MIGRATING, "DDDDDDDDDDD0D0D" },
+        { CONTAINER_NOT_CREATED, "0DDDDEDDDDDD00DDD" },
+        { CONTAINER_CREATING, "DDDDDDDDDDDD00BDD" },
+        { CONTAINER_CREATED, "D000DE100DDD000DD" },
+        { CONTAINER_STARTING, "DDBBDDDDDDDD00BDD" },
+        { CONTAINER_RUNNING, "DD000E1D00DD00000" },
+        { CONTAINER_STOPPED, "DD00DE00DDDD000DD" },
+        { CONTAINER_INVALID, "DD00DED0DDDD00DDD" },
+        { CONTAINER_DELETING, "DDDDDDDDDDDD00BDD" },
+        { CONTAINER_DELETED, "DD00DEDDDDDD00DDD" },
+        { CONTAINER_SOURCE_MIGRATING, "DDDDDDDDDD0D00DDD" },
+        { CONTAINER_DESTINATION_MIGRATING, "DDDDDDDDDDD0D0DDD" },
 };
 
 static void test_cell(void **state) {
