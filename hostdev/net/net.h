@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "lib/net-message.h"
+
+/* The host's end of a pod's network.
+ *
+ * The namespace is somebody else's; we read it, and join its interface to the tap that libvirt made
+ * for QEMU:
+ *
+ *      wire (eth0 in the namespace)  <- tc redirect, both ways ->  tap  <->  QEMU
+ *
+ * libvirt makes the tap in its own namespace and hands QEMU the open file; then the tap is moved
+ * into the pod's namespace, where that file goes on working. It is not persistent: it goes with
+ * QEMU, whoever ends it. So no bridge, no further address, no device that could be left behind.
+ *
+ * From net_cut() on the namespace's own stack sees nothing that comes in by the wire, so it answers
+ * for no address. net_gate() opens or closes the redirection, and nothing else: closed, a frame
+ * ends at the tap or at the wire.
+ *
+ * Everything blocks, for as long as the kernel works at it: not for the loop's thread. No call
+ * leaves its thread in another namespace: a netlink socket belongs to the one it was made in, and
+ * that is done by a thread that ends at once. A NetNs is used by one thread at a time. */
+typedef struct NetNs NetNs;
+
+/* The namespace at this path (/run/netns/x, /proc/<pid>/ns/net); NULL: the caller's own. -ENOENT:
+ * it is gone; -EINVAL: what is there is no network namespace. */
+int netns_open(const char *path, NetNs **ret, Error *reterr);
+NetNs *netns_free(NetNs *ns);
+DEFINE_CLEANUP(NetNs *, netns_free);
+
+/* Ethernet interfaces other than taps and bridges, by index, with what is configured on them, and
+ * the names of hosts. -ENOENT: there is none; -EEXIST: two have one MAC address; -EOPNOTSUPP: a
+ * route that cannot be described. Slots are numbered from 0; device_mac is mac. */
+int net_read(NetNs *ns, NetFacts **ret, Error *reterr);
+/* What resolv.conf says: the namespace's own (/etc/netns/<name>) or the host's. */
+int net_read_names(const char *namespace_path, NetNames **ret, Error *reterr);
+
+/* Idempotent. -ENOENT: no such interface. */
+int net_cut(NetNs *ns, const char *wire, Error *reterr);
+/* Everything as it was, as far as it can be; what is gone already is no failure. */
+int net_uncut(NetNs *ns, const NetInterface *wire, Error *reterr);
+/* Fetches the tap from `from` if it is not in ns yet, and prepares both ends; the gate stays as it
+ * is (closed at first). -ENOENT: no tap, no wire. Idempotent. */
+int net_join(NetNs *ns, NetNs *from, const char *wire, const char *tap, Error *reterr);
+int net_gate(NetNs *ns, const char *wire, const char *tap, bool open, Error *reterr);
+
+typedef struct NetStatistics {
+        uint64_t rx_bytes, rx_packets, rx_dropped, tx_bytes, tx_packets,
+                tx_dropped; /* the guest's */
+} NetStatistics;
+int net_statistics(NetNs *ns, const char *tap, NetStatistics *ret, Error *reterr);
