@@ -23,4 +23,5 @@ int handle_wait(Agent *a, Call *c, const ToGuest *m, Error *reterr);           /
 int handle_resize(Agent *a, Call *c, const ToGuest *m, Error *reterr);         /* inspect.c */
 int handle_state(Agent *a, Call *c, const ToGuest *m, Error *reterr);          /* inspect.c */
 int handle_ps(Agent *a, Call *c, const ToGuest *m, Error *reterr);             /* inspect.c */
+int handle_network(Agent *a, Call *c, const ToGuest *m, Error *reterr);        /* network.c */
 int handle_power_off(Agent *a, Call *c, const ToGuest *m, Error *reterr);      /* power.c */

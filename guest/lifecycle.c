@@ -5,6 +5,7 @@
 #include "guest/agent.h"
 #include "guest/files.h"
 #include "guest/handlers.h"
+#include "guest/network.h"
 #include "guest/spec.h"
 #include "lib/log.h"
 
@@ -79,6 +80,8 @@ static int run_create(Container *c, const CreateRequest *m, Error *reterr) {
 
         r = spec_make_config(m->config_json.data, m->config_json.len, m->rootfs, c->cgroup,
                              m->stdio, &config, reterr);
+        if (r == 0)
+                r = names_share(&config, m->rootfs, reterr);
         if (r < 0)
                 return r;
         container_path(c, "", "config", ".json", path, sizeof(path));

@@ -23,6 +23,7 @@ const RpcRow rpc_rows[] = {
         { TO_GUEST(CLOCK),          handle_clock },
         { TO_GUEST(POWER_OFF),      handle_power_off },
         { TO_GUEST(RUN),            handle_run },
+        { TO_GUEST(NETWORK),        handle_network },
 };
 /* clang-format on */
 const size_t rpc_n_rows = ELEMENTSOF(rpc_rows);

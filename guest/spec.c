@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -129,6 +130,79 @@ int spec_make_config(const void *json, size_t n, const char *rootfs, const char 
         if (r < 0)
                 return r;
         return print(o, ret, reterr);
+}
+
+static bool mounts_at(json_object *mounts, const char *path) {
+        for (size_t i = 0; i < json_object_array_length(mounts); i++) {
+                json_object *at = NULL;
+
+                if (json_object_object_get_ex(json_object_array_get_idx(mounts, i), "destination",
+                                              &at) &&
+                    json_object_is_type(at, json_type_string) &&
+                    strcmp(json_object_get_string(at), path) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* crun makes the file to mount on, where it can. */
+static bool can_mount_at(json_object *root, const char *rootfs, const char *path) {
+        json_object *read_only = NULL;
+        char target[PATH_MAX];
+
+        if (!json_object_object_get_ex(root, "readonly", &read_only) ||
+            !json_object_get_boolean(read_only))
+                return true;
+        (void)snprintf(target, sizeof(target), "%s%s", rootfs, path);
+        return access(target, F_OK) == 0;
+}
+
+static int add_bind(json_object *mounts, const char *path, Error *reterr) {
+        static const char *const words[] = { "bind", "ro", "nosuid", "nodev", "noexec" };
+        _cleanup_(object_freep) json_object *m = json_object_new_object(),
+                                            *options = json_object_new_array();
+        int r;
+
+        for (size_t i = 0; options && i < ELEMENTSOF(words); i++)
+                if (json_object_array_add(options, json_object_new_string(words[i])) < 0)
+                        return error_oom(reterr);
+        if (!m || !options)
+                return error_oom(reterr);
+        if ((r = set_member(m, "destination", json_object_new_string(path), reterr)) < 0 ||
+            (r = set_member(m, "source", json_object_new_string(path), reterr)) < 0 ||
+            (r = set_member(m, "type", json_object_new_string("bind"), reterr)) < 0 ||
+            (r = set_member(m, "options", TAKE(options), reterr)) < 0)
+                return r;
+        if (json_object_array_add(mounts, m) < 0)
+                return error_oom(reterr);
+        (void)TAKE(m);
+        return 0;
+}
+
+int spec_share_files(Buf *config, const char *rootfs, const char *const *files, size_t n_files,
+                     Error *reterr) {
+        _cleanup_(object_freep) json_object *o = NULL;
+        json_object *mounts = NULL, *root;
+        int r;
+
+        r = parse("config", config->data, config->len, &o, reterr);
+        if (r == 0)
+                r = member_object(o, "root", &root, reterr);
+        if (r < 0)
+                return r;
+        if (!json_object_object_get_ex(o, "mounts", &mounts)) {
+                mounts = json_object_new_array();
+                r = set_member(o, "mounts", mounts, reterr);
+        }
+        if (r == 0 && !json_object_is_type(mounts, json_type_array))
+                r = error_setf(reterr, -EINVAL, "\"mounts\" is not a list");
+        for (size_t i = 0; r == 0 && i < n_files; i++)
+                if (!mounts_at(mounts, files[i]) && can_mount_at(root, rootfs, files[i]))
+                        r = add_bind(mounts, files[i], reterr);
+        if (r < 0)
+                return r;
+        buf_consume(config, config->len);
+        return print(o, config, reterr);
 }
 
 int spec_make_process(const void *json, size_t n, const StdioSpec *stdio, Buf *ret, Error *reterr) {

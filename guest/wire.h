@@ -2,6 +2,7 @@
 #pragma once
 
 #include "agent.pb-c.h"
+#include "lib/net-message.h"
 
 /* Short names for the messages of proto/guest/v1/agent.proto. */
 typedef Podferry__Guest__V1__ToGuest ToGuest;
@@ -29,6 +30,7 @@ typedef Podferry__Guest__V1__PsReply PsReply;
 typedef Podferry__Guest__V1__RunRequest RunRequest;
 typedef Podferry__Guest__V1__RunReply RunReply;
 typedef Podferry__Guest__V1__OomEvent OomEvent;
+typedef Podferry__Guest__V1__NetworkRequest NetworkRequest;
 
 /* Enumerators: TO_GUEST(MOUNT), FROM_GUEST(OOM). */
 #define TO_GUEST(name)   PODFERRY__GUEST__V1__TO_GUEST__BODY_##name

@@ -115,13 +115,15 @@ make_rootfs() {
 
         (
                 flock 9
-                if [ ! -e "$r/bin/probe" ] || [ "$top/tests/lab/probe.c" -nt "$r/bin/probe" ]; then
+                if [ ! -e "$r/bin/netprobe" ] || [ "$top/tests/lab/probe.c" -nt "$r/bin/probe" ] ||
+                        [ "$top/tests/lab/netprobe.c" -nt "$r/bin/netprobe" ]; then
                         rm -rf "$r" "$r.new"
                         mkdir -p "$r.new"/{bin,dev,etc,proc,sys,tmp,mnt}
                         musl-gcc -static -O2 -D_GNU_SOURCE -o "$r.new/bin/probe" "$top/tests/lab/probe.c" || exit 1
+                        musl-gcc -static -O2 -D_GNU_SOURCE -o "$r.new/bin/netprobe" "$top/tests/lab/netprobe.c" || exit 1
                         cp /bin/busybox "$r.new/bin/busybox" || exit 1
                         for c in sh cat echo sleep ls stat dd kill ps true false id env stty test wc head tail printf \
-                                sha256sum seq mount df date touch rm sync hostname tty od cut nice; do
+                                sha256sum seq mount ip ping nslookup df date touch rm sync hostname tty od cut nice; do
                                 ln -s busybox "$r.new/bin/$c"
                         done
                         echo root:x:0:0:root:/root:/bin/sh >"$r.new/etc/passwd"
