@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -63,6 +64,10 @@ void disk_target(uint32_t slot, char ret[static DISK_TARGET_SIZE]) {
 void disk_alias(uint32_t slot, char ret[static DISK_ALIAS_SIZE]) {
         assert(slot < DOMAIN_SLOTS_MAX);
         (void)snprintf(ret, DISK_ALIAS_SIZE, "ua-disk-%u", slot);
+}
+
+void nic_alias(uint32_t slot, char ret[static DISK_ALIAS_SIZE]) {
+        (void)snprintf(ret, DISK_ALIAS_SIZE, "ua-nic-%u", slot);
 }
 
 static int check_path(const char *what, const char *path, size_t max, Error *reterr) {
@@ -142,6 +147,35 @@ static int check_disks(const DomainSpec *s, Error *reterr) {
         return 0;
 }
 
+static int check_nic(const NicSpec *n, uint32_t n_ports, Error *reterr) {
+        if (n->slot >= n_ports)
+                return error_setf(reterr, -EINVAL, "interface slot %u: there are %u", n->slot,
+                                  n_ports);
+        if (n->mac[0] & 1)
+                return error_setf(reterr, -EINVAL, "interface slot %u: a multicast MAC address",
+                                  n->slot);
+        if (n->tap && (!n->tap[0] || strlen(n->tap) >= IFNAMSIZ || strchr(n->tap, '%') ||
+                       strncmp(n->tap, "vnet", 4) == 0)) /* libvirt's own, which it renames */
+                return error_setf(reterr, -EINVAL, "interface slot %u: no name of a tap", n->slot);
+        return 0;
+}
+
+static int check_nics(const DomainSpec *s, Error *reterr) {
+        bool taken[DOMAIN_SPARE_PORTS_MAX] = {};
+
+        for (size_t i = 0; i < s->n_nics; i++) {
+                int r = check_nic(&s->nics[i], s->n_spare_ports, reterr);
+
+                if (r < 0)
+                        return r;
+                if (taken[s->nics[i].slot])
+                        return error_setf(reterr, -EINVAL, "interface slot %u is given twice",
+                                          s->nics[i].slot);
+                taken[s->nics[i].slot] = true;
+        }
+        return 0;
+}
+
 static int check_spec(const DomainSpec *s, Error *reterr) {
         int r;
 
@@ -171,14 +205,16 @@ static int check_spec(const DomainSpec *s, Error *reterr) {
                 if (r < 0)
                         return r;
         }
-        return check_disks(s, reterr);
+        r = check_disks(s, reterr);
+        return r < 0 ? r : check_nics(s, reterr);
 }
 
-static void pci_address(XmlWriter *w, unsigned slot, unsigned function, bool multifunction) {
+static void pci_address(XmlWriter *w, unsigned bus, unsigned slot, unsigned function,
+                        bool multifunction) {
         xml_open(w, "address");
         xml_attr(w, "type", "pci");
         xml_attr(w, "domain", "0x0000");
-        xml_attr(w, "bus", "0x00");
+        xml_attr_hex(w, "bus", bus);
         xml_attr_hex(w, "slot", slot);
         xml_attr_hex(w, "function", function);
         if (multifunction)
@@ -205,20 +241,20 @@ static void write_controllers(XmlWriter *w, const DomainSpec *s) {
                 xml_attr_u64(w, "chassis", i + 1);
                 xml_attr_hex(w, "port", PORTS_SLOT << 3 | i);
                 xml_close(w);
-                pci_address(w, PORTS_SLOT, i, i == 0);
+                pci_address(w, 0, PORTS_SLOT, i, i == 0);
                 xml_close(w);
         }
         xml_open(w, "controller");
         xml_attr(w, "type", "virtio-serial");
         xml_attr(w, "index", "0");
-        pci_address(w, LINK_SLOT, 0, false);
+        pci_address(w, 0, LINK_SLOT, 0, false);
         xml_close(w);
         for (unsigned i = 0; i < s->n_scsi_controllers; i++) {
                 xml_open(w, "controller");
                 xml_attr(w, "type", "scsi");
                 xml_attr_u64(w, "index", i);
                 xml_attr(w, "model", "virtio-scsi");
-                pci_address(w, SCSI_SLOT + i, 0, false);
+                pci_address(w, 0, SCSI_SLOT + i, 0, false);
                 xml_close(w);
         }
 }
@@ -265,6 +301,37 @@ static void write_disk(XmlWriter *w, const DiskSpec *d) {
         xml_attr_u64(w, "target", d->slot % DOMAIN_SCSI_TARGETS);
         xml_attr(w, "unit", "0");
         xml_close(w);
+        xml_close(w);
+}
+
+/* Without the option ROM: nothing boots from it. libvirt makes the tap in its own namespace; it is
+ * moved from there (hostdev/net), which libvirt does not mind, as it only has it by its file. */
+static void write_nic(XmlWriter *w, const NicSpec *n) {
+        char mac[18], alias[DISK_ALIAS_SIZE];
+
+        (void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1],
+                       n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
+        nic_alias(n->slot, alias);
+        xml_open(w, "interface");
+        xml_attr(w, "type", n->tap ? "ethernet" : "user");
+        xml_open(w, "mac");
+        xml_attr(w, "address", mac);
+        xml_close(w);
+        if (n->tap) {
+                xml_open(w, "target");
+                xml_attr(w, "dev", n->tap);
+                xml_close(w);
+        }
+        xml_open(w, "model");
+        xml_attr(w, "type", "virtio");
+        xml_close(w);
+        xml_open(w, "rom");
+        xml_attr(w, "enabled", "no");
+        xml_close(w);
+        xml_open(w, "alias");
+        xml_attr(w, "name", alias);
+        xml_close(w);
+        pci_address(w, n->slot + 1, 0, 0, false);
         xml_close(w);
 }
 
@@ -399,6 +466,8 @@ int domain_xml(const DomainSpec *spec, char **ret, Error *reterr) {
         write_controllers(&w, spec);
         for (size_t i = 0; i < spec->n_disks; i++)
                 write_disk(&w, &spec->disks[i]);
+        for (size_t i = 0; i < spec->n_nics; i++)
+                write_nic(&w, &spec->nics[i]);
         write_link(&w, spec);
         write_console(&w, spec);
         xml_open(&w, "memballoon");
@@ -418,5 +487,16 @@ int disk_xml(const DiskSpec *disk, char **ret, Error *reterr) {
         if (r < 0)
                 return r;
         write_disk(&w, disk);
+        return xml_finish(&w, ret, reterr);
+}
+
+int nic_xml(const NicSpec *nic, char **ret, Error *reterr) {
+        XmlWriter w = {};
+        int r;
+
+        r = check_nic(nic, DOMAIN_SPARE_PORTS_MAX, reterr);
+        if (r < 0)
+                return r;
+        write_nic(&w, nic);
         return xml_finish(&w, ret, reterr);
 }

@@ -14,8 +14,9 @@
  * write XML from the same description make the same machine, whatever paths they put in: that is
  * what lets a domain migrate. Pure functions, no state, any thread.
  *
- * PCI, on pcie.0: 00:01.0-7 the root ports for devices that come later (bus 1..n), 00:02.0 the
- * virtio-serial controller, 00:03.0..00:06.0 the virtio-scsi controllers. */
+ * PCI, on pcie.0: 00:01.0-7 the root ports for interfaces, there from the start or plugged later
+ * (bus 1..n, the one in slot s on bus s + 1), 00:02.0 the virtio-serial controller,
+ * 00:03.0..00:06.0 the virtio-scsi controllers. */
 
 #define DOMAIN_LINK_PORT       "org.podferry.link.0" /* name of the guest link's virtio port */
 #define DOMAIN_SCSI_MAX        4U
@@ -42,6 +43,12 @@ typedef struct DiskSpec {
         bool block;  /* path is a block device */
 } DiskSpec;
 
+typedef struct NicSpec {
+        uint32_t slot; /* below n_spare_ports */
+        uint8_t mac[6];
+        const char *tap; /* made by libvirt under this name; NULL: the hypervisor's own network */
+} NicSpec;
+
 typedef struct DomainSpec {
         DomainType type;
         const char *name;
@@ -56,14 +63,18 @@ typedef struct DomainSpec {
         const char *console_path; /* file that takes the serial console; NULL: no console. Must be
                                      NULL on both hosts or on neither */
         uint32_t n_scsi_controllers; /* 1..4 */
-        uint32_t n_spare_ports;      /* root ports for hot-plugged NICs, 0..8 */
+        uint32_t n_spare_ports;      /* root ports for NICs, 0..8 */
         const DiskSpec *disks;       /* at most one per slot */
         size_t n_disks;
+        const NicSpec *nics; /* at most one per slot */
+        size_t n_nics;
 } DomainSpec;
 
 /* -EINVAL names the field that is out of range or cannot stand in XML. *ret is the caller's. */
 int domain_xml(const DomainSpec *spec, char **ret, Error *reterr);
 int disk_xml(const DiskSpec *disk, char **ret, Error *reterr); /* <disk> alone, for hot-plug */
+
+int nic_xml(const NicSpec *nic, char **ret, Error *reterr); /* <interface> alone */
 
 /* Kernel command line for a type and a number of vCPUs; a literal. */
 const char *domain_default_cmdline(DomainType type, uint32_t vcpus, bool console);
@@ -74,3 +85,4 @@ const char *domain_default_cmdline(DomainType type, uint32_t vcpus, bool console
 #define DISK_ALIAS_SIZE  24U
 void disk_target(uint32_t slot, char ret[static DISK_TARGET_SIZE]);
 void disk_alias(uint32_t slot, char ret[static DISK_ALIAS_SIZE]);
+void nic_alias(uint32_t slot, char ret[static DISK_ALIAS_SIZE]);

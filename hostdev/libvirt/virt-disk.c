@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hot-plug of disks. An unplug is over when the hypervisor says that the device is gone, which may
- * come before libvirt's call returns or long after it. */
+/* Hot-plug of disks and interfaces. An unplug is over when the hypervisor says that the device is
+ * gone, which may come before libvirt's call returns or long after it. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 #define UNPLUG_USEC (10U * 1000U * 1000U)
 
-/* Input of both jobs. An unplug that waits for the guest is in Virt.unplugs from its submission on,
+/* Input of an unplug. An unplug that waits for the guest is in Virt.unplugs from its submission on,
  * so that it cannot miss the event. */
 struct Unplug {
         Unplug *next;
@@ -18,6 +18,7 @@ struct Unplug {
         sd_event_source *deadline;
         bool removed;  /* the event has come */
         bool returned; /* libvirt's call has */
+        bool nic;      /* not a disk */
         bool asking;   /* it was issued again at the deadline, to see what has become of it */
 };
 
@@ -31,6 +32,28 @@ static bool slot_is_taken(Virt *v, virDomainPtr domain, uint32_t slot) {
         taken = v->lv->virDomainGetBlockInfo(domain, target, &info, 0) >= 0;
         v->lv->virResetLastError();
         return taken;
+}
+
+/* By its alias, which is the document's only trace of it that is ours. */
+static bool nic_is_there(Virt *v, virDomainPtr domain, uint32_t slot) {
+        char alias[DISK_ALIAS_SIZE], quoted[DISK_ALIAS_SIZE + 2];
+        char *xml = v->lv->virDomainGetXMLDesc(domain, 0);
+        bool there;
+
+        nic_alias(slot, alias);
+        (void)snprintf(quoted, sizeof(quoted), "'%s'", alias);
+        there = xml && strstr(xml, quoted);
+        free(xml);
+        v->lv->virResetLastError();
+        return there;
+}
+
+static int run_plug_nic(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
+        const Libvirt *lv = job->v->lv;
+
+        if (lv->virDomainAttachDeviceFlags(domain, job->xml, VIR_DOMAIN_AFFECT_LIVE) >= 0)
+                return 0;
+        return libvirt_error(lv, reterr);
 }
 
 static int run_plug(Job *job, virConnectPtr conn, virDomainPtr domain, Error *reterr) {
@@ -87,7 +110,7 @@ static int run_unplug(Job *job, virConnectPtr conn, virDomainPtr domain, Error *
                 return 1; /* the guest has been asked */
         r = libvirt_error(lv, reterr);
         if (lv->virConnectIsAlive(conn) == 1 &&
-            !slot_is_taken(job->v, domain, (uint32_t)job->number))
+            !(u->nic ? nic_is_there : slot_is_taken)(job->v, domain, (uint32_t)job->number))
                 return 0;
         return r;
 }
@@ -151,15 +174,13 @@ void unplug_removed(Virt *v, const char *alias) {
         }
 }
 
-int virt_unplug_disk(Virt *v, uint32_t slot, OpDone done, void *userdata, Error *reterr) {
+static int unplug(Virt *v, bool nic, uint32_t slot, OpDone done, void *userdata, Error *reterr) {
         _cleanup_(job_freep) Job *job = NULL;
         Unplug *u;
         int r;
 
-        if (slot >= DOMAIN_SLOTS_MAX)
-                return error_setf(reterr, -EINVAL, "disk slot %u: there are %u", slot,
-                                  DOMAIN_SLOTS_MAX);
-        r = job_new(v, "unplugging a disk", run_unplug, done, userdata, &job, reterr);
+        r = job_new(v, nic ? "unplugging an interface" : "unplugging a disk", run_unplug, done,
+                    userdata, &job, reterr);
         if (r < 0)
                 return r;
         u = calloc(1, sizeof(*u));
@@ -169,9 +190,35 @@ int virt_unplug_disk(Virt *v, uint32_t slot, OpDone done, void *userdata, Error 
         job->free_input = free_unplug;
         job->finish = finish_unplug;
         job->number = slot;
-        disk_alias(slot, u->alias);
+        (nic ? nic_alias : disk_alias)(slot, u->alias);
+        u->nic = nic;
         u->job = job;
         u->next = v->unplugs;
         v->unplugs = u;
         return job_submit(TAKE(job), LANE_CHANGE, reterr);
+}
+
+int virt_unplug_disk(Virt *v, uint32_t slot, OpDone done, void *userdata, Error *reterr) {
+        if (slot >= DOMAIN_SLOTS_MAX)
+                return error_setf(reterr, -EINVAL, "disk slot %u: there are %u", slot,
+                                  DOMAIN_SLOTS_MAX);
+        return unplug(v, false, slot, done, userdata, reterr);
+}
+
+int virt_plug_nic(Virt *v, const NicSpec *nic, OpDone done, void *userdata, Error *reterr) {
+        _cleanup_(job_freep) Job *job = NULL;
+        int r;
+
+        r = job_new(v, "plugging an interface", run_plug_nic, done, userdata, &job, reterr);
+        if (r < 0)
+                return r;
+        r = nic_xml(nic, &job->xml, reterr);
+        return r < 0 ? r : job_submit(TAKE(job), LANE_CHANGE, reterr);
+}
+
+int virt_unplug_nic(Virt *v, uint32_t slot, OpDone done, void *userdata, Error *reterr) {
+        if (slot >= DOMAIN_SPARE_PORTS_MAX)
+                return error_setf(reterr, -EINVAL, "interface slot %u: there are %u", slot,
+                                  DOMAIN_SPARE_PORTS_MAX);
+        return unplug(v, true, slot, done, userdata, reterr);
 }

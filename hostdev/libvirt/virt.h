@@ -169,6 +169,9 @@ int virt_plug_disk(Virt *v, const DiskSpec *disk, OpDone done, void *userdata, E
 /* Completes when the device is gone; at once if it never was there. -ETIMEDOUT: the guest did not
  * let go of it (10 s); then it may be called again. */
 int virt_unplug_disk(Virt *v, uint32_t slot, OpDone done, void *userdata, Error *reterr);
+/* As with disks, but a slot that is taken has no code of its own. */
+int virt_plug_nic(Virt *v, const NicSpec *nic, OpDone done, void *userdata, Error *reterr);
+int virt_unplug_nic(Virt *v, uint32_t slot, OpDone done, void *userdata, Error *reterr);
 
 /* --- lane "query" --- */
 int virt_query(Virt *v, OpDone done, void *userdata,
