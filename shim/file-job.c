@@ -25,8 +25,8 @@ static void deliver(Note *note) {
         j->done(j->job, j->r, NULL, &j->err);
 }
 
-int file_job(Shim *s, int (*run)(void *argument, Error *reterr), void *argument, OpDone done,
-             void *job, Error *reterr) {
+static int lane_job(Shim *s, Lane *lane, int (*run)(void *argument, Error *reterr), void *argument,
+                    OpDone done, void *job, Error *reterr) {
         _cleanup_free_ FileJob *j = calloc(1, sizeof(*j));
         int r;
 
@@ -44,9 +44,19 @@ int file_job(Shim *s, int (*run)(void *argument, Error *reterr), void *argument,
                         .argument = argument,
                         .done = done,
                         .job = job };
-        r = lane_put(&s->files, &j->note, reterr);
+        r = lane_put(lane, &j->note, reterr);
         if (r < 0)
                 return r;
         j = NULL;
         return 1;
+}
+
+int file_job(Shim *s, int (*run)(void *argument, Error *reterr), void *argument, OpDone done,
+             void *job, Error *reterr) {
+        return lane_job(s, &s->files, run, argument, done, job, reterr);
+}
+
+int net_job(Shim *s, int (*run)(void *argument, Error *reterr), void *argument, OpDone done,
+            void *job, Error *reterr) {
+        return lane_job(s, &s->namespaces, run, argument, done, job, reterr);
 }

@@ -7,3 +7,6 @@
  * sees nothing but `argument`; done() comes on the loop. Returns 1 or < 0. */
 int file_job(Shim *s, int (*run)(void *argument, Error *reterr), void *argument, OpDone done,
              void *job, Error *reterr);
+/* The same on the thread for namespaces. */
+int net_job(Shim *s, int (*run)(void *argument, Error *reterr), void *argument, OpDone done,
+            void *job, Error *reterr);

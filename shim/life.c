@@ -7,6 +7,7 @@
 
 #include <systemd/sd-id128.h>
 
+#include "controllers/checks.h"
 #include "controllers/ids.h"
 #include "hostdev/image/disk.h"
 #include "hostdev/probe.h"
@@ -29,7 +30,8 @@ typedef struct StartCall {
         DomainType type;
         char machine[64];
         char uuid[SD_ID128_UUID_STRING_MAX];
-        char *name, *kernel, *initrd;
+        char *name, *kernel, *initrd, *network; /* as ShimVmOptions says */
+        NetFacts *facts;                        /* of its namespace */
         OpDone done;
         void *job;
 } StartCall;
@@ -40,6 +42,8 @@ static StartCall *start_call_free(StartCall *c) {
         free(c->name);
         free(c->kernel);
         free(c->initrd);
+        free(c->network);
+        (void)net_facts_free(c->facts);
         free(c);
         return NULL;
 }
@@ -88,6 +92,42 @@ static int step_facts(void *object, Task *t, Error *reterr) {
         return r < 0 ? r : virt_facts(virt, c->type, on_facts, c, reterr);
 }
 
+static const char *namespace_of(const char *network) {
+        return strncmp(network, "ns:", 3) == 0 ? network + 3 : NULL;
+}
+
+static void on_namespace(void *userdata, int r, const void *result, const Error *err) {
+        const NetFacts *facts = result;
+        StartCall *c = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                c->facts = net_facts_copy(facts);
+                if (!c->facts) {
+                        r = error_oom(&e);
+                        err = &e;
+                }
+        }
+        task_done(c->task, r, NULL, err);
+}
+
+static int step_namespace(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+        const char *path = namespace_of(c->network);
+
+        c->task = t;
+        return path ? shim_net_read(c->shim, path, on_namespace, c, reterr) : 0;
+}
+
+static int plan_network(StartCall *c, Error *reterr) {
+        const char *path = namespace_of(c->network);
+        Network *n = pod_network(c->shim->pod);
+
+        if (path)
+                return network_plan(n, NETWORK_NAMESPACE, path, c->facts, reterr);
+        return network_plan(n, NETWORK_NONE, "", NULL, reterr);
+}
+
 static int make_tree(StartCall *c, Error *reterr) {
         Shim *s = c->shim;
         VmSpec spec;
@@ -116,7 +156,7 @@ static int make_tree(StartCall *c, Error *reterr) {
                 return r;
         }
         shim_bind_tree(s);
-        return network_setup(pod_network(s->pod), "", reterr);
+        return plan_network(c, reterr);
 }
 
 static void drop_tree(Shim *s) {
@@ -138,10 +178,22 @@ static int step_start(void *object, Task *t, Error *reterr) {
         return vm_start(c->shim->vm, task_done, t, reterr);
 }
 
+static int undo_start(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+
+        return vm_stop(c->shim->vm, 0, task_done, t, reterr);
+}
+
+static int step_network(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+
+        return network_setup(pod_network(c->shim->pod), task_done, t, reterr);
+}
+
 static const TaskStep start_steps[] = {
-        { "domain type", step_probe, NULL },
-        { "libvirt", step_facts, NULL },
-        { "start the VM", step_start, NULL },
+        { "domain type", step_probe, NULL }, { "libvirt", step_facts, NULL },
+        { "network", step_namespace, NULL }, { "start the VM", step_start, undo_start },
+        { "network", step_network, NULL },
 };
 
 static void on_started(void *userdata, int r, const void *result, const Error *err) {
@@ -169,6 +221,16 @@ static int name_domain(StartCall *c, Error *reterr) {
                 return error_oom(reterr);
         }
         return 0;
+}
+
+static int check_network(const char *network, Error *reterr) {
+        const char *path = namespace_of(network);
+
+        if (path)
+                return path_check("network namespace", path, reterr);
+        if (strcmp(network, "none") == 0)
+                return 0;
+        return error_setf(reterr, -EINVAL, "network \"%.100s\": none or ns:PATH", network);
 }
 
 static int find_guest(const Shim *s, const char *name, char **ret, Error *reterr) {
@@ -200,7 +262,10 @@ int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job,
         if (!c)
                 return error_oom(reterr);
         *c = (StartCall){ .shim = s, .options = *options, .done = done, .job = job };
-        if ((r = name_domain(c, reterr)) < 0 ||
+        c->network = strdup(options->network ?: "none");
+        if (!c->network)
+                return error_oom(reterr);
+        if ((r = check_network(c->network, reterr)) < 0 || (r = name_domain(c, reterr)) < 0 ||
             (r = find_guest(s, "vmlinux", &c->kernel, reterr)) < 0 ||
             (r = find_guest(s, "initrd", &c->initrd, reterr)) < 0)
                 return r;

@@ -126,6 +126,7 @@ int shim_new(sd_event *event, const char *pod_id, bool receive, Config *config, 
         *config = (Config){};
         *dir = RUN_DIR_INIT;
         lane_init(&s->files, "files", 64);
+        lane_init(&s->namespaces, "namespaces", 64);
         /* QEMU, which may not be root, opens disks in the state directory by name. */
         if ((r = make_paths(s, reterr)) < 0 ||
             (r = directory_make(s->state_path, 0711, reterr)) < 0 ||
@@ -153,6 +154,7 @@ Shim *shim_free(Shim *s) {
         (void)guest_link_free(s->link);
         (void)bus_server_free(s->bus);
         lane_done(&s->files);
+        lane_done(&s->namespaces);
         if (s->files_ready)
                 mailbox_done(&s->mailbox);
         free(s->link_path);
@@ -184,6 +186,7 @@ void shim_bind_tree(Shim *s) {
         vm_bind(s->vm, &shim_vm_ops, s, shim_on_vm_ended, s);
         scsi_bind(vm_scsi(s->vm), &shim_scsi_ops, s);
         pod_bind(s->pod, &s->pod_ops);
+        network_bind(pod_network(s->pod), &shim_network_ops, s);
 }
 
 char *shim_scratch_path(const Shim *s, const char *container_id) {

@@ -50,8 +50,8 @@ struct Shim {
 
         VmCall *connecting, *powering_off; /* shim/wiring/vm-ops.c */
         GuestWait *waits;                  /* shim/wiring/guest-wait.c */
-        Mailbox mailbox;                   /* of the lane for files */
-        Lane files;
+        Mailbox mailbox;                   /* of the lanes for files and namespaces */
+        Lane files, namespaces;
         bool files_ready;
 };
 
@@ -66,6 +66,7 @@ DEFINE_CLEANUP(Shim *, shim_free);
 typedef struct ShimVmOptions {
         uint64_t memory_mib;
         uint32_t vcpus;
+        const char *network; /* "none", "user", "ns:PATH"; NULL: none */
 } ShimVmOptions;
 
 /* Makes the tree and starts the VM. Running already: done. -EBADFD: it has ended, is being started,

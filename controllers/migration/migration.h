@@ -243,6 +243,8 @@ void migration_on_transport(Migration *m, bool up, const Error *why);
 void migration_on_timer(Migration *m, MigrationTimer t);
 void migration_on_statistics(Migration *m, const MigrationStatistics *s, const MigrationDisk *disks,
                              uint32_t n_disks);
+/* Something that the guest needs on this host could not be had: gets out, as a cancel does. */
+void migration_on_host_failed(Migration *m, const char *step, int r, const Error *err);
 /* libvirt can be asked again after it was away: looks where the domain is. */
 void migration_on_host_back(Migration *m);
 

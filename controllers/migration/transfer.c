@@ -374,6 +374,14 @@ void migration_on_domain(Migration *m, MigrationDomainEvent e, const char *reaso
         migration_pump(m);
 }
 
+void migration_on_host_failed(Migration *m, const char *step, int r, const Error *err) {
+        if (!m->begun || migration_decided(m))
+                return;
+        migration_blame(m, step, r, err);
+        m->wants_out = true;
+        migration_pump(m);
+}
+
 void migration_on_host_back(Migration *m) {
         if (!m->begun || migration_decided(m))
                 return;

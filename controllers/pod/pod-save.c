@@ -226,8 +226,8 @@ int pod_patch(Pod *p, const PodPatch *patch, Error *reterr) {
         if (p->fsm.state != POD_DESTINATION_MIGRATING)
                 return fsm_refuse(&p->fsm, "patch", reterr);
         r = id_check("pod id", patch->id, reterr);
-        if (r == 0)
-                r = network_patch(p->network, patch->network_namespace, reterr);
+        if (r == 0 && patch->network)
+                r = network_patch(p->network, patch->network, reterr);
         if (r < 0)
                 return r;
         id = strdup(patch->id);

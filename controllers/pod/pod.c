@@ -332,7 +332,7 @@ static void end_containers(Pod *p, void (*end)(Container *c)) {
 
         if (p->fsm.state != POD_STOPPED)
                 fsm_must(&p->fsm, POD_STOPPED);
-        (void)network_teardown(p->network, NULL); /* on a dead or absent VM it cannot fail */
+        network_teardown(p->network);
         while ((c = first_with_vm(p)))
                 end(c);
 }

@@ -52,8 +52,8 @@ void pod_lost(Pod *p);
 
 /* Migration. Freeze and thaw: controller_freeze(vm_controller(vm)), the whole tree. */
 typedef struct PodPatch {
-        const char *id;                /* on this host; may be the same */
-        const char *network_namespace; /* path; "" keeps a pod without network without one */
+        const char *id;              /* on this host; may be the same */
+        const NetworkPatch *network; /* NULL: as it is, on the host that it was saved on */
 } PodPatch;
 
 int pod_save(const Pod *p, Buf *ret, Error *reterr); /* -EBADFD unless frozen */

@@ -18,6 +18,8 @@ enum {
         PROGRESS,
         PROGRAM,
         LIMIT,
+        NETWORK,
+        NETWORK_MODE,
         FIRST_TEXT, /* the rest are options of the shims, as text */
         HANDOVER = FIRST_TEXT,
         STORAGE,
@@ -43,6 +45,10 @@ static const Option options[] = {
         { PROGRESS, 0, "progress", "json", "what happens, one JSON object a line, on stdout" },
         { LIMIT, 't', "timeout", "TIME", "roll back if it takes longer (no limit)" },
         { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
+        { NETWORK, 0, "net", "ns:PATH", "the pod's network namespace over there" },
+        { NETWORK_MODE, 0, "net-mode", "M",
+          "keep: same addresses there, connections live on;\n"
+          "rebind: those of the namespace there, connections end" },
         { STORAGE, 0, "storage", "copy|shared",
           "what happens to writable disks (as each disk says)" },
         { HANDOVER, 0, "handover", "M", "who lets it run over there: shims, fast or runtime" },
@@ -176,6 +182,18 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                 return 0;
         case LIMIT:
                 return value_duration(value, &m->time_limit_ms, reterr);
+        case NETWORK:
+                if (strncmp(value, "ns:/", 4) != 0)
+                        return error_setf(reterr, -EINVAL, "--net \"%.100s\": ns:PATH is expected",
+                                          value);
+                m->network = value + 3;
+                return 0;
+        case NETWORK_MODE:
+                m->network_mode = value;
+                if (strcmp(value, "keep") != 0 && strcmp(value, "rebind") != 0)
+                        return error_setf(reterr, -EINVAL, "--net-mode \"%.40s\": keep or rebind",
+                                          value);
+                return 0;
         case TRANSPORT:
                 return take_transport(m, t, value, reterr);
         case PROGRESS:
@@ -196,6 +214,8 @@ static int check_line(Mover *m, const Line *l, int n, char **operands, Error *re
                                   n < 1 ? "POD is missing" : "one POD at a time");
         if (!l->to)
                 return error_setf(reterr, -EINVAL, "--to is missing");
+        if (m->network_mode && !m->network)
+                return error_setf(reterr, -EINVAL, "--net-mode needs --net");
         m->pod = operands[0];
         m->new_name = m->new_name ?: m->pod;
         r = id_check("pod name", m->pod, reterr);

@@ -26,7 +26,7 @@ typedef struct Run {
         char **roots, **env, **volume_texts; /* of the command line */
         VolumeValue volumes[VOLUMES_MAX];
         size_t n_volumes;
-        const char *bundle, *join, *container;
+        const char *bundle, *join, *container, *network;
         char *pod, *container_id;
         uint64_t memory, cpus, scratch;
         OciOptions oci;
@@ -58,6 +58,7 @@ enum {
         READ_ONLY,
         SCRATCH,
         INTERACTIVE,
+        NETWORK,
 };
 
 static const Option options[] = {
@@ -83,6 +84,9 @@ static const Option options[] = {
         { WORKDIR, 'w', "workdir", "DIR", "working directory in the container" },
         { USER, 'u', "user", "UID[:GID]", "user of the command, by number" },
         { READ_ONLY, 0, "read-only", NULL, "the root cannot be written; no scratch disk" },
+        { NETWORK, 0, "net", "none|ns:PATH",
+          "the pod's network: none, or the interfaces of a network\n"
+          "namespace of this host" },
         { SCRATCH, 0, "scratch", "SIZE", "size of the scratch disk, which is sparse (4G)" },
 };
 
@@ -161,6 +165,9 @@ static int take_option(Run *r, int id, const char *value, Error *reterr) {
         case CONTAINER:
                 r->container = value;
                 return id_check("container name", value, reterr);
+        case NETWORK:
+                r->network = value;
+                return 0;
         case WORKDIR:
                 r->oci.cwd = value;
                 return 0;
@@ -183,6 +190,8 @@ static int check_together(Run *r, Error *reterr) {
                 return error_setf(reterr, -EINVAL,
                                   "--memory and --cpus are the pod's, which is "
                                   "there already");
+        if (r->join && r->network)
+                return error_setf(reterr, -EINVAL, "--net is the pod's, which is there already");
         if (r->join && r->remove)
                 return error_setf(reterr, -EINVAL, "--rm is for a pod of its own");
         if (r->detach && r->remove)
@@ -368,7 +377,8 @@ static int start_vm(Run *r, Error *reterr) {
         uint32_t cpus = (uint32_t)r->cpus ?: r->ctl->config.vcpus;
 
         return pod_call(r->bus, WORK_DEADLINE, NULL, reterr, BUS_VM, BUS_INTERFACE ".Vm", "Start",
-                        "a{sv}", 2, "memory_mib", "t", mib, "vcpus", "u", cpus);
+                        "a{sv}", 3, "memory_mib", "t", mib, "vcpus", "u", cpus, "network", "s",
+                        r->network ?: "none");
 }
 
 static int open_pod(Run *r, Error *reterr) {

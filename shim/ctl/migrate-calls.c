@@ -307,8 +307,30 @@ int mover_import(Mover *m, Error *reterr) {
         return r < 0 ? error_prefix(reterr, r, "destination") : 0;
 }
 
+static int patch_network(Mover *m, Error *reterr) {
+        _cleanup_json_ json_object *o = json_object_new_object(), *n = json_object_new_object();
+        const char *text;
+        int r;
+
+        if (!o || !n || json_add_string(n, "namespace", m->network) < 0 ||
+            json_add_string(n, "mode", m->network_mode ?: "keep") < 0 ||
+            json_add(o, "network", TAKE(n)) < 0 ||
+            !(text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)))
+                return error_oom(reterr);
+        r = pod_call(m->destination.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
+                     "Patch", "ssss", m->session, "", "", text);
+        return r < 0 ? error_prefix(reterr, r, "destination") : 0;
+}
+
 int mover_patch(Mover *m, Error *reterr) {
         json_object *containers = json_get_array(m->facts, "containers"), *c;
+
+        if (m->network) {
+                int r = patch_network(m, reterr);
+
+                if (r < 0)
+                        return r;
+        }
 
         for (JSON_EACH(i, containers, c)) {
                 int r = pod_call(m->destination.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION,

@@ -26,6 +26,7 @@ typedef struct Side {
 typedef struct Mover {
         const Ctl *ctl;
         const char *pod, *new_name;
+        const char *network, *network_mode; /* namespace there; NULL: none was named */
         char session[32];
         Remote remote;
         struct {

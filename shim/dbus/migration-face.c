@@ -263,10 +263,28 @@ static int on_import(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         return sd_bus_reply_method_return(m, NULL);
 }
 
+/* {"network": {"namespace": PATH, "mode": "keep"}}: of the pod, so it is for no container. */
+static int patch_network(Shim *s, const char *session, json_object *network, Error *reterr) {
+        const char *path = "", *mode = "keep";
+
+        if (!json_object_is_type(network, json_type_object))
+                return error_setf(reterr, -EINVAL, "patch_json: \"network\" is not an object");
+        json_object_object_foreach(network, key, value) {
+                const char **to = strcmp(key, "namespace") == 0 ? &path
+                                  : strcmp(key, "mode") == 0    ? &mode
+                                                                : NULL;
+
+                if (!to || !json_object_is_type(value, json_type_string))
+                        return error_setf(reterr, -EINVAL, "patch_json: network: \"%.40s\"", key);
+                *to = json_object_get_string(value);
+        }
+        return migrate_patch_network(s->migrate, session, path, mode, reterr);
+}
+
 static int on_patch(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         const char *session, *container, *new_id, *json;
-        json_object *o, *disks = NULL;
+        json_object *o, *disks = NULL, *network = NULL;
         MigratePatch patch;
         Error err = ERROR_INIT;
         int r;
@@ -282,6 +300,14 @@ static int on_patch(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
              !json_object_is_type(disks, json_type_object))) {
                 json_object_put(o);
                 return api_error_setf(reterr, -EINVAL, "patch_json: not {\"disks\": {...}}");
+        }
+        if (json_object_object_get_ex(o, "network", &network)) {
+                r = patch_network(userdata, session, network, &err);
+                if (r < 0 || !container[0]) {
+                        json_object_put(o);
+                        return r < 0 ? api_error_set(reterr, r, &err)
+                                     : sd_bus_reply_method_return(m, NULL);
+                }
         }
         r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r >= 0) {

@@ -134,32 +134,52 @@ static int patch_vm(Migrate *m, Error *reterr) {
         return vm_patch(s->vm, &patch, reterr);
 }
 
-static int patch_pod(Migrate *m, Error *reterr) {
-        PodPatch patch = { .id = m->shim->pod_id, .network_namespace = "" };
+/* The rest of Prepare, after the network's part. */
+static int prepare_host(Relay *relay, Error *reterr) {
+        Migrate *m = relay->migrate;
+        Shim *s = m->shim;
+        Virt *virt;
+        int r;
 
-        return pod_patch(m->shim->pod, &patch, reterr);
+        if ((r = migrate_make_dir(m, reterr)) < 0 || (r = shim_virt(s, &virt, reterr)) < 0 ||
+            (r = virt_set_domain(virt, vm_spec(s->vm)->domain_name, vm_spec(s->vm)->uuid, reterr)) <
+                    0)
+                return r;
+        r = migrate_storage_prepare(m, m->offer ?: "", on_disks_ready, relay, reterr);
+        if (r < 0)
+                undo_prepare(m);
+        return r;
+}
+
+static void on_network(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = prepare_host(relay, &e);
+                if (r > 0)
+                        return;
+                err = &e;
+        }
+        relay_done(relay, r, NULL, err);
 }
 
 int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr) {
         Migrate *m = u;
-        Shim *s = m->shim;
         Relay *relay;
-        Virt *virt;
         int r;
 
-        if ((r = patch_vm(m, reterr)) < 0 || (r = patch_pod(m, reterr)) < 0 ||
-            (r = migrate_make_dir(m, reterr)) < 0 || (r = shim_virt(s, &virt, reterr)) < 0 ||
-            (r = virt_set_domain(virt, vm_spec(s->vm)->domain_name, vm_spec(s->vm)->uuid, reterr)) <
-                    0)
+        r = patch_vm(m, reterr);
+        if (r < 0)
                 return r;
         relay = relay_new(m, done, job);
         if (!relay)
                 return error_oom(reterr);
-        r = migrate_storage_prepare(m, m->offer ?: "", on_disks_ready, relay, reterr);
-        if (r < 0) {
+        r = migrate_prepare_network(m, on_network, relay, reterr);
+        if (r == 0)
+                r = prepare_host(relay, reterr);
+        if (r < 0)
                 free(relay);
-                undo_prepare(m);
-        }
         return r;
 }
 
@@ -195,6 +215,7 @@ int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
         migrate_storage_forget(m);
         migrate_ferry_stop(m);
         migrate_remove_dir(m);
+        migrate_forget_network(m);
         return 0;
 }
 
@@ -240,8 +261,7 @@ int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr) {
 
         if (migration_role(m->migration) == MIGRATION_DESTINATION) {
                 r = each_copied(m, commit_disk, reterr);
-                if (r < 0)
-                        return r;
+                return r < 0 ? r : migrate_resume_with_network(m, done, job, reterr);
         }
         return virt_resume(m->shim->virt, done, job, reterr);
 }

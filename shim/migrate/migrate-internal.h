@@ -14,6 +14,14 @@ typedef struct LogCursor {
 
 typedef struct Storage Storage;
 
+/* migrate-network.c */
+typedef struct MigrateNetwork {
+        char *path; /* destination: as Patch says; NULL: it does not */
+        NetworkMode mode;
+        bool joining;  /* taps and namespace, under way */
+        bool complete; /* the guest is, which is told after that */
+} MigrateNetwork;
+
 struct Migrate {
         Shim *shim;
         Migration *migration;
@@ -39,6 +47,8 @@ struct Migrate {
         MessageReader reader;
         Buf out; /* framed messages that the ferry has not taken */
         size_t out_at;
+
+        MigrateNetwork network;
 
         /* migrate-logs.c */
         LogCursor *logs;
@@ -142,6 +152,16 @@ void migrate_ferry_stop(Migrate *m);
 int migrate_op_send(void *u, const void *peer, size_t n);
 void migrate_flush(Migrate *m);
 #define MIGRATE_OUT_MAX (32U << 20)
+
+/* migrate-network.c */
+/* Reads the namespace, repoints the pod at it, and cuts it off. Result NULL. */
+int migrate_prepare_network(Migrate *m, OpDone done, void *job, Error *reterr);
+void migrate_forget_network(Migrate *m);
+void migrate_join_network(Migrate *m);
+void migrate_gates(Migrate *m, bool open);
+void migrate_guest_complete(Migrate *m);
+int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr);
+void migrate_reset_network(Migrate *m);
 
 /* migrate-driver.c */
 void migrate_forget_driver(Migrate *m);

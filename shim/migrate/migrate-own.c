@@ -63,7 +63,7 @@ int migrate_import_own(Migrate *m, const Buf *vm, const Buf *pod, Error *reterr)
                            .initrd_path = spec->initrd.path,
                            .link_path = spec->link_path,
                            .console_path = spec->console_path };
-        to = (PodPatch){ .id = s->pod_id, .network_namespace = "" };
+        to = (PodPatch){ .id = s->pod_id };
         r = vm_patch(s->vm, &patch, reterr);
         if (r == 0)
                 r = pod_patch(s->pod, &to, reterr);

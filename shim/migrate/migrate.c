@@ -342,6 +342,7 @@ Migrate *migrate_free(Migrate *m) {
         free(m->offer);
         free(m->ticket);
         free(m->dest_xml);
+        migrate_forget_network(m);
         free(m);
         return NULL;
 }
@@ -379,15 +380,17 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                 if (r < 0)
                         log_warning("migration: guest link: %s", error_text(&err, r));
                 migration_on_domain(g, MIGRATION_DOMAIN_INCOMING, reason);
+                migrate_join_network(m);
                 break;
         case VIRT_EVENT_SUSPENDED:
                 if (!destination && e->reason == VIRT_REASON_MIGRATION) {
                         migrate_mark_fence(m);
                         migrate_hold_libvirt(m);
+                        migrate_gates(m, false);
                         migration_on_domain(g, MIGRATION_DOMAIN_BLACKOUT, reason);
                 } else if (destination && (e->reason == VIRT_REASON_MIGRATED ||
                                            e->reason == VIRT_REASON_USER)) /* paused as asked */
-                        migration_on_domain(g, MIGRATION_DOMAIN_COMPLETE, reason);
+                        migrate_guest_complete(m);
                 break;
         case VIRT_EVENT_RESUMED:
                 migration_on_domain(g, MIGRATION_DOMAIN_RUNNING, reason);

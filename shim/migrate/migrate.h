@@ -33,6 +33,9 @@ int migrate_storage_offer(Migrate *m, MigrationStorage wish, json_object **ret, 
  * ticket. */
 int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, const char *storage,
                     OpDone done, void *job, Error *reterr);
+/* Destination, before Prepare: the namespace here ("": none), and "keep" or "rebind". */
+int migrate_patch_network(Migrate *m, const char *session, const char *path, const char *mode,
+                          Error *reterr);
 /* ticket: source only, "" at a destination. */
 int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o, const char *ticket,
                      Error *reterr);

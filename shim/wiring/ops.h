@@ -7,6 +7,7 @@
  * The userdata of all of them is the Shim. */
 extern const VmOps shim_vm_ops;
 extern const ScsiOps shim_scsi_ops;
+extern const NetworkOps shim_network_ops;
 extern const ContainerOps shim_container_ops;
 extern const ProcessOps shim_process_ops;
 extern const ProcessOps
@@ -23,10 +24,31 @@ void shim_on_link_up(Shim *s);
 void shim_vm_calls_end(Shim *s, const char *reason);
 /* The domain's XML with this host's paths; the caller owns *ret. */
 int shim_domain_xml(Shim *s, bool with_disks, char **ret, Error *reterr);
-#define SHIM_SPARE_PORTS 4U /* root ports for devices that come later; the same on every host */
+#define SHIM_SPARE_PORTS NET_INTERFACES_MAX /* root ports; the same on every host */
 
 /* wiring/scsi-ops.c */
 DiskSpec shim_disk_spec(uint32_t slot, const ScsiDiskConfig *disk);
+
+/* wiring/network-ops.c */
+typedef struct ShimNic {
+        NicSpec spec; /* its tap, if it has one, is the one below */
+        char tap[16];
+} ShimNic;
+void shim_nic(Shim *s, const NetInterface *i, ShimNic *ret); /* not to be copied */
+size_t shim_nics(Shim *s, ShimNic ret[NET_INTERFACES_MAX]);
+size_t shim_interfaces(Shim *s, NetworkInterfaceInfo ret[NET_INTERFACES_MAX]);
+/* Result: const NetFacts *. */
+int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *reterr);
+/* With every interface of the pod at once, in its namespace on this host. 0: it has none. In the
+ * order of the calls, also when nobody waits for them. Result NULL. */
+enum {
+        SHIM_NET_CUT = 1U << 0,   /* the namespace's own stack does not hear or answer any more */
+        SHIM_NET_JOIN = 1U << 1,  /* tap and namespace belong together; nothing passes yet */
+        SHIM_NET_OPEN = 1U << 2,  /* frames pass */
+        SHIM_NET_CLOSE = 1U << 3, /* none does */
+        SHIM_NET_UNCUT = 1U << 4, /* the namespace is its owner's again */
+};
+int shim_net_all(Shim *s, unsigned what, OpDone done, void *job, Error *reterr);
 
 /* wiring/guest-call.c: a call to the agent whose end is that of an operation. `request` has its
  * body. */

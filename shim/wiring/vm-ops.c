@@ -103,9 +103,20 @@ static int add_disk(void *userdata, const ScsiDiskInfo *info) {
         return 0;
 }
 
+/* The list must stay as long as the specification. */
+static void add_nics(Shim *s, DomainSpec *spec, NicSpec nics[NET_INTERFACES_MAX],
+                     ShimNic list[NET_INTERFACES_MAX]) {
+        spec->n_nics = shim_nics(s, list);
+        for (size_t i = 0; i < spec->n_nics; i++)
+                nics[i] = list[i].spec;
+        spec->nics = nics;
+}
+
 int shim_domain_xml(Shim *s, bool with_disks, char **ret, Error *reterr) {
         DomainSpec spec = domain_spec(vm_spec(s->vm));
         _cleanup_free_ DiskList *list = calloc(1, sizeof(*list));
+        NicSpec nics[NET_INTERFACES_MAX];
+        ShimNic taps[NET_INTERFACES_MAX];
 
         if (!list)
                 return error_oom(reterr);
@@ -113,15 +124,20 @@ int shim_domain_xml(Shim *s, bool with_disks, char **ret, Error *reterr) {
                 (void)scsi_each_disk(vm_scsi(s->vm), add_disk, list);
         spec.disks = list->disks;
         spec.n_disks = list->n;
+        add_nics(s, &spec, nics, taps);
         return domain_xml(&spec, ret, reterr);
 }
 
 static int op_create(void *userdata, const VmSpec *vm, OpDone done, void *job, Error *reterr) {
         _cleanup_free_ char *xml = NULL;
         DomainSpec spec = domain_spec(vm);
+        NicSpec nics[NET_INTERFACES_MAX];
+        ShimNic taps[NET_INTERFACES_MAX];
         Shim *s = userdata;
         Virt *virt;
         int r;
+
+        add_nics(s, &spec, nics, taps);
 
         r = shim_virt(s, &virt, reterr);
         if (r < 0)

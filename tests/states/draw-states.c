@@ -13,8 +13,10 @@
 #include "lib/buf.h"
 
 static const FsmTable *const tables[] = {
-        &vm_fsm,        &pod_fsm,        &container_fsm, &process_fsm, &network_fsm,   &scsi_fsm,
-        &scsi_disk_fsm, &scsi_mount_fsm, &plan9_fsm,     &vpci_fsm,    &migration_fsm,
+        &vm_fsm,      &pod_fsm,       &container_fsm,
+        &process_fsm, &network_fsm,   &network_interface_fsm,
+        &scsi_fsm,    &scsi_disk_fsm, &scsi_mount_fsm,
+        &plan9_fsm,   &vpci_fsm,      &migration_fsm,
 };
 
 static int add_name(Buf *b, const char *name) {

@@ -369,6 +369,7 @@ static void test_patch(void **state) {
         static const char *const paths[] = { "/d/0", "/d/1", "/d/2", "/d/3" };
         static const char *const others[] = { "/d/0", "/d/4", "/d/5", "/d/6" };
         static const char *const wrong[] = { "/d/9", "/d/4", "/d/5", "/d/6" };
+        NetworkPatch namespace = { .path = "/run/netns/n" }; /* of a pod that has none */
         Pair *p = *state;
         ContainerPatch c1 = { "c1", "n1", "", "", paths, 4 },
                        c2 = { "c2", "n1", "", "", others, 4 };
@@ -380,11 +381,10 @@ static void test_patch(void **state) {
         assert_int_equal(pod_patch_container(p->a.pod, &c1, &e), -EBADFD);
         assert_int_equal(freeze(&p->a), 0);
         assert_int_equal(fake_pod_move(&p->a, &p->b, &e), 0);
-        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "x/y", "" }, &e), -EINVAL);
-        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "new", "/run/netns/n" }, &e),
-                         -EOPNOTSUPP);
+        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "x/y", NULL }, &e), -EINVAL);
+        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "new", &namespace }, &e), -EINVAL);
         assert_string_equal(pod_id(p->b.pod), "web"); /* checked first, then changed */
-        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "new", "" }, &e), 0);
+        assert_int_equal(pod_patch(p->b.pod, &(PodPatch){ "new", NULL }, &e), 0);
         assert_string_equal(pod_id(p->b.pod), "new");
         assert_string_equal(pod_guest_id(p->b.pod), "web");
         assert_int_equal(pod_patch_container(p->b.pod,

@@ -17,6 +17,7 @@
 
 #include "container.pb-c.h"
 #include "network.pb-c.h"
+#include "tests/fakes/fake-network.h"
 #include "plan9.pb-c.h"
 #include "pod.pb-c.h"
 #include "process.pb-c.h"
@@ -50,13 +51,13 @@ static const struct {
 } goldens[_GOLDEN_MAX] = {
         [GOLDEN_VM] = { "vm-1", FUZZ_VM, &vm_envelope },
         [GOLDEN_SCSI] = { "scsi-1", FUZZ_SCSI, &scsi_envelope },
-        [GOLDEN_POD] = { "pod-1", FUZZ_POD, &pod_envelope },
+        [GOLDEN_POD] = { "pod-1-network-2", FUZZ_POD, &pod_envelope },
         [GOLDEN_CONTAINER] = { "container-1", FUZZ_CONTAINER, &container_envelope },
         [GOLDEN_CONTAINER_CREATED] = { "container-created-1", FUZZ_CONTAINER, &container_envelope },
         [GOLDEN_PROCESS] = { "process-1", FUZZ_PROCESS, &process_envelope },
         [GOLDEN_PROCESS_CREATED] = { "process-created-1", FUZZ_PROCESS, &process_envelope },
         [GOLDEN_PROCESS_EXITED] = { "process-exited-1", FUZZ_PROCESS, &process_envelope },
-        [GOLDEN_NETWORK] = { "network-1", FUZZ_NETWORK, &network_envelope },
+        [GOLDEN_NETWORK] = { "network-2", FUZZ_NETWORK, &network_envelope },
         [GOLDEN_PLAN9] = { "plan9-1", FUZZ_PLAN9, &plan9_envelope },
         [GOLDEN_VPCI] = { "vpci-1", FUZZ_VPCI, &vpci_envelope },
 };
@@ -73,12 +74,18 @@ static void must(int r, const Error *e) {
 /* One pod with everything in it: a running container with execs of every kind, a created one, a
  * stopped one, shared and other disks. Always the same bytes. */
 static void make_goldens(void) {
+        NetFacts *facts = fake_network_facts(2, 5);
+        static FakeNetwork fake;
         static FakePod p;
         Error e = ERROR_INIT;
         Container *c1, *c2;
         Buf *b = made;
 
         fake_pod_init(&p);
+        network_bind(pod_network(p.pod), &fake_network_ops, &fake);
+        must(network_plan(pod_network(p.pod), NETWORK_NAMESPACE, "/run/netns/web", facts, &e), &e);
+        (void)net_facts_free(facts);
+        must(network_setup(pod_network(p.pod), NULL, NULL, &e), &e);
         c1 = fake_pod_run(&p, "c1");
         c2 = fake_pod_add(&p, "c2");
         (void)fake_pod_run(&p, "c3");
@@ -103,12 +110,12 @@ static void make_goldens(void) {
         fake_pod_done(&p);
 }
 
-static void read_golden(Golden g, Buf *ret) {
+static void read_file(const char *name, Buf *ret) {
         _cleanup_close_ int fd = -EBADF;
         char path[4096];
         struct stat st;
 
-        (void)snprintf(path, sizeof(path), WIRE_DIR "/%s.bin", goldens[g].name);
+        (void)snprintf(path, sizeof(path), WIRE_DIR "/%s.bin", name);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         assert_true(fd >= 0);
         assert_int_equal(fstat(fd, &st), 0);
@@ -121,9 +128,33 @@ static void test_golden(void **state) {
         Golden g = (Golden)(uintptr_t)*state;
         _cleanup_buf_ Buf b = {};
 
-        read_golden(g, &b);
+        read_file(goldens[g].name, &b);
         assert_int_equal(b.len, made[g].len);
         assert_memory_equal(b.data, made[g].data, b.len);
+}
+
+/* What an older podferry saved is still understood. */
+static void test_old(void **state) {
+        static const struct {
+                const char *name;
+                FuzzEnvelope importer;
+        } old[] = { { "network-1", FUZZ_NETWORK }, { "pod-1", FUZZ_POD } };
+
+        for (size_t i = 0; i < ELEMENTSOF(old); i++) {
+                _cleanup_(scsi_freep) Scsi *disks = NULL;
+                _cleanup_(network_freep) Network *network = NULL;
+                _cleanup_(pod_freep) Pod *pod = NULL;
+                _cleanup_buf_ Buf b = {};
+
+                read_file(old[i].name, &b);
+                assert_int_equal(scsi_import(NULL, made[GOLDEN_SCSI].data, made[GOLDEN_SCSI].len,
+                                             &disks, NULL),
+                                 0);
+                assert_int_equal(old[i].importer == FUZZ_POD
+                                         ? pod_import(NULL, disks, b.data, b.len, &pod, NULL)
+                                         : network_import(NULL, b.data, b.len, &network, NULL),
+                                 0);
+        }
 }
 
 /* An input of the fuzz target: returns its length. */
@@ -363,15 +394,31 @@ static Podferry__State__V1__ScsiMount **twice(Podferry__State__V1__ScsiMount *mo
           "wait_call")                                                                             \
         X("process: exit code", PROCESS_EXITED, Process, m->exit_code = 256, "exit_code")          \
         X("network: phase", NETWORK, Network, m->phase = 3, "phase")                               \
-        X("network: an interface", NETWORK, Network, m->interfaces = interfaces;                   \
-          m->n_interfaces = 1, "not supported yet")                                                \
+        X("network: kind", NETWORK, Network, m->kind = 3, "kind")                                  \
+        X("network: no path", NETWORK, Network, m->namespace_path[0] = 0, "namespace")             \
+        X("network: path", NETWORK, Network, m->namespace_path[1] = '/', "network namespace")      \
+        X("network: user with a path", NETWORK, Network, m->kind = 2, "namespace")                 \
+        X("network: MAC", NETWORK, Network, m->interfaces[0]->mac.len = 5, "MAC")                  \
+        X("network: a group's MAC", NETWORK, Network, m->interfaces[0]->mac.data[0] = 3, "MAC")    \
+        X("network: slot", NETWORK, Network, m->interfaces[1]->slot = 4, "slot")                   \
+        X("network: one slot twice", NETWORK, Network, m->interfaces[1]->slot = 0, "in slot 0")    \
+        X("network: one name twice", NETWORK, Network, m->interfaces[1]->name[3] = '0',            \
+          "two interfaces eth0")                                                                   \
+        X("network: name", NETWORK, Network, m->interfaces[0]->name[0] = '/', "no name")           \
+        X("network: address", NETWORK, Network, m->interfaces[0]->addresses[0]->address.len = 3,   \
+          "an address is none")                                                                    \
+        X("network: prefix", NETWORK, Network, m->interfaces[0]->addresses[0]->prefix = 33,        \
+          "an address is none")                                                                    \
+        X("network: route", NETWORK, Network, m->interfaces[0]->routes[0]->gateway.len = 3,        \
+          "a route is none")                                                                       \
+        X("network: neighbour", NETWORK, Network, m->interfaces[0]->neighbours[0]->mac.len = 1,    \
+          "a neighbour is none")                                                                   \
+        X("network: MTU", NETWORK, Network, m->interfaces[0]->mtu = 67, "MTU")                     \
+        X("network: server", NETWORK, Network, m->names->servers[0][0] = '\n', "names")            \
         X("plan9: a share", PLAN9, Plan9, m->shares = shares;                                      \
           m->n_shares = 1, "not supported yet")                                                    \
         X("vpci: a device", VPCI, Vpci, m->devices = devices; m->n_devices = 1, "not supported yet")
 
-static Podferry__State__V1__NetworkInterface interface =
-        PROTOBUF_C_MESSAGE_INIT(&podferry__state__v1__network_interface__descriptor);
-static Podferry__State__V1__NetworkInterface *interfaces[] = { &interface };
 static Podferry__State__V1__Plan9Share share =
         PROTOBUF_C_MESSAGE_INIT(&podferry__state__v1__plan9_share__descriptor);
 static Podferry__State__V1__Plan9Share *shares[] = { &share };
@@ -515,7 +562,7 @@ static int write_goldens(const char *wire, const char *corpus) {
 }
 
 int main(int argc, char **argv) {
-        static struct CMUnitTest tests[3 * _GOLDEN_MAX + ELEMENTSOF(lies) + 3];
+        static struct CMUnitTest tests[3 * _GOLDEN_MAX + ELEMENTSOF(lies) + 4];
         static char names[3 * _GOLDEN_MAX][64];
         static const struct {
                 const char *name;
@@ -541,6 +588,7 @@ int main(int argc, char **argv) {
                                                   .test_func = test_lie,
                                                   .initial_state = (void *)(uintptr_t)&lies[i] };
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_floors);
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_old);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test_prestate(test_no_memory,
                                                                   (void *)(uintptr_t)GOLDEN_VM);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test_prestate(test_no_memory,

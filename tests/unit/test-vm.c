@@ -344,7 +344,6 @@ static void test_bad_specs(void **state) {
 
 static void test_devices(void **state) {
         static Rig r;
-        _cleanup_(network_freep) Network *n = NULL;
         uint64_t handle;
         Error e = ERROR_INIT;
 
@@ -367,52 +366,8 @@ static void test_devices(void **state) {
         assert_int_equal(plan9_patch(vm_plan9(r.vm), 1, "/x", &e), -ENOENT);
         assert_int_equal(vpci_patch(vm_vpci(r.vm), 1, "x", &e), -ENOENT);
         done(&r);
-        assert_int_equal(network_new(NULL, &n, &e), 0);
-        assert_int_equal(network_setup(n, "netns", &e), -EINVAL);
-        assert_int_equal(network_setup(n, "/run/netns/pod", &e), -EOPNOTSUPP);
-        assert_int_equal(network_state(n), NETWORK_NOT_CONFIGURED);
-        assert_int_equal(network_teardown(n, &e), 0);
-        assert_int_equal(network_state(n), NETWORK_NOT_CONFIGURED);
-        assert_int_equal(network_setup(n, "", &e), 0);
-        assert_int_equal(network_setup(n, "", &e), -EBADFD);
-        assert_int_equal(network_patch(n, "", &e), -EBADFD);
-        assert_int_equal(controller_freeze(network_controller(n), &e), 0);
-        assert_int_equal(controller_freeze(network_controller(n), &e), -EBADFD);
-        assert_int_equal(network_resume(n, &e), 0);
-        assert_int_equal(network_resume(n, &e), 0);
-        assert_int_equal(network_state(n), NETWORK_CONFIGURED);
-        assert_int_equal(network_abort_migrated(n, &e), 0);
-        assert_int_equal(network_teardown(n, &e), 0);
-        assert_int_equal(network_teardown(n, &e), 0);
-        assert_int_equal(network_state(n), NETWORK_TORN_DOWN);
-        assert_int_equal(fsm_check(&network_fsm, &e), 0);
         assert_int_equal(fsm_check(&plan9_fsm, &e), 0);
         assert_int_equal(fsm_check(&vpci_fsm, &e), 0);
-}
-
-static void test_network_moves(void **state) {
-        for (int phase = 0; phase < 3; phase++) {
-                _cleanup_(network_freep) Network *n = NULL, *d = NULL;
-                _cleanup_buf_ Buf b = {};
-                NetworkState before;
-
-                assert_int_equal(network_new(NULL, &n, NULL), 0);
-                assert_int_equal(network_save(n, &b, NULL), -EBADFD);
-                if (phase > 0)
-                        assert_int_equal(network_setup(n, "", NULL), 0);
-                if (phase > 1)
-                        assert_int_equal(network_teardown(n, NULL), 0);
-                before = network_state(n);
-                assert_int_equal(controller_freeze(network_controller(n), NULL), 0);
-                assert_int_equal(network_save(n, &b, NULL), 0);
-                assert_int_equal(network_import(NULL, b.data, b.len, &d, NULL), 0);
-                assert_int_equal(network_patch(d, "/run/netns/x", NULL), -EOPNOTSUPP);
-                assert_int_equal(network_patch(d, "", NULL), 0);
-                assert_int_equal(network_resume(d, NULL), 0);
-                assert_int_equal(network_state(d), before);
-                controller_thaw(network_controller(n));
-                assert_int_equal(network_state(n), before);
-        }
 }
 
 static void test_no_memory(void **state) {
@@ -432,12 +387,11 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[ELEMENTSOF(cells) + 9] = {
-                cmocka_unit_test(test_start),     cmocka_unit_test(test_stop),
-                cmocka_unit_test(test_death),     cmocka_unit_test(test_round_trip),
-                cmocka_unit_test(test_patch),     cmocka_unit_test(test_bad_specs),
-                cmocka_unit_test(test_devices),   cmocka_unit_test(test_network_moves),
-                cmocka_unit_test(test_no_memory),
+        struct CMUnitTest tests[ELEMENTSOF(cells) + 8] = {
+                cmocka_unit_test(test_start),   cmocka_unit_test(test_stop),
+                cmocka_unit_test(test_death),   cmocka_unit_test(test_round_trip),
+                cmocka_unit_test(test_patch),   cmocka_unit_test(test_bad_specs),
+                cmocka_unit_test(test_devices), cmocka_unit_test(test_no_memory),
         };
         char names[ELEMENTSOF(cells)][80];
 
@@ -445,7 +399,7 @@ int main(void) {
                 (void)snprintf(names[i], sizeof(names[i]), "cells of %s, %s",
                                fsm_state_name(&vm_fsm, cells[i].state),
                                cells[i].destination ? "destination" : "source");
-                tests[9 + i] = (struct CMUnitTest){ .name = names[i],
+                tests[8 + i] = (struct CMUnitTest){ .name = names[i],
                                                     .test_func = test_cell,
                                                     .initial_state = (void *)(uintptr_t)&cells[i] };
         }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pod's network in a migration.
+ *
+ *      destination  Patch names the namespace; Prepare reads it and cuts it off; when QEMU is there
+ *                   its taps are joined; when the guest is complete the gates open, so that what
+ *                   arrives waits for it; it is resumed only after that.
+ *      source       at the blackout the gates close; they open again if the pod stays.
+ *
+ * A copy that is paused says nothing, and a source whose gates are closed neither: so no address
+ * answers from two places. */
+#include <string.h>
+
+#include "controllers/checks.h"
+#include "lib/log.h"
+#include "shim/migrate/migrate-internal.h"
+#include "shim/wiring/ops.h"
+
+int migrate_patch_network(Migrate *m, const char *session, const char *path, const char *mode,
+                          Error *reterr) {
+        int parsed = network_mode_from_name(mode);
+        char *copy;
+        int r;
+
+        if (migration_state(m->migration) != MIGRATION_DESTINATION_IMPORTED ||
+            strcmp(session, migration_session(m->migration)) != 0)
+                return error_setf(reterr, -EBADFD,
+                                  "Patch: the network is named between Import and Prepare");
+        if (parsed < 0)
+                return error_setf(reterr, -EINVAL, "network mode \"%.40s\": keep or rebind", mode);
+        r = path_check_or_empty("network namespace", path, reterr);
+        if (r < 0)
+                return r;
+        copy = strdup(path);
+        if (!copy)
+                return error_oom(reterr);
+        free(m->network.path);
+        m->network.path = copy;
+        m->network.mode = (NetworkMode)parsed;
+        return 0;
+}
+
+static int apply_patch(Migrate *m, const NetFacts *facts, Error *reterr) {
+        NetworkPatch network = { .path = m->network.path ?: "",
+                                 .mode = m->network.mode,
+                                 .facts = facts };
+        PodPatch patch = { .id = m->shim->pod_id, .network = &network };
+
+        return pod_patch(m->shim->pod, &patch, reterr);
+}
+
+static void on_cut(void *userdata, int r, const void *result, const Error *err) {
+        relay_done(userdata, r, NULL, err);
+}
+
+/* What is on the namespace's interfaces is known from here on. */
+static void on_read(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = apply_patch(relay->migrate, result, &e);
+                if (r == 0)
+                        r = shim_net_all(relay->migrate->shim, SHIM_NET_CUT, on_cut, relay, &e);
+                if (r > 0)
+                        return;
+                err = &e;
+        }
+        relay_done(relay, r, NULL, err);
+}
+
+int migrate_prepare_network(Migrate *m, OpDone done, void *job, Error *reterr) {
+        Relay *relay;
+        int r;
+
+        if (!m->network.path || !m->network.path[0])
+                return apply_patch(m, NULL, reterr);
+        relay = relay_new(m, done, job);
+        if (!relay)
+                return error_oom(reterr);
+        r = shim_net_read(m->shim, m->network.path, on_read, relay, reterr);
+        if (r < 0)
+                free(relay);
+        return r;
+}
+
+void migrate_forget_network(Migrate *m) {
+        free(m->network.path);
+        m->network = (MigrateNetwork){};
+}
+
+/* QEMU is there, paused. That the guest is complete is told no sooner than that its taps are
+ * joined.
+ */
+static void on_joined(void *userdata, int r, const void *result, const Error *err) {
+        Migrate *m = userdata;
+
+        m->network.joining = false;
+        if (r < 0)
+                migration_on_host_failed(m->migration, "network", r, err);
+        if (m->network.complete) {
+                m->network.complete = false;
+                migrate_guest_complete(m);
+        }
+}
+
+void migrate_join_network(Migrate *m) {
+        Error e = ERROR_INIT;
+        int r;
+
+        r = shim_net_all(m->shim, SHIM_NET_JOIN, on_joined, m, &e);
+        m->network.joining = r > 0;
+        if (r < 0)
+                on_joined(m, r, NULL, &e);
+}
+
+static void on_gates(void *userdata, int r, const void *result, const Error *err) {
+        if (r < 0)
+                log_warning("migration: network: %s", error_text(err, r));
+}
+
+void migrate_gates(Migrate *m, bool open) {
+        Error e = ERROR_INIT;
+        int r;
+
+        r = shim_net_all(m->shim, open ? SHIM_NET_OPEN : SHIM_NET_CLOSE, on_gates, NULL, &e);
+        on_gates(NULL, r, NULL, &e);
+}
+
+/* libvirt's word that the guest has stopped here, complete. */
+void migrate_guest_complete(Migrate *m) {
+        if (m->network.joining) {
+                m->network.complete = true;
+                return;
+        }
+        migrate_gates(m, true);
+        migration_on_domain(m->migration, MIGRATION_DOMAIN_COMPLETE, "");
+}
+
+static void on_open(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Migrate *m = relay->migrate;
+        OpDone done = relay->done;
+        void *job = relay->job;
+        Error e = ERROR_INIT;
+
+        free(relay);
+        if (r < 0) /* it owns the pod: a pod without network is better than none */
+                log_err("the network of the pod is not joined: %s", error_text(err, r));
+        r = virt_resume(m->shim->virt, done, job, &e);
+        if (r <= 0)
+                done(job, r, NULL, &e);
+}
+
+/* Already done, as a rule; then it is done once more, before the guest runs. */
+int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr) {
+        Relay *relay = relay_new(m, done, job);
+        int r;
+
+        if (!relay)
+                return error_oom(reterr);
+        r = shim_net_all(m->shim, SHIM_NET_JOIN | SHIM_NET_OPEN, on_open, relay, reterr);
+        if (r > 0)
+                return r;
+        free(relay);
+        return r < 0 ? r : virt_resume(m->shim->virt, done, job, reterr);
+}
+
+static void on_reset(void *userdata, int r, const void *result, const Error *err) {
+        if (r < 0 && r != -ENOTCONN)
+                log_err("the guest's network after the migration: %s", error_text(err, r));
+}
+
+void migrate_reset_network(Migrate *m) {
+        Network *n = pod_network(m->shim->pod);
+        Error e = ERROR_INIT;
+        int r = 0;
+
+        if (network_state(n) == NETWORK_CONFIGURED)
+                r = network_reset(n, on_reset, NULL, &e);
+        on_reset(NULL, r, NULL, &e);
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NetworkOps: namespaces by hostdev/net on a lane of its own, devices by libvirt, the inside by the
+ * agent. */
+#include <stdio.h>
+#include <string.h>
+
+#include "hostdev/net/net.h"
+#include "lib/crc32c.h"
+#include "lib/log.h"
+#include "shim/file-job.h"
+#include "shim/wiring/ops.h"
+
+#define TAP_SIZE 16U
+
+/* The same on both hosts, and another one for every pod. */
+static void tap_name(const Shim *s, uint32_t slot, char ret[TAP_SIZE]) {
+        const char *uuid = vm_spec(s->vm)->uuid;
+
+        (void)snprintf(ret, TAP_SIZE, "pf%08xn%u", crc32c(0, uuid, strlen(uuid)), slot % 10);
+}
+
+typedef struct Interfaces {
+        NetworkInterfaceInfo *list;
+        size_t n;
+} Interfaces;
+
+static int add_interface(void *userdata, const NetworkInterfaceInfo *i) {
+        Interfaces *x = userdata;
+
+        if (x->n < NET_INTERFACES_MAX)
+                x->list[x->n++] = *i;
+        return 0;
+}
+
+size_t shim_interfaces(Shim *s, NetworkInterfaceInfo ret[NET_INTERFACES_MAX]) {
+        Interfaces x = { .list = ret };
+
+        if (s->pod)
+                (void)network_each_interface(pod_network(s->pod), add_interface, &x);
+        return x.n;
+}
+
+void shim_nic(Shim *s, const NetInterface *i, ShimNic *ret) {
+        *ret = (ShimNic){ .spec = { .slot = i->slot } };
+        memcpy(ret->spec.mac, i->device_mac.data, sizeof(ret->spec.mac));
+        tap_name(s, i->slot, ret->tap);
+        if (network_kind(pod_network(s->pod)) == NETWORK_NAMESPACE)
+                ret->spec.tap = ret->tap;
+}
+
+size_t shim_nics(Shim *s, ShimNic ret[NET_INTERFACES_MAX]) {
+        NetworkInterfaceInfo list[NET_INTERFACES_MAX];
+        size_t n = shim_interfaces(s, list);
+
+        for (size_t i = 0; i < n; i++)
+                shim_nic(s, list[i].config, &ret[i]);
+        return n;
+}
+
+/* Work in a namespace */
+
+typedef struct NetJob {
+        char *path;
+        unsigned what;
+        bool read;
+        struct {
+                NetInterface *wire;
+                char tap[TAP_SIZE];
+        } ends[NET_INTERFACES_MAX];
+        size_t n;
+        NetFacts *facts; /* result */
+        OpDone done;
+        void *job;
+} NetJob;
+
+static NetJob *net_job_free(NetJob *j) {
+        if (!j)
+                return NULL;
+        for (size_t i = 0; i < j->n; i++)
+                (void)net_interface_free(j->ends[i].wire);
+        (void)net_facts_free(j->facts);
+        free(j->path);
+        free(j);
+        return NULL;
+}
+DEFINE_CLEANUP(NetJob *, net_job_free);
+
+static int net_job_new(const char *path, unsigned what, OpDone done, void *job, NetJob **ret,
+                       Error *reterr) {
+        _cleanup_(net_job_freep) NetJob *j = calloc(1, sizeof(*j));
+
+        if (!j)
+                return error_oom(reterr);
+        *j = (NetJob){ .what = what, .done = done, .job = job };
+        j->path = strdup(path);
+        if (!j->path)
+                return error_oom(reterr);
+        *ret = TAKE(j);
+        return 0;
+}
+
+static int net_job_add(NetJob *j, Shim *s, const NetInterface *i, Error *reterr) {
+        j->ends[j->n].wire = net_interface_copy(i);
+        if (!j->ends[j->n].wire)
+                return error_oom(reterr);
+        tap_name(s, i->slot, j->ends[j->n++].tap);
+        return 0;
+}
+
+static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *own, Error *reterr) {
+        const NetInterface *wire = j->ends[i].wire;
+        const char *tap = j->ends[i].tap;
+        int r = 0;
+
+        if (j->what & SHIM_NET_CUT)
+                r = net_cut(ns, wire->name, reterr);
+        if (r == 0 && j->what & SHIM_NET_JOIN)
+                r = net_join(ns, own, wire->name, tap, reterr);
+        if (r == 0 && j->what & (SHIM_NET_OPEN | SHIM_NET_CLOSE))
+                r = net_gate(ns, wire->name, tap, j->what & SHIM_NET_OPEN, reterr);
+        if (r == 0 && j->what & SHIM_NET_UNCUT)
+                r = net_uncut(ns, wire, reterr);
+        return r;
+}
+
+/* Of the lane's thread. Of a namespace that is gone there is nothing left to be undone. */
+static int run(void *argument, Error *reterr) {
+        _cleanup_(netns_freep) NetNs *ns = NULL, *own = NULL;
+        NetJob *j = argument;
+        bool undo = !(j->what & (SHIM_NET_JOIN | SHIM_NET_OPEN | SHIM_NET_CUT)) && !j->read;
+        int r;
+
+        r = netns_open(j->path, &ns, reterr);
+        if (r == -ENOENT && undo)
+                return 0;
+        if (r == 0)
+                r = netns_open(NULL, &own, reterr);
+        if (r == 0 && j->read)
+                r = net_read(ns, &j->facts, reterr);
+        for (size_t i = 0; r == 0 && i < j->n; i++) {
+                r = work_on(j, i, ns, own, reterr);
+                if (r == -ENOENT && undo)
+                        r = 0;
+        }
+        return r;
+}
+
+static void on_run(void *userdata, int r, const void *result, const Error *err) {
+        _cleanup_(net_job_freep) NetJob *j = userdata;
+
+        j->done(j->job, r, r == 0 ? j->facts : NULL, err);
+}
+
+/* Takes the job. */
+static int start(Shim *s, NetJob *j_arg, Error *reterr) {
+        _cleanup_(net_job_freep) NetJob *j = j_arg;
+        int r;
+
+        r = net_job(s, run, j, on_run, j, reterr);
+        if (r == 1)
+                j = NULL;
+        return r;
+}
+
+int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *reterr) {
+        NetJob *j;
+        int r;
+
+        r = net_job_new(path, 0, done, job, &j, reterr);
+        if (r < 0)
+                return r;
+        j->read = true;
+        return start(s, j, reterr);
+}
+
+int shim_net_all(Shim *s, unsigned what, OpDone done, void *job, Error *reterr) {
+        NetworkInterfaceInfo list[NET_INTERFACES_MAX];
+        size_t n = shim_interfaces(s, list);
+        _cleanup_(net_job_freep) NetJob *j = NULL;
+        int r;
+
+        if (n == 0 || network_kind(pod_network(s->pod)) != NETWORK_NAMESPACE)
+                return 0;
+        r = net_job_new(network_path(pod_network(s->pod)), what, done, job, &j, reterr);
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = net_job_add(j, s, list[i].config, reterr);
+        return r < 0 ? r : start(s, TAKE(j), reterr);
+}
+
+static int one(Shim *s, unsigned what, const char *path, const NetInterface *i, OpDone done,
+               void *job, Error *reterr) {
+        _cleanup_(net_job_freep) NetJob *j = NULL;
+        int r;
+
+        r = net_job_new(path, what, done, job, &j, reterr);
+        if (r == 0)
+                r = net_job_add(j, s, i, reterr);
+        return r < 0 ? r : start(s, TAKE(j), reterr);
+}
+
+/* The operations */
+
+static int op_read(void *userdata, const char *path, OpDone done, void *job, Error *reterr) {
+        return shim_net_read(userdata, path, done, job, reterr);
+}
+
+static int op_plug(void *userdata, const NetInterface *i, OpDone done, void *job, Error *reterr) {
+        ShimNic nic;
+        Virt *virt;
+        int r;
+
+        shim_nic(userdata, i, &nic);
+        r = shim_virt(userdata, &virt, reterr);
+        return r < 0 ? r : virt_plug_nic(virt, &nic.spec, done, job, reterr);
+}
+
+static int op_unplug(void *userdata, const NetInterface *i, OpDone done, void *job, Error *reterr) {
+        Shim *s = userdata;
+        Virt *virt;
+        int r;
+
+        if (vm_is_gone(s->vm))
+                return 0;
+        r = shim_virt(s, &virt, reterr);
+        return r < 0 ? r : virt_unplug_nic(virt, i->slot, done, job, reterr);
+}
+
+static int op_join(void *userdata, const char *path, const NetInterface *i, OpDone done, void *job,
+                   Error *reterr) {
+        return one(userdata, SHIM_NET_JOIN | SHIM_NET_OPEN, path, i, done, job, reterr);
+}
+
+static int op_leave(void *userdata, const char *path, const NetInterface *i, bool stays_cut,
+                    OpDone done, void *job, Error *reterr) {
+        return one(userdata, stays_cut ? SHIM_NET_CLOSE : SHIM_NET_CLOSE | SHIM_NET_UNCUT, path, i,
+                   done, job, reterr);
+}
+
+static int op_guest(void *userdata, const NetworkGuest *g, OpDone done, void *job, Error *reterr) {
+        Podferry__Guest__V1__NetworkRequest body = PODFERRY__GUEST__V1__NETWORK_REQUEST__INIT;
+        _cleanup_free_ char *name = NULL;
+        ToGuest request = TO_GUEST_INIT;
+        Shim *s = userdata;
+
+        name = strdup(g->only_announce || g->remove ? "" : s->pod_id);
+        if (!name)
+                return error_oom(reterr);
+        body.interfaces = g->interfaces;
+        body.n_interfaces = g->n_interfaces;
+        body.names = g->names;
+        body.host_name = name;
+        body.announce = g->announce;
+        body.keep = g->only_announce;
+        if (g->remove) {
+                body.remove = &g->remove->device_mac;
+                body.n_remove = 1;
+        }
+        request.body_case = TO_GUEST_BODY(NETWORK);
+        request.network = &body;
+        return guest_call(s, &request, done, job, reterr);
+}
+
+const NetworkOps shim_network_ops = {
+        .read = op_read,
+        .plug = op_plug,
+        .unplug = op_unplug,
+        .join = op_join,
+        .leave = op_leave,
+        .guest = op_guest,
+};
