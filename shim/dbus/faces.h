@@ -16,6 +16,7 @@ int face_container_add(sd_bus *bus, Shim *s);
 int face_process_add(sd_bus *bus, Shim *s);
 int face_devices_add(sd_bus *bus, Shim *s);
 int face_migration_add(sd_bus *bus, Shim *s);
+int face_tools_add(sd_bus *bus, Shim *s); /* for the private socket: a bus has them itself */
 
 /* What a path stands for; NULL if there is no such thing (any more). */
 Container *face_container(const Shim *s, const char *path);
