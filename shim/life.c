@@ -10,6 +10,7 @@
 #include "controllers/checks.h"
 #include "controllers/ids.h"
 #include "hostdev/image/disk.h"
+#include "hostdev/image/guest-image.h"
 #include "hostdev/probe.h"
 #include "lib/log.h"
 #include "shim/container-spec.h"
@@ -130,9 +131,13 @@ static int plan_network(StartCall *c, Error *reterr) {
 
 static int make_tree(StartCall *c, Error *reterr) {
         Shim *s = c->shim;
+        GuestImage image;
         VmSpec spec;
         int r;
 
+        r = guest_image_read(s->config.guest_dir, &image, reterr);
+        if (r < 0)
+                return r;
         spec = (VmSpec){ .pod_id = s->pod_id,
                          .domain_name = c->name,
                          .uuid = c->uuid,
@@ -141,8 +146,8 @@ static int make_tree(StartCall *c, Error *reterr) {
                          .domain_type = c->type == DOMAIN_KVM ? VM_DOMAIN_KVM : VM_DOMAIN_QEMU,
                          .machine = c->machine,
                          .cpu = "maximum",
-                         .kernel = { c->kernel, "" },
-                         .initrd = { c->initrd, "" },
+                         .kernel = { c->kernel, image.kernel },
+                         .initrd = { c->initrd, image.initrd },
                          .n_scsi_controllers = SCSI_N_CONTROLLERS,
                          .link_path = s->link_path,
                          .console_path = s->console_path };

@@ -80,7 +80,7 @@ typedef struct MigrationFacts {
         char version[32];    /* of podferry */
         char hypervisor[64]; /* "QEMU 7.2.17, libvirt 9.0.0" */
         char arch[32], machine[64], domain_type[16];
-        char cpu_xml[4096];  /* <cpu> of the host; of use with kvm */
+        char cpu_xml[16384]; /* <cpu> of the host; of use with kvm */
         uint64_t memory_mib; /* source: of the guest; destination: free on the host */
 } MigrationFacts;
 

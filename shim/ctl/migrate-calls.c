@@ -123,6 +123,18 @@ static int read_text(sd_bus_message *reply, const char **ret, Error *reterr) {
                        : 0;
 }
 
+/* What is no obstacle, but worth knowing. */
+static void show_warnings(Mover *m, const Side *side, json_object *check) {
+        json_object *warnings = json_get_array(check, "warnings"), *w;
+        char text[400];
+
+        for (JSON_EACH(i, warnings, w)) {
+                (void)snprintf(text, sizeof(text), "%s: %.300s", side->name,
+                               json_get_text(w, "text"));
+                show_note(&m->show, text);
+        }
+}
+
 /* The first problem as the failure. */
 static int first_problem(const Side *side, json_object *check, Error *reterr) {
         json_object *problems = json_get_array(check, "problems"), *p;
@@ -153,6 +165,7 @@ int mover_check(Mover *m, Side *side, Error *reterr) {
                 return r;
         if (!json_object_get_boolean(json_get(check, "ok")))
                 return first_problem(side, check, reterr);
+        show_warnings(m, side, check);
         if (source)
                 m->facts = json_object_get(json_get(check, "facts"));
         return 0;

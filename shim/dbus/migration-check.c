@@ -22,32 +22,59 @@ static int reply_check(sd_bus_message *reply, const void *result, const char *te
         return sd_bus_message_append(reply, "s", (const char *)result);
 }
 
+static void add_finding(json_object *list, const char *rule, const char *text, const char *code) {
+        json_object *o = json_object_new_object();
+
+        (void)json_object_object_add(o, "rule", json_object_new_string(rule));
+        (void)json_object_object_add(o, "text", json_object_new_string(text));
+        (void)json_object_object_add(o, "code", json_object_new_string(code));
+        (void)json_object_array_add(list, o);
+}
+
+/* A running guest brings its kernel along in its memory, so another image here is no obstacle: if
+ * it were, no host could get a new one before all pods of its neighbours had ended. */
+static void compare_images(const FactsCall *c, json_object *warnings) {
+        const GuestImage *theirs = &c->peer_image;
+        GuestImage ours;
+        Error e = ERROR_INIT;
+        int r;
+
+        if (c->role != MIGRATION_DESTINATION || !theirs->kernel[0])
+                return;
+        r = guest_image_read(c->shim->config.guest_dir, &ours, &e);
+        if (r < 0)
+                add_finding(warnings, "guest-image", error_text(&e, r), "Unreadable");
+        else if (ours.kernel[0] && (strcmp(ours.kernel, theirs->kernel) != 0 ||
+                                    strcmp(ours.initrd, theirs->initrd) != 0))
+                add_finding(warnings, "guest-image",
+                            "the guest image of this host is another one; the pod keeps the kernel "
+                            "and agent that it was started with",
+                            "Differs");
+}
+
 static void on_checked(void *userdata, int r, const void *result, const Error *err) {
         _cleanup_(facts_call_freep) FactsCall *c = userdata;
         json_object *o = json_object_new_object(), *problems = json_object_new_array();
+        json_object *warnings = json_object_new_array();
         json_object *facts = migrate_facts_json(c->shim->migrate, c->role);
         BusJob *job = TAKE(c->job);
         Error e = ERROR_INIT;
 
-        if (!o || !problems || !facts) {
+        if (!o || !problems || !warnings || !facts) {
                 json_object_put(problems);
+                json_object_put(warnings);
                 json_object_put(facts);
                 json_object_put(o);
                 bus_job_done(job, error_oom(&e), NULL, &e);
                 return;
         }
-        if (r < 0) {
-                json_object *p = json_object_new_object();
-
-                (void)json_object_object_add(p, "rule", json_object_new_string("preflight"));
-                (void)json_object_object_add(p, "text", json_object_new_string(error_text(err, r)));
-                (void)json_object_object_add(
-                        p, "code",
-                        json_object_new_string(api_error_name(r) + strlen(API_ERROR_PREFIX)));
-                (void)json_object_array_add(problems, p);
-        }
+        if (r < 0)
+                add_finding(problems, "preflight", error_text(err, r),
+                            api_error_name(r) + strlen(API_ERROR_PREFIX));
+        compare_images(c, warnings);
         (void)json_object_object_add(o, "ok", json_object_new_boolean(r == 0));
         (void)json_object_object_add(o, "problems", problems);
+        (void)json_object_object_add(o, "warnings", warnings);
         (void)json_object_object_add(o, "facts", facts);
         bus_job_done(job, 0, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), NULL);
         json_object_put(o);
@@ -77,7 +104,7 @@ static void copy_string(json_object *o, const char *key, char *to, size_t size) 
 /* The facts of the other side, as its Check gave them: strings of bounded length, nothing else is
  * used. */
 static int read_peer_facts(FactsCall *c, const char *text, sd_bus_error *reterr) {
-        json_object *o = json_tokener_parse(text), *host = NULL, *domain = NULL, *v;
+        json_object *o = json_tokener_parse(text), *host = NULL, *domain = NULL, *image = NULL, *v;
 
         if (!o || !json_object_is_type(o, json_type_object)) {
                 json_object_put(o);
@@ -85,6 +112,7 @@ static int read_peer_facts(FactsCall *c, const char *text, sd_bus_error *reterr)
         }
         if (json_object_object_get_ex(o, "host", &host)) {
                 copy_string(host, "uuid", c->peer.host_uuid, sizeof(c->peer.host_uuid));
+                copy_string(host, "cpu", c->peer.cpu_xml, sizeof(c->peer.cpu_xml));
                 copy_string(host, "arch", c->peer.arch, sizeof(c->peer.arch));
                 copy_string(host, "hypervisor", c->peer.hypervisor, sizeof(c->peer.hypervisor));
         }
@@ -93,6 +121,10 @@ static int read_peer_facts(FactsCall *c, const char *text, sd_bus_error *reterr)
                 copy_string(domain, "type", c->peer.domain_type, sizeof(c->peer.domain_type));
                 if (json_object_object_get_ex(domain, "memory_mib", &v))
                         c->peer.memory_mib = json_object_get_uint64(v);
+        }
+        if (json_object_object_get_ex(o, "image", &image)) {
+                copy_string(image, "kernel", c->peer_image.kernel, sizeof(c->peer_image.kernel));
+                copy_string(image, "initrd", c->peer_image.initrd, sizeof(c->peer_image.initrd));
         }
         c->has_peer = true;
         json_object_put(o);

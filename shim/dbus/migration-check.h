@@ -3,6 +3,7 @@
 
 #include "controllers/ids.h"
 #include "controllers/migration/migration.h"
+#include "hostdev/image/guest-image.h"
 #include "shim/dbus/job.h"
 #include "shim/shim.h"
 
@@ -15,6 +16,7 @@ typedef struct FactsCall {
         MigrationRole role;
         MigrationOptions options;
         MigrationFacts peer;
+        GuestImage peer_image;
         bool has_peer;
 } FactsCall;
 

@@ -29,6 +29,7 @@ struct Migrate {
         MigrationOptions options;
         MigrationFacts facts; /* of this host, once learnt */
         bool facts_known;
+        bool has_kvm;   /* with it */
         gid_t qemu_gid; /* with it */
         MigrateFace face;
 

@@ -87,8 +87,11 @@ json_object *migrate_facts_json(Migrate *m, MigrationRole role) {
         put_string(host, "hypervisor", m->facts.hypervisor);
         put_string(host, "machine", m->facts.machine);
         (void)json_object_object_add(o, "host", host);
-        if (role == MIGRATION_SOURCE && m->shim->vm && m->shim->pod)
+        if (role == MIGRATION_SOURCE && m->shim->vm && m->shim->pod) {
+                if (vm_spec(m->shim->vm)->domain_type == VM_DOMAIN_KVM)
+                        put_string(host, "cpu", m->facts.cpu_xml);
                 add_pod(m, o);
+        }
         return o;
 }
 

@@ -158,6 +158,7 @@ static void on_facts(void *userdata, int r, const void *result, const Error *err
                 (void)snprintf(to->arch, sizeof(to->arch), "%s", f->arch);
                 (void)snprintf(to->machine, sizeof(to->machine), "%s", f->machine);
                 (void)snprintf(to->cpu_xml, sizeof(to->cpu_xml), "%s", f->cpu_xml ?: "");
+                m->has_kvm = f->has_kvm;
                 m->qemu_gid = f->qemu_gid;
                 m->facts_known = true;
         }
@@ -215,6 +216,25 @@ int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr) {
         return 0;
 }
 
+/* With KVM the guest sees the CPU of its host: this one must have all that the other has. An
+ * emulated one is the same everywhere. */
+static int check_cpu(Migrate *m, const MigrationFacts *peer, OpDone done, void *job,
+                     Error *reterr) {
+        Virt *virt;
+        int r;
+
+        if (!peer || strcmp(peer->domain_type, "kvm") != 0)
+                return 0;
+        if (!m->has_kvm)
+                return error_setf(reterr, -EINVAL,
+                                  "the pod runs with KVM, which the libvirt of this host does not "
+                                  "offer");
+        if (!peer->cpu_xml[0])
+                return error_setf(reterr, -EINVAL, "the source does not say what its CPU is");
+        r = shim_virt(m->shim, &virt, reterr);
+        return r < 0 ? r : virt_compare_cpu(virt, peer->cpu_xml, done, job, reterr);
+}
+
 static int check_destination(Migrate *m, const MigrationFacts *peer, Error *reterr) {
         static const char *const files[] = { "vmlinux", "initrd" };
         uint64_t free_mib = available_mib();
@@ -250,8 +270,11 @@ int migrate_op_check(void *u, MigrationRole role, const MigrationOptions *o,
         Migrate *m = u;
         Shim *s = m->shim;
 
-        if (role == MIGRATION_DESTINATION)
-                return check_destination(m, peer, reterr);
+        if (role == MIGRATION_DESTINATION) {
+                int r = check_destination(m, peer, reterr);
+
+                return r < 0 ? r : check_cpu(m, peer, done, job, reterr);
+        }
         if (!s->vm || vm_state(s->vm) != VM_RUNNING)
                 return error_setf(reterr, -EBADFD, "pod %s does not run", s->pod_id);
         if (o->transport[0] && strncmp(o->transport, "libvirt+", strlen("libvirt+")) != 0)

@@ -83,6 +83,20 @@ pf h1 run --name t-v --rootfs "$rootfs" --volume "$work/volume.raw:/mnt" --detac
 refused "a copied volume whose file the destination has already" 'prepare.*volume.raw is there already' \
         pf h1 migrate t-v --to "$(to h2)"
 pf h1 rm --force t-v
+# A pod that runs with KVM, told to a host without it: asked as any driver may ask. The receiver ends with its stdin.
+exec 7> >(exec "$lab" enter h2 "$podferry" receive --pod t-k >/dev/null 2>&1)
+asked() {
+        on h2 gdbus call --address unix:path=/run/podferry/t-k/bus.sock --dest org.podferry.Shim1 \
+                --object-path /org/podferry/Shim1/migration \
+                --method org.podferry.Shim1.Migration.Check s "{'facts': <'$1'>}" 2>&1
+}
+until_ok 10 asked '{}'
+like "$(asked '{"host":{"arch":"x86_64"},"domain":{"type":"qemu","memory_mib":256}}')" '"ok":true' "a destination that fits" F03
+like "$(asked '{"host":{"arch":"riscv64"}}')" '"ok":false.*needs a riscv64 host' "a destination of another architecture" F03
+like "$(asked '{"domain":{"memory_mib":100000000}}')" '"ok":false.*memory' "a destination with too little memory" F08
+like "$(asked '{"host":{"cpu":"<cpu><arch>x86_64</arch><model>EPYC</model></cpu>"},"domain":{"type":"kvm"}}')" \
+        '"ok":false.*(KVM|CPU|cpu)' "a destination that cannot be such a CPU" F03 H5
+exec 7>&-
 # The incoming QEMU dies before anything was handed over.
 incoming() {
         on h2 sh -c 'virsh -q -c qemu:///system domstate podferry-t-a | grep -q paused &&

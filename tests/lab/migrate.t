@@ -41,6 +41,22 @@ is "$(pf h1 logs t-m/memory | grep -c BAD)" 0 "no difference in memory in all th
 on h1 cat "/run/podferry/t-m/logs/counter/$beat.log" | cut -d" " -f4- >"$work/beat"
 like "$(counts_ok "$work/beat")" '^[0-9]+$' "the exec moved too, and its output is whole" H8 B1
 like "$(on h1 cat /run/podferry/t-m/shim.log)" 't-m' "the shim's log names its pod"
+
+# The guest brings its kernel along: another image over there is told, and no obstacle; a broken one is.
+cp -r "$PODFERRY_GUEST_DIR" "$work/image"
+echo >>"$work/image/initrd"
+there="exec:$lab enter h2 env PODFERRY_GUEST_DIR=$work/image"
+pf h1 migrate t-m --to "$there" >"$work/out" 2>&1
+like "$? $(cat "$work/out")" 'manifest.json.*initrd is not the one.*t-m runs on h2' "a guest image over there that is not what it says" H5
+move h2 t-m >/dev/null 2>&1
+sed -i 's/\("initrd": {"sha256": "\)......\(.*"size": \)[0-9]*/\1000000\2'"$(stat -c %s "$work/image/initrd")/" "$work/image/manifest.json"
+pf h1 migrate t-m --to "$there" >"$work/out" 2>&1
+like "$? $(cat "$work/out")" 'the guest image of this host is another one.*t-m runs on h2' "another guest image over there" H5 F94
+move h2 t-m >"$work/out" 2>&1
+is "$? $(grep -c "guest image" "$work/out")" "0 0" "and back: the image that it was started with" H5 || diag "$(cat "$work/out")"
+rm "$work/image/initrd"
+pf h1 migrate t-m --to "$there" >"$work/out" 2>&1
+like "$? $(cat "$work/out")" '^125 .*the guest image is not on this host' "no guest image over there" H5
 pf h1 rm --force t-m
 ok "rm --force"
 finish
