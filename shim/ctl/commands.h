@@ -6,4 +6,5 @@
 /* Every command, one file each (cmd-<name>.c); the table is in main.c. */
 extern const Command command_run, command_ps, command_exec, command_attach, command_logs,
         command_kill, command_stop, command_rm, command_migrate, command_inspect, command_decode,
-        command_receive, command_version, command_completion, command_adopt, command_volume;
+        command_receive, command_version, command_completion, command_adopt, command_volume,
+        command_net;

@@ -7,8 +7,9 @@
 
 int faces_add(sd_bus *bus, Shim *s) {
         static int (*const add[])(sd_bus *, Shim *) = {
-                face_shim_add,    face_vm_add,      face_pod_add,       face_container_add,
-                face_process_add, face_devices_add, face_migration_add, face_tools_add,
+                face_shim_add,      face_vm_add,        face_pod_add,
+                face_container_add, face_process_add,   face_devices_add,
+                face_network_add,   face_migration_add, face_tools_add,
         };
 
         for (size_t i = 0; i < ELEMENTSOF(add); i++) {

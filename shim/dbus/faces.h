@@ -14,6 +14,7 @@ int face_vm_add(sd_bus *bus, Shim *s);
 int face_pod_add(sd_bus *bus, Shim *s);
 int face_container_add(sd_bus *bus, Shim *s);
 int face_process_add(sd_bus *bus, Shim *s);
+int face_network_add(sd_bus *bus, Shim *s);
 int face_devices_add(sd_bus *bus, Shim *s);
 int face_migration_add(sd_bus *bus, Shim *s);
 int face_tools_add(sd_bus *bus, Shim *s); /* for the private socket: a bus has them itself */

@@ -62,13 +62,14 @@ size_t shim_nics(Shim *s, ShimNic ret[NET_INTERFACES_MAX]) {
 typedef struct NetJob {
         char *path;
         unsigned what;
-        bool read;
+        bool read, count;
         struct {
                 NetInterface *wire;
                 char tap[TAP_SIZE];
         } ends[NET_INTERFACES_MAX];
         size_t n;
-        NetFacts *facts; /* result */
+        NetFacts *facts; /* results */
+        ShimNetStatistics statistics;
         OpDone done;
         void *job;
 } NetJob;
@@ -107,6 +108,13 @@ static int net_job_add(NetJob *j, Shim *s, const NetInterface *i, Error *reterr)
         return 0;
 }
 
+static int count(NetJob *j, size_t i, NetNs *ns, Error *reterr) {
+        (void)snprintf(j->statistics.of[i].name, sizeof(j->statistics.of[i].name), "%s",
+                       j->ends[i].wire->name);
+        j->statistics.n = i + 1;
+        return net_statistics(ns, j->ends[i].tap, &j->statistics.of[i].all, reterr);
+}
+
 static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *own, Error *reterr) {
         const NetInterface *wire = j->ends[i].wire;
         const char *tap = j->ends[i].tap;
@@ -127,7 +135,8 @@ static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *own, Error *rete
 static int run(void *argument, Error *reterr) {
         _cleanup_(netns_freep) NetNs *ns = NULL, *own = NULL;
         NetJob *j = argument;
-        bool undo = !(j->what & (SHIM_NET_JOIN | SHIM_NET_OPEN | SHIM_NET_CUT)) && !j->read;
+        bool undo = !(j->what & (SHIM_NET_JOIN | SHIM_NET_OPEN | SHIM_NET_CUT)) && !j->read &&
+                    !j->count;
         int r;
 
         r = netns_open(j->path, &ns, reterr);
@@ -138,7 +147,7 @@ static int run(void *argument, Error *reterr) {
         if (r == 0 && j->read)
                 r = net_read(ns, &j->facts, reterr);
         for (size_t i = 0; r == 0 && i < j->n; i++) {
-                r = work_on(j, i, ns, own, reterr);
+                r = j->count ? count(j, i, ns, reterr) : work_on(j, i, ns, own, reterr);
                 if (r == -ENOENT && undo)
                         r = 0;
         }
@@ -148,7 +157,9 @@ static int run(void *argument, Error *reterr) {
 static void on_run(void *userdata, int r, const void *result, const Error *err) {
         _cleanup_(net_job_freep) NetJob *j = userdata;
 
-        j->done(j->job, r, r == 0 ? j->facts : NULL, err);
+        const void *found = j->count ? (const void *)&j->statistics : j->facts;
+
+        j->done(j->job, r, r == 0 ? found : NULL, err);
 }
 
 /* Takes the job. */
@@ -173,7 +184,7 @@ int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *rete
         return start(s, j, reterr);
 }
 
-int shim_net_all(Shim *s, unsigned what, OpDone done, void *job, Error *reterr) {
+static int all(Shim *s, unsigned what, bool counting, OpDone done, void *job, Error *reterr) {
         NetworkInterfaceInfo list[NET_INTERFACES_MAX];
         size_t n = shim_interfaces(s, list);
         _cleanup_(net_job_freep) NetJob *j = NULL;
@@ -182,9 +193,19 @@ int shim_net_all(Shim *s, unsigned what, OpDone done, void *job, Error *reterr) 
         if (n == 0 || network_kind(pod_network(s->pod)) != NETWORK_NAMESPACE)
                 return 0;
         r = net_job_new(network_path(pod_network(s->pod)), what, done, job, &j, reterr);
+        if (r == 0)
+                j->count = counting;
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = net_job_add(j, s, list[i].config, reterr);
         return r < 0 ? r : start(s, TAKE(j), reterr);
+}
+
+int shim_net_all(Shim *s, unsigned what, OpDone done, void *job, Error *reterr) {
+        return all(s, what, false, done, job, reterr);
+}
+
+int shim_net_statistics(Shim *s, OpDone done, void *job, Error *reterr) {
+        return all(s, 0, true, done, job, reterr);
 }
 
 static int one(Shim *s, unsigned what, const char *path, const NetInterface *i, OpDone done,

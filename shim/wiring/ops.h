@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "hostdev/net/net.h"
 #include "shim/shim.h"
 
 /* The operations that controllers declare, made of libvirt, calls to the agent, stdio and files.
@@ -48,6 +49,15 @@ enum {
         SHIM_NET_CLOSE = 1U << 3, /* none does */
         SHIM_NET_UNCUT = 1U << 4, /* the namespace is its owner's again */
 };
+typedef struct ShimNetStatistics {
+        struct {
+                char name[16];
+                NetStatistics all;
+        } of[NET_INTERFACES_MAX];
+        size_t n;
+} ShimNetStatistics;
+/* Result: const ShimNetStatistics *; NULL when it is done at once: there are none. */
+int shim_net_statistics(Shim *s, OpDone done, void *job, Error *reterr);
 int shim_net_all(Shim *s, unsigned what, OpDone done, void *job, Error *reterr);
 
 /* wiring/guest-call.c: a call to the agent whose end is that of an operation. `request` has its

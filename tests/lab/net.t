@@ -14,7 +14,6 @@ on h1 ip -n X route add 192.0.2.0/24 via 10.213.0.3 metric 7
 on h1 ip -n X -6 route add default via fd00:213::3
 on h1 ip -n X neigh add 10.213.0.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent
 on h3 ip addr replace fd00:213::3/64 dev eth0 nodad
-on h1 mkdir -p /etc/netns/X
 pod_netns h2 Y 02:50:46:00:00:02
 
 pf h1 run --rootfs "$rootfs" --name t-n --net ns:/run/netns/X --detach -- /bin/netprobe echo 7
