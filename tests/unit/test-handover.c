@@ -327,7 +327,7 @@ static void test_random(void **state) {
                 run_seed(seed + i, &o);
                 seen[o]++;
         }
-        print_message("seeds %llu..%llu: moved %u, kept %u, lost %u\n", (unsigned long long)seed,
+        print_message("# seeds %llu..%llu: moved %u, kept %u, lost %u\n", (unsigned long long)seed,
                       (unsigned long long)(seed + n - 1), seen[MIGRATION_OUTCOME_MOVED],
                       seen[MIGRATION_OUTCOME_KEPT], seen[MIGRATION_OUTCOME_LOST]);
 }

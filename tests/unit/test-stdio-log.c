@@ -83,7 +83,7 @@ static void test_lossless(void **state) {
         Buf in[_OUTPUT_STREAM_MAX] = {}, out[_OUTPUT_STREAM_MAX] = {};
         uint64_t skipped;
 
-        print_message("seed %u\n", seed);
+        print_message("# seed %u\n", seed);
         srandom(seed);
         assert_int_equal(output_log_new(path, 64 * MIB, &log, NULL), 0);
         for (unsigned i = 0; i < 2000; i++) {
