@@ -22,6 +22,14 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build", "test")
 RESULTS = os.path.join(TOP, "build", "results.json")
 LAB = "podferry-test"
+ASAN_BUILD = os.path.join(TOP, "build", "asan")
+# Lab tests that --long runs once more, with shim and CLI built with the sanitizers.
+SANITIZED_LAB = ("run", "migrate", "stdio", "bad")
+SANITIZERS = {
+    "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "LSAN_OPTIONS": f"suppressions={os.path.join(TOP, 'tests', 'lsan.supp')}:print_suppressions=0",
+}
 TAP = re.compile(r"^(not )?ok\b\s*(\d*)\s*-?\s*(.*)$")
 ROWS = re.compile(r"\brows: ((?:[HFB]\d+[ ,]*)+)")
 
@@ -201,15 +209,41 @@ def step(name, ok, rows=()):
     return r
 
 
-def lab_tests(long_too, wanted):
+def lab_passes(long_too, wanted):
+    """(name, path of the test, sanitized) of each run of a lab test."""
     directory = os.path.join(TOP, "tests", "lab")
     names = sorted(n for n in os.listdir(directory) if n.endswith(".t")) if os.path.isdir(directory) else []
-    names = [n for n in names if (long_too or not n.startswith("long-")) and wanted("lab/" + n[:-2])]
+    runs = [("lab/", n, False) for n in names if long_too or not n.startswith("long-")]
+    if long_too:
+        runs += [("asan/lab/", n, True) for n in names if n[:-2] in SANITIZED_LAB]
+    return [(where + n[:-2], os.path.join(directory, n), sanitized)
+            for where, n, sanitized in runs if wanted(where + n[:-2])]
+
+
+def run_lab_test(name, path, sanitized, env):
+    timeout = 3600 if os.path.basename(path).startswith("long-") else 300
+    if not sanitized:
+        return run_program(name, ["bash", path], env, timeout)
+    with tempfile.TemporaryDirectory(prefix="podferry-reports.") as reports:
+        log = f":log_path={reports}/report"
+        env = dict(env, PODFERRY_BUILD=ASAN_BUILD, **{k: v + log for k, v in SANITIZERS.items()})
+        r = run_program(name, ["bash", path], env, timeout * 3)
+        found = sorted(os.listdir(reports))
+        for f in found:
+            with open(os.path.join(reports, f), encoding="utf-8", errors="replace") as text:
+                r.output += f"\n{f}:\n" + text.read()
+        r.add("fail" if found else "pass", f"no sanitizer reports ({len(found)} found)" if found else
+              "neither shim nor CLI made a sanitizer report")
+    return r
+
+
+def lab_tests(long_too, wanted):
+    names = lab_passes(long_too, wanted)
     if not names:
         return []
     if os.geteuid() != 0:
         r = Result("lab")
-        for n in names:
+        for n, _, _ in names:
             r.add("skip", f"{n}: needs root (sudo hack/test)")
         show(r)
         return [r]
@@ -225,9 +259,10 @@ def lab_tests(long_too, wanted):
         if not call([lab, "up"], "lab", log):
             return [step("lab", False)]
         env = {"PODFERRY_BUILD": BUILD, "PODFERRY_GUEST_DIR": image, "PODFERRY_LAB": LAB}
-        for n in names:
-            timeout = 3600 if n.startswith("long-") else 300
-            r = run_program("lab/" + n[:-2], ["bash", os.path.join(directory, n)], env, timeout)
+        for name, path, sanitized in names:
+            if sanitized and not os.path.exists(os.path.join(ASAN_BUILD, "shim", "podferry")):
+                continue  # its build failed, which was counted
+            r = run_lab_test(name, path, sanitized, env)
             show(r)
             results.append(r)
     finally:
@@ -243,8 +278,7 @@ def long_builds(wanted):
         ("tsan", ["-Db_sanitize=thread", "-Db_lundef=false"],
          lambda n: wanted(n) and re.search(r"ferry|lane|job|virt", n), "gcc"),
     ]
-    env = {"ASAN_OPTIONS": "abort_on_error=1:detect_leaks=1:strict_string_checks=1",
-           "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "TSAN_OPTIONS": f"halt_on_error=1:suppressions={os.path.join(TOP, 'tests', 'tsan.supp')}"}
+    env = dict(SANITIZERS, TSAN_OPTIONS=f"halt_on_error=1:suppressions={os.path.join(TOP, 'tests', 'tsan.supp')}")
     for name, options, which, cc in flavours:
         d = os.path.join(TOP, "build", name)
         ok = build(d, ["-Dwerror=true"] + options, name, cc)

@@ -8,7 +8,7 @@ moves=${PODFERRY_SOAK:-50}
 
 # What a shim holds: number of open files, resident memory in KiB.
 holds() {
-        on "$1" sh -c 'p=$(cat /run/podferry/t-l/pid); ls /proc/$p/fd | wc -l; sed -n "s/^VmRSS: *\([0-9]*\) kB/\1/p" /proc/$p/status' | tr '\n' ' '
+        on "$1" sh -c 'p=$(cat /run/podferry/t-l/pid); ls /proc/$p/fd | wc -l; sed -n "s/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p" /proc/$p/status' | tr '\n' ' '
 }
 
 pf h1 run --name t-l --container out --rootfs "$rootfs" --detach -- /bin/probe stream 1000000 100000000000 e >/dev/null &&
