@@ -517,21 +517,24 @@ static void shutdown_done(void *userdata, int r, const void *result, const Error
         copy.done(copy.job, r, NULL, err);
 }
 
-static void cleanup_end(Cleanup *c, int r, const Error *err) {
-        Error e = ERROR_INIT;
-
-        if (r == 0 && c->ends) {
-                log_info("migration: nothing of the pod is left on this host");
-                r = shim_shutdown(c->migrate->shim, shutdown_done, c, &e);
-                if (r > 0)
-                        return;
-                err = &e;
-        }
-        shutdown_done(c, r, NULL, err);
+/* As every operation: 1 if shutdown_done() comes, which then frees c. */
+static int cleanup_end(Cleanup *c, Error *reterr) {
+        if (!c->ends)
+                return 0;
+        log_info("migration: nothing of the pod is left on this host");
+        return shim_shutdown(c->migrate->shim, shutdown_done, c, reterr);
 }
 
 static void on_cleaned_up(void *userdata, int r, const void *result, const Error *err) {
-        cleanup_end(userdata, r, err);
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                err = &e;
+                r = cleanup_end(userdata, &e);
+                if (r > 0)
+                        return;
+        }
+        shutdown_done(userdata, r, NULL, err);
 }
 
 int migrate_cleanup(Migrate *m, const char *session, OpDone done, void *job, Error *reterr) {
@@ -548,16 +551,15 @@ int migrate_cleanup(Migrate *m, const char *session, OpDone done, void *job, Err
                           ? moved != destination
                           : m->shim->receive && !m->shim->vm;
         r = migration_cleanup(m->migration, session, on_cleaned_up, c, reterr);
-        if (r < 0) {
-                free(c);
+        if (r > 0) {
+                /* It waits for libvirt's call, which may wait for the peer's libvirt: nobody needs
+                 * that any more. */
+                migrate_ferry_stop(m);
                 return r;
         }
-        if (r == 0) {
-                cleanup_end(c, 0, NULL); /* answers: the caller must not do it again */
-                return 1;
-        }
-        /* It waits for libvirt's call, which may wait for the peer's libvirt: nobody needs that any
-         * more. */
-        migrate_ferry_stop(m);
+        if (r == 0)
+                r = cleanup_end(c, reterr);
+        if (r <= 0)
+                free(c);
         return r;
 }
