@@ -40,7 +40,8 @@ enum {
 static const Option options[] = {
         { TO, 0, "to", "HOST",
           "ssh://[USER@]HOST[:PORT], or exec:COMMAND that runs its\n"
-          "arguments on the other host" },
+          "arguments on the other host; PODFERRY_SSH is what is\n"
+          "run for ssh:// (ssh)" },
         { NAME, 'n', "name", "NAME", "name of the pod over there (as here)" },
         { PROGRESS, 0, "progress", "json", "what happens, one JSON object a line, on stdout" },
         { LIMIT, 't', "timeout", "TIME", "roll back if it takes longer (no limit)" },

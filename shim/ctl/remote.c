@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,12 +23,27 @@ static int add_words(char ***words, const char *const *more) {
         return 0;
 }
 
+/* What stands in for ssh, with options of its own: an identity, a jump host. */
+static int add_ssh(char ***words, Error *reterr) {
+        const char *command = getenv("PODFERRY_SSH");
+        _cleanup_(words_freep) char **own = NULL;
+        int r;
+
+        if (!command || !*command)
+                return words_add(words, "ssh") < 0 ? error_oom(reterr) : 0;
+        r = value_words(command, &own, reterr);
+        if (r < 0)
+                return error_prefix(reterr, r, "PODFERRY_SSH");
+        return add_words(words, (const char *const *)own) < 0 ? error_oom(reterr) : 0;
+}
+
 /* host[:port] after an optional user; nothing that ssh could take for an option. */
 static int parse_ssh(const char *text, Remote *r, Error *reterr) {
         char directory[] = "/tmp/podferry-ssh-XXXXXX";
         _cleanup_free_ char *host = strdup(text), *control = NULL;
         const char *port = "22";
         char *colon;
+        int k;
 
         if (!host)
                 return error_oom(reterr);
@@ -47,11 +63,15 @@ static int parse_ssh(const char *text, Remote *r, Error *reterr) {
                 control = NULL;
         r->name = strdup(host);
         r->shell = true;
-        if (!r->directory || !control || !r->name ||
-            add_words(&r->prefix,
-                      (const char *const[]){ "ssh", "-T", "-o", "ControlMaster=auto", "-o", control,
-                                             "-o", "ControlPersist=no", "-o", "ConnectTimeout=20",
-                                             "-o", "ServerAliveInterval=10", NULL }) < 0 ||
+        if (!r->directory || !control || !r->name)
+                return error_oom(reterr);
+        k = add_ssh(&r->prefix, reterr);
+        if (k < 0)
+                return k;
+        if (add_words(&r->prefix,
+                      (const char *const[]){ "-T", "-o", "ControlMaster=auto", "-o", control, "-o",
+                                             "ControlPersist=no", "-o", "ConnectTimeout=20", "-o",
+                                             "ServerAliveInterval=10", NULL }) < 0 ||
             (colon && add_words(&r->prefix, (const char *const[]){ "-p", port, NULL }) < 0) ||
             add_words(&r->prefix, (const char *const[]){ "--", host, NULL }) < 0)
                 return error_oom(reterr);
