@@ -18,6 +18,10 @@
 #define WRITE_VECTORS 64
 #define DIAL_MIN_USEC 5000U
 #define DIAL_MAX_USEC 1000000U
+/* For the answer to our HELLO. The guest may have dropped both: the news that the host before has
+ * left come on another queue than our bytes, and can overtake what we said. */
+#define ANSWER_MIN_USEC 1000000U
+#define ANSWER_MAX_USEC 16000000U
 /* One turn of the loop reads at most this much before others get theirs. */
 #define READS_A_TURN 4U
 
@@ -38,12 +42,15 @@ struct GuestLink {
         char *path;
         int fd;
         bool held;
-        bool attached;          /* the session knows of this connection */
-        uint64_t dial_usec;     /* the next interval */
-        sd_event_source *io;    /* of fd */
-        sd_event_source *flush; /* defer, one shot */
-        sd_event_source *dial;  /* timer, one shot */
-        uint8_t *buffer;        /* while connected */
+        bool attached;           /* the session knows of this connection */
+        uint64_t dial_usec;      /* the next interval */
+        sd_event_source *io;     /* of fd */
+        sd_event_source *flush;  /* defer, one shot */
+        sd_event_source *dial;   /* timer, one shot */
+        sd_event_source *answer; /* timer, one shot: from HELLO to its answer */
+        uint64_t answer_usec;
+        bool answers;    /* there is an agent, and it has answered before (maybe another shim) */
+        uint8_t *buffer; /* while connected */
 
         Consumer *consumers; /* sorted by channel */
         size_t n_consumers;
@@ -129,6 +136,9 @@ static void on_up(void *userdata) {
         GuestLink *l = userdata;
 
         l->dial_usec = DIAL_MIN_USEC;
+        l->answer_usec = ANSWER_MIN_USEC;
+        l->answers = true;
+        (void)sd_event_source_set_enabled(l->answer, SD_EVENT_OFF);
         l->ops->up(l->userdata);
 }
 
@@ -150,6 +160,7 @@ static const SessionOps session_ops = {
 /* The connection */
 
 static void drop(GuestLink *l) {
+        (void)sd_event_source_set_enabled(l->answer, SD_EVENT_OFF);
         l->io = sd_event_source_disable_unref(l->io);
         l->fd = close_fd(l->fd);
         if (l->attached)
@@ -264,7 +275,22 @@ static int start_io(GuestLink *l) {
                 return r;
         l->attached = true;
         session_attach(l->session);
+        if (l->answers) {
+                (void)sd_event_source_set_time_relative(l->answer, l->answer_usec);
+                (void)sd_event_source_set_enabled(l->answer, SD_EVENT_ONESHOT);
+        }
         flush(l);
+        return 0;
+}
+
+static int on_no_answer(sd_event_source *source, uint64_t usec, void *userdata) {
+        GuestLink *l = userdata;
+
+        if (!l->attached || l->held || session_is_up(l->session))
+                return 0;
+        l->answer_usec = MIN_OF(l->answer_usec * 2, ANSWER_MAX_USEC);
+        log_info("guest link: no answer from the agent, connecting again");
+        lose(l, 0, NULL);
         return 0;
 }
 
@@ -311,7 +337,8 @@ int guest_link_new(sd_event *event, const GuestLinkOps *ops, void *userdata, Gue
                           .ops = ops,
                           .userdata = userdata,
                           .fd = -EBADF,
-                          .dial_usec = DIAL_MIN_USEC };
+                          .dial_usec = DIAL_MIN_USEC,
+                          .answer_usec = ANSWER_MIN_USEC };
         r = sd_event_add_defer(event, &l->flush, on_flush, l);
         if (r >= 0)
                 r = sd_event_source_set_enabled(l->flush, SD_EVENT_OFF);
@@ -319,6 +346,10 @@ int guest_link_new(sd_event *event, const GuestLinkOps *ops, void *userdata, Gue
                 r = sd_event_add_time(event, &l->dial, CLOCK_MONOTONIC, 0, 1000, on_dial, l);
         if (r >= 0)
                 r = sd_event_source_set_enabled(l->dial, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_add_time(event, &l->answer, CLOCK_MONOTONIC, 0, 1000, on_no_answer, l);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(l->answer, SD_EVENT_OFF);
         if (r < 0)
                 return error_setf(reterr, r, "events of the guest link");
         *ret = TAKE(l);
@@ -331,6 +362,7 @@ GuestLink *guest_link_free(GuestLink *l) {
         guest_link_close(l);
         sd_event_source_disable_unref(l->flush);
         sd_event_source_disable_unref(l->dial);
+        sd_event_source_disable_unref(l->answer);
         session_free(l->session);
         free(l->consumers);
         sd_event_unref(l->event);
@@ -372,6 +404,7 @@ int guest_link_import(GuestLink *l, const void *p, size_t n, const uint8_t id[st
                 return r;
         session_free(l->session); /* a held connection stays */
         l->session = s;
+        l->answers = true;
         session_raise_channel_floor(s, next_channel);
         memcpy(l->session_id, id, sizeof(l->session_id));
         l->next_channel = next_channel;

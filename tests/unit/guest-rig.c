@@ -93,6 +93,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
         GuestRig *g = userdata;
         ssize_t n = read(fd, buffer, sizeof(buffer));
 
+        if (n > 0 && !g->hears)
+                return 0;
         if (n <= 0 || session_input(g->session, buffer, (size_t)n, NULL) < 0)
                 drop(g);
         else
@@ -109,6 +111,11 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                 return 0;
         g->accepted++;
         (void)sd_event_add_io(g->event, &g->io, g->fd, EPOLLIN, on_io, g);
+        g->hears = g->deaf == 0;
+        if (!g->hears) {
+                g->deaf--;
+                return 0;
+        }
         session_attach(g->session);
         guest_rig_flush(g);
         return 0;

@@ -18,6 +18,8 @@ typedef struct GuestRig {
         unsigned accepted, requests;
         uint64_t last_call;
         bool mute;        /* does not answer */
+        unsigned deaf;    /* drops what comes on so many of the next connections */
+        bool hears;       /* on this one */
         int code;         /* of its answers */
         Buf channel_data; /* what came on other channels */
         uint32_t ended;   /* the channel that ended last */

@@ -260,11 +260,27 @@ static void test_late(void **state) {
         host_down(&h);
 }
 
+/* The agent lost our HELLO, as it may when it learns late that the host before has gone. */
+static void test_no_answer(void **state) {
+        Host h;
+
+        host_up(&h, true);
+        h.guest.deaf = 1;
+        guest_rig_cut(&h.guest);
+        guest_rig_until(&h.guest, &h.guest.accepted, 3);
+        guest_rig_until(&h.guest, &h.ups, 2);
+        assert_int_equal(h.losses, 0);
+        assert_int_equal(call(&h, NULL), 1);
+        guest_rig_until(&h.guest, &h.replies, 1);
+        host_down(&h);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_calls), cmocka_unit_test(test_reconnect),
-                cmocka_unit_test(test_end),   cmocka_unit_test(test_garbage),
-                cmocka_unit_test(test_move),  cmocka_unit_test(test_late),
+                cmocka_unit_test(test_calls),     cmocka_unit_test(test_reconnect),
+                cmocka_unit_test(test_end),       cmocka_unit_test(test_garbage),
+                cmocka_unit_test(test_move),      cmocka_unit_test(test_late),
+                cmocka_unit_test(test_no_answer),
         };
 
         return cmocka_run_group_tests_name("link", tests, NULL, NULL);
