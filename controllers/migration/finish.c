@@ -199,9 +199,9 @@ int migration_cleanup(Migration *m, const char *session, OpDone done, void *job,
 int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff, size_t n,
                     Error *reterr) {
         bool source = last->kind == JOURNAL_PREPARED || last->kind == JOURNAL_FENCING ||
-                      last->kind == JOURNAL_RELEASED;
+                      last->kind == JOURNAL_RELEASED || last->kind == JOURNAL_DONE;
         bool destination = last->kind == JOURNAL_NONE || last->kind == JOURNAL_READY ||
-                           last->kind == JOURNAL_OWNED;
+                           last->kind == JOURNAL_REFUSED || last->kind == JOURNAL_OWNED;
         int r;
 
         if (migration_state(m) != MIGRATION_IDLE)
@@ -237,7 +237,8 @@ int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff
         m->prepared = destination;
         m->adopted_shim = true;
         m->begun = true;
-        if (last->kind == JOURNAL_RELEASED || last->kind == JOURNAL_OWNED)
+        if (last->kind == JOURNAL_RELEASED || last->kind == JOURNAL_DONE ||
+            last->kind == JOURNAL_OWNED)
                 m->outcome = MIGRATION_OUTCOME_MOVED;
         migration_move(m, MIGRATION_SWITCHOVER);
         migration_phase_begin(m, MIGRATION_PHASE_HANDOFF);

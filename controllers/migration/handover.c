@@ -35,15 +35,14 @@ const char *migration_outcome_name(MigrationOutcome o) {
 }
 
 int migration_write(Migration *m, JournalKind k, const void *payload, size_t n) {
-        JournalRecord r = { .kind = k, .payload = payload, .payload_len = n };
         Error e = ERROR_INIT;
+        JournalRecord r;
         int code;
 
-        r.mode = (uint8_t)m->options.handover;
-        r.epoch = m->source_epoch + (m->role == MIGRATION_DESTINATION);
-        memcpy(r.session, m->session, sizeof(r.session));
-        memcpy(r.pod, m->source_pod, sizeof(r.pod));
-        memcpy(r.peer, m->peer_name, sizeof(r.peer));
+        migration_identity(m, &r);
+        r.kind = k;
+        r.payload = payload;
+        r.payload_len = n;
         code = m->ops->journal(m->u, &r, &e);
         if (code < 0) {
                 log_err("migration %s: journal, %s: %s", m->session, journal_kind_name(k),

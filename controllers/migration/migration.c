@@ -402,6 +402,59 @@ int migration_register_socket(Migration *m, const char *session, Error *reterr) 
         return 0;
 }
 
+void migration_identity(const Migration *m, JournalRecord *ret) {
+        *ret = (JournalRecord){ .mode = (uint8_t)m->options.handover,
+                                .epoch = m->source_epoch + (m->role == MIGRATION_DESTINATION) };
+        memcpy(ret->session, m->session, sizeof(ret->session));
+        memcpy(ret->pod, m->source_pod, sizeof(ret->pod));
+        memcpy(ret->peer, m->peer_name, sizeof(ret->peer));
+}
+
+MigrationRole migration_last_role(const Migration *m) {
+        switch (m->last.kind) {
+        case JOURNAL_READY:
+        case JOURNAL_REFUSED:
+        case JOURNAL_OWNED:
+        case JOURNAL_RUNNING:
+                return MIGRATION_DESTINATION;
+        case JOURNAL_NONE:
+        case JOURNAL_PREPARED:
+        case JOURNAL_FENCING:
+        case JOURNAL_RELEASED:
+        case JOURNAL_KEPT:
+        case JOURNAL_LOST:
+        case JOURNAL_DONE:
+        case _JOURNAL_KIND_MAX:
+                break;
+        }
+        return MIGRATION_SOURCE;
+}
+
+int migration_reconnect(Migration *m, const char *session, Error *reterr) {
+        MigrationState s = migration_state(m);
+        int r;
+
+        if (s == MIGRATION_IDLE && m->last.kind != JOURNAL_NONE && session &&
+            strcmp(session, m->last.session) == 0) {
+                m->socket = true;
+                m->up = false;
+                return 0;
+        }
+        r = migration_same_session(m, session, reterr);
+        if (r == 0)
+                r = migration_ask(m, MIGRATION_CALL_REGISTER_SOCKET, reterr);
+        if (r < 0)
+                return r;
+        if (s == MIGRATION_TRANSFERRING || s == MIGRATION_TRANSPORT_READY ||
+            s == MIGRATION_TRANSPORT_WAITING)
+                return error_setf(reterr, -EBADFD,
+                                  "Reconnect: the transfer is still at work (migration is %s)",
+                                  fsm_name(&m->fsm));
+        m->socket = true;
+        m->up = false;
+        return 0;
+}
+
 int migration_tune(Migration *m, const char *session, MigrationCall what, uint64_t value,
                    OpDone done, void *job, Error *reterr) {
         int r;

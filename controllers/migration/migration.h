@@ -217,6 +217,16 @@ int migration_prepare(Migration *m, const char *session, OpDone done, void *job,
 /* 0: the owner now hands the socket to the transport and says migration_on_transport(). A second
  * one is legal while the first is not in use any more, and replaces it. */
 int migration_register_socket(Migration *m, const char *session, Error *reterr);
+/* For what is left to say once the transfer is over: this host or the other one has a shim that was
+ * started anew, so what the old transport carried is lost on one side. 0: the owner drops it and
+ * hands a new one over, as above. Also after the session, if it was the last one here: what was
+ * decided is answered from the journal. -EBADFD: the transfer is still at work. */
+int migration_reconnect(Migration *m, const char *session, Error *reterr);
+/* Session, source's pod, peer and this side's epoch of the session under way, as its records have
+ * them; kind NONE. */
+void migration_identity(const Migration *m, JournalRecord *ret);
+/* The side that the session of the journal's last record was on; SOURCE if there is none. */
+MigrationRole migration_last_role(const Migration *m);
 /* Returns at once; the outcome is the state. */
 int migration_transfer(Migration *m, const char *session, const MigrationOptions *o, Error *reterr);
 /* resume = false: stop. Contradicts what was decided: -EBADFD. Not decided yet: -EBUSY. */
@@ -248,11 +258,11 @@ void migration_on_host_failed(Migration *m, const char *step, int r, const Error
 /* libvirt can be asked again after it was away: looks where the domain is. */
 void migration_on_host_back(Migration *m);
 
-/* A shim that starts again, right after migration_new(), when the journal's last record is of an
- * unfinished session: PREPARED, FENCING, RELEASED, READY or OWNED; handoff: journal_handoff(). (A
- * destination that was receiving and had not said READY: kind NONE with session, pod and epoch e+1
- * filled in.) The tree has been rebuilt by the owner. Goes on, or rolls back, as soon as a
- * transport and the domain's state allow. -EINVAL: the session is over; what the peer asks about it
- * is answered from the journal anyway. */
+/* A shim that starts again, right after migration_new(), when the journal's last record is of a
+ * session that leaves something to do here: PREPARED, FENCING, RELEASED, DONE, READY, REFUSED or
+ * OWNED; handoff: journal_handoff(). (A destination that was receiving and had not said READY: kind
+ * NONE with session, pod and epoch e+1 filled in.) The tree has been rebuilt by the owner. Goes on,
+ * or rolls back, as soon as a transport and the domain's state allow. -EINVAL: the session is over;
+ * what the peer asks about it is answered from the journal anyway. */
 int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff, size_t n,
                     Error *reterr);

@@ -120,17 +120,22 @@ static void fence(Migration *m) {
                 migration_repeat(m); /* held on both sides until the disk takes it */
 }
 
-static void release(Migration *m) {
-        m->outcome = MIGRATION_OUTCOME_MOVED;
-        if (!m->told_moved) {
-                Error e = ERROR_INIT;
-                int r = m->ops->moved(m->u, &e);
+static void tell_moved(Migration *m) {
+        Error e = ERROR_INIT;
+        int r;
 
-                m->told_moved = true;
-                if (r < 0)
-                        log_warning("migration %s: %s", m->session, error_text(&e, r));
-                migration_call_check(m); /* a Finalize that waited for this */
-        }
+        m->outcome = MIGRATION_OUTCOME_MOVED;
+        if (m->told_moved)
+                return;
+        m->told_moved = true;
+        r = m->ops->moved(m->u, &e);
+        if (r < 0)
+                log_warning("migration %s: %s", m->session, error_text(&e, r));
+        migration_call_check(m); /* a Finalize that waited for this */
+}
+
+static void release(Migration *m) {
+        tell_moved(m);
         say_once(m, WORD_RELEASED);
 }
 
@@ -154,9 +159,8 @@ static void finish(Migration *m) {
                         keep(m);
                 return;
         }
-        if (m->journal == JOURNAL_DONE)
-                return;
-        if (migration_write(m, JOURNAL_DONE, NULL, 0) < 0) {
+        tell_moved(m); /* an adopted shim may hear RUNNING before it has said a word */
+        if (m->journal != JOURNAL_DONE && migration_write(m, JOURNAL_DONE, NULL, 0) < 0) {
                 migration_repeat(m);
                 return;
         }
@@ -166,7 +170,9 @@ static void finish(Migration *m) {
 void migration_source_step(Migration *m, MigrationMove move) {
         switch (move) {
         case MIGRATION_MOVE_WAIT:
-                if (m->domain.state == MIGRATION_AT_UNKNOWN)
+                /* Of a job that an earlier shim began, nobody tells when it is over. */
+                if (m->domain.state == MIGRATION_AT_UNKNOWN ||
+                    (m->adopted_shim && m->domain.job_active))
                         migration_repeat(m);
                 break;
         case MIGRATION_MOVE_ROLL_BACK:

@@ -269,7 +269,9 @@ static void test_progress(void **state) {
 
 static void test_adopt_refuses(void **state) {
         static const JournalKind over[] = {
-                JOURNAL_KEPT, JOURNAL_DONE, JOURNAL_REFUSED, JOURNAL_LOST, JOURNAL_RUNNING,
+                JOURNAL_KEPT,
+                JOURNAL_LOST,
+                JOURNAL_RUNNING,
         };
         JournalRecord r = { .epoch = 2, .session = "m1", .pod = "p1" };
         FakeWorld w;
@@ -288,12 +290,59 @@ static void test_adopt_refuses(void **state) {
         fake_world_done(&w);
 }
 
+static Migration *with_last(FakeWorld *w, JournalKind kind) {
+        JournalRecord last = { .kind = kind, .epoch = 2, .session = "m1", .pod = "p1" };
+        Migration *m;
+
+        assert_int_equal(migration_new("p1", &last, &fake_migration_ops, &w->side[0], &m, NULL), 0);
+        return m;
+}
+
+/* A transport for what is left to say: not during a transfer, but also after the session. */
+static void test_reconnect(void **state) {
+        static const struct {
+                JournalKind last;
+                MigrationRole role;
+        } rows[] = {
+                { JOURNAL_KEPT, MIGRATION_SOURCE },
+                { JOURNAL_DONE, MIGRATION_SOURCE },
+                { JOURNAL_LOST, MIGRATION_SOURCE },
+                { JOURNAL_RUNNING, MIGRATION_DESTINATION },
+                { JOURNAL_REFUSED, MIGRATION_DESTINATION },
+        };
+        MigrationOptions o;
+        FakeWorld w;
+
+        migration_options_init(&o);
+        fake_world_init(&w);
+        assert_int_equal(migration_reconnect(SRC(&w), "m1", NULL), -EINVAL);
+        assert_int_equal(migration_reconnect(SRC(&w), "", NULL), -EBADFD);
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                Migration *m = with_last(&w, rows[i].last);
+
+                assert_int_equal(migration_last_role(m), rows[i].role);
+                assert_int_equal(migration_reconnect(m, "m2", NULL), -EINVAL);
+                assert_int_equal(migration_reconnect(m, "m1", NULL), 0);
+                migration_on_transport(m, true, NULL);
+                migration_on_transport(m, false, NULL);
+                assert_int_equal(migration_reconnect(m, "m1", NULL), 0);
+                assert_int_equal(migration_state(m), MIGRATION_IDLE);
+                (void)migration_free(m);
+        }
+        assert_true(fake_until_transferring(&w, &o));
+        assert_int_equal(migration_reconnect(SRC(&w), "m1", NULL), -EBADFD);
+        assert_true(fake_run(&w, 300));
+        assert_int_equal(migration_reconnect(SRC(&w), "m2", NULL), -EINVAL);
+        assert_int_equal(migration_reconnect(SRC(&w), "m1", NULL), 0);
+        fake_world_done(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_tune),          cmocka_unit_test(test_hostile),
                 cmocka_unit_test(test_answers_later), cmocka_unit_test(test_options),
                 cmocka_unit_test(test_history),       cmocka_unit_test(test_progress),
-                cmocka_unit_test(test_adopt_refuses),
+                cmocka_unit_test(test_reconnect),     cmocka_unit_test(test_adopt_refuses),
         };
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
