@@ -245,6 +245,10 @@ void fence_continue(Fence *f) {
         f->stopped = false;
 }
 
+void fence_inherit_stop(Fence *f) {
+        f->stopped = true;
+}
+
 /* What a stop has to say once every thread stands; a QEMU that is to go on goes on. */
 static int end_of_stop(Fence *f, Error *reterr) {
         int r = compare(f, reterr);

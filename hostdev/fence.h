@@ -35,6 +35,8 @@ int fence_mark(Fence *f, Error *reterr);
  * too. */
 int fence_stop(Fence *f, OpDone done, void *userdata, Error *reterr);
 void fence_continue(Fence *f);
+/* A process that was killed may have stopped it as by fence_stop(): it goes on by the same ways. */
+void fence_inherit_stop(Fence *f);
 
 /* Kills it. 0: no thread of it can run guest or QEMU code any more; 1: `done` will come when that
  * is so (result NULL); idempotent, but one call in flight at a time (-EBUSY). -EIO: not proven

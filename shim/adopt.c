@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shim/adopt.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "lib/log.h"
@@ -15,8 +16,8 @@
 typedef struct Adoption {
         Shim *shim;
         KeptState state;
-        JournalKind journal; /* the last record */
-        bool fast;           /* its hand-over: libvirt may have let the other host run the guest */
+        JournalRecord last; /* where the journal stands; NONE with a session: it was receiving */
+        bool destination;   /* of that session */
         VirtDomain domain;
         sd_event_source *poll;
         unsigned polls;
@@ -64,11 +65,10 @@ static int tell_exits(void *userdata, Container *c) {
 
 /* The tree comes to life: as at a destination, but with the logs that are here, and asking anew for
  * exits, since an answer may have come while the tree could not be saved. */
-static int resume(Adoption *a, Error *reterr) {
-        Shim *s = a->shim;
+int shim_adopt_tree(Shim *s, const Buf *handoff, bool open_link, Error *reterr) {
         int r;
 
-        r = migrate_take_own(s->migrate, a->state.handoff.data, a->state.handoff.len, reterr);
+        r = migrate_take_own(s->migrate, handoff->data, handoff->len, reterr);
         if (r < 0)
                 return r;
         s->pod_ops.process = &shim_process_again_ops;
@@ -77,24 +77,22 @@ static int resume(Adoption *a, Error *reterr) {
             (r = guest_rpc_start(s->rpc, reterr)) < 0)
                 return r;
         (void)pod_each_container(s->pod, tell_exits, s);
+        if (open_link)
+                migrate_open_gates(s->migrate); /* a move that was cut off may have closed them */
         keep_tree_changed(s->keep);
-        return 0;
-}
-
-static int go_on(Adoption *a, Error *reterr) {
-        Shim *s = a->shim;
-        int r;
-
-        r = resume(a, reterr);
-        if (r == 0)
+        if (open_link)
                 r = guest_link_open(s->link, vm_spec(s->vm)->link_path, false, reterr);
-        if (r == 0)
+        if (r == 0 && open_link)
                 log_info("pod %s is served again", s->pod_id);
         return r;
 }
 
+static int go_on(Adoption *a, Error *reterr) {
+        return shim_adopt_tree(a->shim, &a->state.handoff, true, reterr);
+}
+
 static int report_ended(Adoption *a, Error *reterr) {
-        int r = resume(a, reterr);
+        int r = shim_adopt_tree(a->shim, &a->state.handoff, false, reterr);
 
         if (r == 0)
                 shim_vm_gone(a->shim, "the VM ended while no shim was there");
@@ -112,19 +110,34 @@ static void on_resumed(void *userdata, int r, const void *result, const Error *e
         finish(a, r, err);
 }
 
-static bool in_migration(const Adoption *a) {
-        return a->journal == JOURNAL_PREPARED || a->journal == JOURNAL_FENCING;
-}
-
-/* The other host may have the guest, so this one does not let it run. */
+/* The journal alone does not say who has the guest, so this host does not let it run: the hand-over
+ * goes on. Before FENCING libvirt here may have put the guest away because the other host has it.
+ */
 static bool undecided(const Adoption *a) {
         bool postcopy = a->domain.reason == VIRT_REASON_POSTCOPY ||
                         a->domain.reason == VIRT_REASON_POSTCOPY_FAILED;
+        bool gone = a->domain.state != VIRT_RUNNING && a->domain.state != VIRT_PAUSED;
 
-        if (a->journal == JOURNAL_RELEASED || postcopy)
+        switch (a->last.kind) {
+        case JOURNAL_FENCING:
+        case JOURNAL_RELEASED:
+        case JOURNAL_DONE:
                 return true;
-        return a->domain.state != VIRT_RUNNING &&
-               (a->journal == JOURNAL_FENCING || (a->journal == JOURNAL_PREPARED && a->fast));
+        case JOURNAL_NONE:
+        case JOURNAL_READY:
+        case JOURNAL_REFUSED:
+        case JOURNAL_OWNED:
+                return a->destination;
+        case JOURNAL_PREPARED:
+                return postcopy || gone ||
+                       (a->last.mode == MIGRATION_HANDOVER_FAST && a->domain.state != VIRT_RUNNING);
+        case JOURNAL_KEPT:
+        case JOURNAL_RUNNING:
+        case JOURNAL_LOST:
+        case _JOURNAL_KIND_MAX:
+                break;
+        }
+        return postcopy;
 }
 
 /* What libvirt says decides. 1: later. */
@@ -134,12 +147,13 @@ static int decide(Adoption *a, Error *reterr) {
         int r = 0;
 
         if (undecided(a)) {
-                log_warning("the pod was being handed over: it does not run here again");
-                return migrate_go_on(s->migrate, reterr);
+                log_warning("the pod was being handed over (journal: %s); that goes on",
+                            journal_kind_name(a->last.kind));
+                return migrate_go_on(s->migrate, &a->last, &a->state.handoff, reterr);
         }
         if (!runs && !stopped)
                 return report_ended(a, reterr);
-        if (in_migration(a)) {
+        if (a->last.kind == JOURNAL_PREPARED) {
                 r = migrate_keep_own(s->migrate, reterr);
                 if (r < 0)
                         return r;
@@ -202,34 +216,88 @@ static void on_aborted(void *userdata, int r, const void *result, const Error *e
         (void)on_poll(NULL, 0, userdata);
 }
 
+/* Where the session stands: by the journal, or by what was kept if it got no record yet. */
+static int read_session(Adoption *a, Error *reterr) {
+        const JournalRecord *last = migrate_journal_last(a->shim->migrate);
+        KeptSession kept;
+        int r;
+
+        r = migrate_read_kept(a->shim->migrate, &a->state.session, &kept, reterr);
+        if (r < 0)
+                return r;
+        if (last) {
+                a->last = *last;
+                a->last.payload = NULL;
+                a->last.payload_len = 0;
+        }
+        a->destination = r > 0 && kept.destination;
+        if (a->destination && strcmp(a->last.session, kept.session.session) != 0)
+                a->last = kept.session;
+        return 0;
+}
+
+static void on_rebuilt(void *userdata, int r, const void *result, const Error *err);
+
+/* The tree. 1: later, for a destination whose network has to be looked at. */
+static int rebuild(Adoption *a, Error *reterr) {
+        Migrate *m = a->shim->migrate;
+        const void *handoff;
+        size_t n;
+
+        if (!a->destination) {
+                keep_go_on(a->shim->keep, &a->state);
+                return migrate_import_own(m, &a->state.vm, &a->state.pod, reterr);
+        }
+        /* It runs here, and the guest was not spoken to yet: then the source's word is the last. */
+        if (a->last.kind == JOURNAL_RUNNING && a->state.handoff.len == 0) {
+                handoff = migrate_journal_handoff(m, &n);
+                if (buf_append(&a->state.handoff, handoff, n) < 0)
+                        return error_oom(reterr);
+        }
+        return migrate_import_received(m, &a->state.vm, &a->state.pod, on_rebuilt, a, reterr);
+}
+
+static int ask_libvirt(Adoption *a, Error *reterr) {
+        const VmSpec *spec = vm_spec(a->shim->vm);
+        Virt *virt;
+        int r;
+
+        r = shim_virt(a->shim, &virt, reterr);
+        if (r == 0)
+                r = virt_set_domain(virt, spec->domain_name, spec->uuid, reterr);
+        if (r < 0)
+                return r;
+        /* A QEMU that is being fenced may stand still, and would answer nobody. */
+        return a->last.kind == JOURNAL_PREPARED ? virt_abort_job(virt, on_aborted, a, reterr)
+                                                : virt_query(virt, on_domain, a, reterr);
+}
+
+static void on_rebuilt(void *userdata, int r, const void *result, const Error *err) {
+        Adoption *a = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = ask_libvirt(a, &e);
+                err = &e;
+        }
+        if (r <= 0)
+                finish(a, r, err);
+}
+
 int shim_adopt(Shim *s, OpDone done, void *job, Error *reterr) {
         _cleanup_(adoption_freep) Adoption *a = calloc(1, sizeof(*a));
-        const JournalRecord *last = migrate_journal_last(s->migrate);
-        Virt *virt;
         int r;
 
         if (!a)
                 return error_oom(reterr);
-        *a = (Adoption){
-                .shim = s,
-                .done = done,
-                .job = job,
-                .journal = last ? last->kind : JOURNAL_NONE,
-                .fast = last && last->mode == MIGRATION_HANDOVER_FAST,
-        };
+        *a = (Adoption){ .shim = s, .done = done, .job = job };
         r = keep_read(s->keep, &a->state, reterr);
-        if (r < 0)
-                return r;
-        r = migrate_import_own(s->migrate, &a->state.vm, &a->state.pod, reterr);
         if (r == 0)
-                r = shim_virt(s, &virt, reterr);
+                r = read_session(a, reterr);
         if (r == 0)
-                r = virt_set_domain(virt, vm_spec(s->vm)->domain_name, vm_spec(s->vm)->uuid,
-                                    reterr);
-        if (r == 0 && in_migration(a))
-                r = virt_abort_job(virt, on_aborted, a, reterr);
-        else if (r == 0)
-                r = virt_query(virt, on_domain, a, reterr);
+                r = rebuild(a, reterr);
+        if (r == 0)
+                r = ask_libvirt(a, reterr);
         if (r == 1)
                 a = NULL;
         return r;

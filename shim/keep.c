@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record: u32 version, u32 length each of VM, pod and handoff, then these three envelopes. */
+/* The record: u32 version, u32 length each of VM, pod, handoff and session, then these: three
+ * envelopes, and the JSON of migrate-kept.c. Version 1 had no session. */
 #include "shim/keep.h"
 
 #include <string.h>
@@ -9,8 +10,9 @@
 #include "shim/migrate/migrate.h"
 #include "shim/state-file.h"
 
-#define VERSION 1U
-#define HEAD    16U
+#define VERSION    2U
+#define HEAD_FIRST 16U /* of version 1 */
+#define HEAD       20U
 
 struct Keep {
         Shim *shim;
@@ -74,37 +76,49 @@ static int save_tree(Keep *k) {
         return 0;
 }
 
-static int write_all(Keep *k, Error *reterr) {
-        _cleanup_buf_ Buf handoff = {};
+static int write_all(Keep *k, const Buf *vm, const Buf *pod, Error *reterr) {
+        const char *session = migrate_kept_session(k->shim->migrate);
+        _cleanup_buf_ Buf link = {};
         uint8_t head[HEAD];
         int r;
 
-        r = migrate_save_own(k->shim->migrate, &handoff, reterr);
+        r = migrate_save_link(k->shim->migrate, &link, reterr);
         if (r < 0)
                 return r;
         put_le32(head, VERSION);
-        put_le32(head + 4, (uint32_t)k->vm.len);
-        put_le32(head + 8, (uint32_t)k->pod.len);
-        put_le32(head + 12, (uint32_t)handoff.len);
+        put_le32(head + 4, (uint32_t)vm->len);
+        put_le32(head + 8, (uint32_t)pod->len);
+        put_le32(head + 12, (uint32_t)link.len);
+        put_le32(head + 16, (uint32_t)strlen(session));
         return state_file_write(&k->file,
                                 (struct iovec[]){ { head, HEAD },
-                                                  { k->vm.data, k->vm.len },
-                                                  { k->pod.data, k->pod.len },
-                                                  { handoff.data, handoff.len } },
-                                4, reterr);
+                                                  { vm->data, vm->len },
+                                                  { pod->data, pod->len },
+                                                  { link.data, link.len },
+                                                  { (void *)(uintptr_t)session, strlen(session) } },
+                                5, reterr);
+}
+
+/* A pod that came by a migration is first saved as it came; from the first time that it could be
+ * saved as it is here, as any other. */
+static bool find_tree(Keep *k, const Buf **vm, const Buf **pod) {
+        if (has_tree(k->shim) && k->tree_changed && save_tree(k) == 0)
+                migrate_forget_came(k->shim->migrate);
+        if (migrate_kept_tree(k->shim->migrate, vm, pod))
+                return true;
+        *vm = &k->vm; /* the one before counts, until it can be saved again */
+        *pod = &k->pod;
+        return has_tree(k->shim) && k->vm.len > 0;
 }
 
 void keep_now(Keep *k) {
+        const Buf *vm, *pod;
         Error err = ERROR_INIT;
         int r;
 
-        if (!k || k->saving || !has_tree(k->shim))
+        if (!k || k->saving || k->shim->ending || !find_tree(k, &vm, &pod))
                 return;
-        if (k->tree_changed)
-                (void)save_tree(k); /* else the one before counts, until it can be */
-        if (k->vm.len == 0)
-                return;
-        r = write_all(k, &err);
+        r = write_all(k, vm, pod, &err);
         if (r < 0 && !k->failing)
                 log_warning("what the pod needs to survive this shim cannot be saved: %s",
                             error_text(&err, r));
@@ -114,8 +128,10 @@ void keep_now(Keep *k) {
 static int on_post(sd_event_source *source, void *userdata) {
         Keep *k = userdata;
 
-        if (k->tree_changed && has_tree(k->shim) && save_tree(k) == 0)
+        if (k->tree_changed && has_tree(k->shim) && save_tree(k) == 0) {
+                migrate_forget_came(k->shim->migrate);
                 keep_now(k);
+        }
         return 0;
 }
 
@@ -173,10 +189,20 @@ void kept_state_done(KeptState *state) {
         buf_done(&state->vm);
         buf_done(&state->pod);
         buf_done(&state->handoff);
+        buf_done(&state->session);
+}
+
+void keep_go_on(Keep *k, const KeptState *state) {
+        if (k->vm.len > 0 || buf_append(&k->vm, state->vm.data, state->vm.len) < 0 ||
+            buf_append(&k->pod, state->pod.data, state->pod.len) < 0) {
+                k->vm.len = k->pod.len = 0;
+                log_warning("nothing can be kept until the pod has been saved again");
+        }
 }
 
 int keep_read(Keep *k, KeptState *ret, Error *reterr) {
-        Buf *parts[] = { &ret->vm, &ret->pod, &ret->handoff };
+        Buf *parts[] = { &ret->vm, &ret->pod, &ret->handoff, &ret->session };
+        size_t n_parts = ELEMENTSOF(parts);
         _cleanup_buf_ Buf all = {};
         size_t at = HEAD;
         int r;
@@ -184,10 +210,13 @@ int keep_read(Keep *k, KeptState *ret, Error *reterr) {
         r = state_file_read(&k->file, &all, reterr);
         if (r < 0)
                 return r;
-        if (all.len < HEAD || get_le32(all.data) != VERSION)
+        if (all.len >= HEAD_FIRST && get_le32(all.data) == 1) {
+                at = HEAD_FIRST;
+                n_parts--;
+        } else if (all.len < HEAD || get_le32(all.data) != VERSION)
                 return error_setf(reterr, -EPROTONOSUPPORT,
                                   "%s: saved by another version of podferry", k->file.path);
-        for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+        for (size_t i = 0; i < n_parts; i++) {
                 size_t n = get_le32(all.data + 4 + 4 * i);
 
                 if (n > all.len - at)

@@ -19,8 +19,11 @@ bool keep_saw_move(Keep *k);
 void keep_tree_changed(Keep *k);
 
 typedef struct KeptState {
-        Buf vm, pod, handoff;
+        Buf vm, pod, handoff; /* handoff: of link and logs; empty if the guest was not spoken to */
+        Buf session;          /* of a migration; see migrate_read_kept() */
 } KeptState;
 void kept_state_done(KeptState *state);
 /* What another shim of this pod kept; -ENOENT: nothing. Goes on from there. */
 int keep_read(Keep *k, KeptState *ret, Error *reterr);
+/* That tree, of this host's own pod, counts until it could be saved again. */
+void keep_go_on(Keep *k, const KeptState *state);

@@ -511,7 +511,7 @@ int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr) {
                 return error_oom(reterr);
         *c = (EndCall){ s, done, job };
         s->ending = true;
-        s->elsewhere = s->vm ? vm_state(s->vm) == VM_SOURCE_MOVED : s->receive;
+        s->elsewhere = s->given_away || (s->vm ? vm_state(s->vm) == VM_SOURCE_MOVED : s->receive);
         if (s->vm)
                 r = vm_stop(s->vm, STOP_TIMEOUT_MS, on_stopped, c, reterr);
         if (r < 0)

@@ -32,7 +32,8 @@ struct Shim {
         const char *pod_id; /* borrowed from the command line */
         bool receive;       /* the destination of a migration: no Start, only Import */
         bool starting, ending;
-        bool elsewhere; /* ending, and the pod runs on another host */
+        bool elsewhere;  /* ending, and the pod runs on another host */
+        bool given_away; /* it does, and what is left here is to be removed */
         RunDir dir;
         char *link_path, *console_path, *state_path; /* of this pod */
 

@@ -48,6 +48,26 @@ static int get_session(sd_bus *bus, const char *path, const char *interface, con
         return sd_bus_message_append(reply, "s", migration_session(migration_of(userdata)));
 }
 
+/* Where the journal of the pod on this host stands; "" if it has none. */
+static int get_journal(sd_bus *bus, const char *path, const char *interface, const char *property,
+                       sd_bus_message *reply, void *userdata, sd_bus_error *reterr) {
+        const JournalRecord *last = migrate_journal_last(((Shim *)userdata)->migrate);
+        json_object *o;
+
+        if (!last || last->kind == JOURNAL_NONE)
+                return sd_bus_message_append(reply, "s", "");
+        o = json_object_new_object();
+        if (o) {
+                (void)json_object_object_add(o, "record",
+                                             json_object_new_string(journal_kind_name(last->kind)));
+                (void)json_object_object_add(o, "session", json_object_new_string(last->session));
+                (void)json_object_object_add(o, "epoch", json_object_new_uint64(last->epoch));
+                (void)json_object_object_add(o, "pod", json_object_new_string(last->pod));
+                (void)json_object_object_add(o, "peer", json_object_new_string(last->peer));
+        }
+        return append_json(reply, o);
+}
+
 static int get_side(sd_bus *bus, const char *path, const char *interface, const char *property,
                     sd_bus_message *reply, void *userdata, sd_bus_error *reterr) {
         Migration *g = migration_of(userdata);
@@ -356,6 +376,21 @@ static int on_register_socket(sd_bus_message *m, void *userdata, sd_bus_error *r
         return sd_bus_reply_method_return(m, NULL);
 }
 
+static int on_reconnect(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        Shim *s = userdata;
+        const char *session;
+        Error err = ERROR_INIT;
+        int fd, r;
+
+        r = sd_bus_message_read(m, "sh", &session, &fd);
+        if (r < 0)
+                return r;
+        r = migrate_reconnect(s->migrate, session, fd, &err);
+        if (r < 0)
+                return api_error_set(reterr, r, &err);
+        return sd_bus_reply_method_return(m, NULL);
+}
+
 static int on_transfer(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         const char *session, *ticket = "";
         MigrationTexts texts[] = { { "ticket", &ticket }, {} };
@@ -472,6 +507,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("State", "s", get_state, 0, CHANGE),
         SD_BUS_PROPERTY("Session", "s", get_session, 0, 0),
         SD_BUS_PROPERTY("Side", "s", get_side, 0, 0),
+        SD_BUS_PROPERTY("Journal", "s", get_journal, 0, 0),
         SD_BUS_PROPERTY("Progress", "s", get_progress, 0, CHANGE),
         SD_BUS_PROPERTY("Result", "s", get_result, 0, CHANGE),
         SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_ARGS("s", session, "a{sv}", options),
@@ -490,6 +526,8 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_RESULT("s", ticket), on_prepare, 0),
         SD_BUS_METHOD_WITH_ARGS("RegisterSocket", SD_BUS_ARGS("s", session, "h", socket),
                                 SD_BUS_NO_RESULT, on_register_socket, 0),
+        SD_BUS_METHOD_WITH_ARGS("Reconnect", SD_BUS_ARGS("s", session, "h", socket),
+                                SD_BUS_NO_RESULT, on_reconnect, 0),
         SD_BUS_METHOD_WITH_ARGS("Transfer", SD_BUS_ARGS("s", session, "a{sv}", options),
                                 SD_BUS_NO_RESULT, on_transfer, 0),
         SD_BUS_METHOD_WITH_ARGS("Finalize", SD_BUS_ARGS("s", session, "s", action),

@@ -118,7 +118,7 @@ static void on_disks_ready(void *userdata, int r, const void *result, const Erro
         relay_done(relay, r, NULL, err);
 }
 
-static int patch_vm(Migrate *m, Error *reterr) {
+int migrate_patch_vm(Migrate *m, Error *reterr) {
         _cleanup_free_ char *kernel = NULL, *initrd = NULL;
         Shim *s = m->shim;
         const VmSpec *spec = vm_spec(s->vm);
@@ -169,7 +169,7 @@ int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr) {
         Relay *relay;
         int r;
 
-        r = patch_vm(m, reterr);
+        r = migrate_patch_vm(m, reterr);
         if (r < 0)
                 return r;
         relay = relay_new(m, done, job);
@@ -207,10 +207,14 @@ int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
         if (role == MIGRATION_DESTINATION && !moved) {
                 migrate_discard_disks(m);
                 guest_link_close(m->shim->link);
-        } else if (role == MIGRATION_SOURCE && moved && !o->keep_source_disks) {
-                (void)each_copied(
-                        m, o->remove_source_volumes ? remove_source_disk : remove_source_scratch,
-                        NULL);
+        } else if (role == MIGRATION_SOURCE && moved) {
+                if (!o->keep_source_disks)
+                        (void)each_copied(m,
+                                          o->remove_source_volumes ? remove_source_disk
+                                                                   : remove_source_scratch,
+                                          NULL);
+                if (m->shim->vm && vm_imported_link(m->shim->vm))
+                        (void)migrate_op_abort_tree(m, "the other host has the pod", NULL);
         }
         migrate_storage_forget(m);
         migrate_ferry_stop(m);
@@ -328,10 +332,13 @@ static void on_domain(void *userdata, int r, const void *result, const Error *er
                 return;
         }
         d.state = domain_state(result, migration_role(m->migration));
-        if (!m->adopted) {
+        /* A QEMU that the shim before had stopped to kill it answers no question about a job. */
+        if (!m->adopted || (m->adopted_at == JOURNAL_FENCING && d.state != MIGRATION_AT_RUNNING)) {
                 relay_done(relay, 0, &d, NULL);
                 return;
         }
+        if (m->adopted_at == JOURNAL_FENCING && migrate_own_fence(m, &e) == 0 && m->fence)
+                fence_continue(m->fence);
         relay->domain = d;
         r = virt_job(m->shim->virt, on_domain_job, relay, &e);
         if (r < 0)

@@ -25,13 +25,15 @@ static void ended(void *userdata, int r, const void *result, const Error *err) {
 static void settle_alone(Migrate *m) {
         Migration *g = m->migration;
         const char *session = migration_session(g);
-        bool moved = migration_outcome(g) == MIGRATION_OUTCOME_MOVED;
+        bool source = migration_role(g) == MIGRATION_SOURCE;
+        bool stays =
+                migration_outcome(g) == (source ? MIGRATION_OUTCOME_KEPT : MIGRATION_OUTCOME_MOVED);
 
         switch (migration_state(g)) {
         case MIGRATION_TRANSFERRED:
         case MIGRATION_CANCELLED:
         case MIGRATION_FAILED:
-                (void)migration_finalize(g, session, !moved, ended, NULL, NULL);
+                (void)migration_finalize(g, session, stays, ended, NULL, NULL);
                 break;
         case MIGRATION_FINALIZED:
                 (void)migrate_cleanup(m, session, ended, NULL, NULL);
@@ -76,6 +78,18 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
                 (void)sd_event_source_set_enabled(m->driver_timer, SD_EVENT_ONESHOT);
         }
         return 0;
+}
+
+void migrate_end_alone(Migrate *m) {
+        const unsigned over = 1U << MIGRATION_TRANSFERRED | 1U << MIGRATION_CANCELLED |
+                              1U << MIGRATION_FAILED | 1U << MIGRATION_FINALIZED;
+
+        if (m->driver_timer || !(over & (1U << migration_state(m->migration))))
+                return;
+        m->driver_gone = true;
+        if (sd_event_add_time_relative(m->shim->event, &m->driver_timer, CLOCK_MONOTONIC, 0, 0,
+                                       on_look, m) < 0)
+                log_err("migration: no timer: its end has to be called for");
 }
 
 int migrate_bind_driver(Migrate *m, sd_bus *bus, Error *reterr) {

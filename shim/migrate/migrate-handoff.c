@@ -135,6 +135,8 @@ int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr) {
         Migrate *m = u;
         Shim *s = m->shim;
 
+        if (m->adopted) /* the guest was not spoken to since */
+                return migrate_save_link(m, ret, reterr);
         if (guest_link_session(s->link) && !m->checkpointed) {
                 guest_link_drain(s->link);
                 stdio_hub_freeze(s->stdio);
@@ -167,8 +169,14 @@ static int put_exit(Migrate *m, const HandoffExit *x, Error *reterr) {
         return pod_put_exit(m->shim->pod, &e, reterr);
 }
 
-/* own: saved by this host. What its saved tree does not have was being made or removed. */
-static int put_stdio(Migrate *m, const HandoffStdio *x, bool own, Error *reterr) {
+/* Whose logs are those on this host? */
+typedef enum Logs {
+        LOGS_SENT,  /* the source's; they came before the handoff */
+        LOGS_FOUND, /* the same, but another shim of this host took them */
+        LOGS_OWN,   /* this host's. What its saved tree does not have was being made or removed */
+} Logs;
+
+static int put_stdio(Migrate *m, const HandoffStdio *x, Logs logs, Error *reterr) {
         StdioState state = {
                 .guest_id = x->guest_id,
                 .exec_id = x->exec_id,
@@ -191,16 +199,16 @@ static int put_stdio(Migrate *m, const HandoffStdio *x, bool own, Error *reterr)
                                             .exited_at_ns = x->exit->exited_at_ns };
         }
         r = migrate_process_key(m, x->guest_id, x->exec_id, &key);
-        if (own)
+        if (logs == LOGS_OWN || (r == 0 && logs == LOGS_FOUND && m->adopted_at != JOURNAL_NONE))
                 return r < 0 ? 0 : stdio_restore(m->shim->stdio, &key, &state, reterr);
         if (r < 0)
                 return error_setf(reterr, -EINVAL,
                                   "handoff: stdio: no process \"%.80s\" of \"%.80s\"", x->exec_id,
                                   x->guest_id);
-        return stdio_put_state(m->shim->stdio, &key, &state, reterr);
+        return stdio_put_state(m->shim->stdio, &key, &state, logs == LOGS_FOUND, reterr);
 }
 
-static int take(Migrate *m, const Handoff *h, bool own, Error *reterr) {
+static int take(Migrate *m, const Handoff *h, Logs logs, Error *reterr) {
         Shim *s = m->shim;
         const VmLink *link = vm_imported_link(s->vm);
         Session *session;
@@ -224,18 +232,33 @@ static int take(Migrate *m, const Handoff *h, bool own, Error *reterr) {
         if (r < 0)
                 return error_prefix(reterr, r, "handoff: calls");
         for (size_t i = 0; r == 0 && i < h->n_stdio; i++)
-                r = put_stdio(m, h->stdio[i], own, reterr);
+                r = put_stdio(m, h->stdio[i], logs, reterr);
         for (size_t i = 0; r == 0 && i < h->n_exits; i++) {
                 r = put_exit(m, h->exits[i], reterr);
-                if (own && (r == -ENOENT || r == -EEXIST))
+                if (logs == LOGS_OWN && (r == -ENOENT || r == -EEXIST))
                         r = 0;
         }
         return r;
 }
 
+static int take_bytes(Migrate *m, const void *p, size_t n, Logs logs, Error *reterr) {
+        ProtobufCMessage *h;
+        int r;
+
+        r = envelope_open(&handoff_envelope, p, n, &h, NULL, reterr);
+        if (r < 0)
+                return r;
+        r = take(m, (const Handoff *)h, logs, reterr);
+        protobuf_c_message_free_unpacked(h, NULL);
+        return r;
+}
+
+int migrate_take_own(Migrate *m, const void *p, size_t n, Error *reterr) {
+        return take_bytes(m, p, n, LOGS_OWN, reterr);
+}
+
 int migrate_op_adopt(void *u, const void *handoff, size_t n, Error *reterr) {
         Migrate *m = u;
-        ProtobufCMessage *h;
         int r;
 
         if (m->handoff.len > 0) {
@@ -245,24 +268,12 @@ int migrate_op_adopt(void *u, const void *handoff, size_t n, Error *reterr) {
         }
         if (!m->shim->pod)
                 return error_setf(reterr, -EBADFD, "handoff: nothing was imported");
-        r = envelope_open(&handoff_envelope, handoff, n, &h, NULL, reterr);
-        if (r < 0)
-                return r;
-        r = take(m, (const Handoff *)h, false, reterr);
-        protobuf_c_message_free_unpacked(h, NULL);
+        /* A shim before this one may have spoken to the guest already: then that counts. */
+        if (m->own_handoff.len > 0)
+                r = migrate_take_own(m, m->own_handoff.data, m->own_handoff.len, reterr);
+        else
+                r = take_bytes(m, handoff, n, m->adopted ? LOGS_FOUND : LOGS_SENT, reterr);
         if (r == 0 && buf_append(&m->handoff, handoff, n) < 0)
                 r = error_oom(reterr);
-        return r;
-}
-
-int migrate_take_own(Migrate *m, const void *p, size_t n, Error *reterr) {
-        ProtobufCMessage *h;
-        int r;
-
-        r = envelope_open(&handoff_envelope, p, n, &h, NULL, reterr);
-        if (r < 0)
-                return r;
-        r = take(m, (const Handoff *)h, true, reterr);
-        protobuf_c_message_free_unpacked(h, NULL);
         return r;
 }

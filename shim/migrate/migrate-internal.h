@@ -18,6 +18,7 @@ typedef struct Storage Storage;
 typedef struct MigrateNetwork {
         char *path; /* destination: as Patch says; NULL: it does not */
         NetworkMode mode;
+        bool again;    /* by a shim that was started anew: what runs is not cut off */
         bool joining;  /* taps and namespace, under way */
         bool complete; /* the guest is, which is told after that */
 } MigrateNetwork;
@@ -73,7 +74,16 @@ struct Migrate {
         Buf handoff;  /* destination: what was adopted */
         bool resumed; /* destination: the tree is bound */
 
-        bool adopted; /* the session was begun by a shim that was killed */
+        /* migrate-kept.c: what a shim that starts again needs of the session */
+        char *kept;           /* NULL: there is nothing to keep */
+        Buf imported[2];      /* destination: VM and pod, as they came */
+        json_object *patches; /* and what was patched in them */
+        pid_t qemu_pid;       /* source: which would be fenced */
+
+        /* migrate-own.c */
+        bool adopted;           /* the session was begun by a shim that was killed */
+        JournalKind adopted_at; /* and had come so far */
+        Buf own_handoff;        /* what that one kept last */
 };
 
 /* An operation whose result has to be made into another one's. */
@@ -103,6 +113,18 @@ int migrate_op_abort_tree(void *u, const char *reason, Error *reterr);
 int migrate_op_transfer_begins(void *u, MigrationRole role, Error *reterr);
 int migrate_op_transfer_ends(void *u, MigrationRole role, Error *reterr);
 
+/* migrate-kept.c: the session, as far as the journal does not have it. */
+int migrate_note_patch(Migrate *m, const ContainerPatch *patch, Error *reterr);
+int migrate_replay_patches(Migrate *m, Error *reterr);
+/* From now on (and again when more is known) it is kept. */
+int migrate_keep_session(Migrate *m, Error *reterr);
+
+/* migrate-own.c: a shim that was started again. */
+int migrate_own_resume_source(Migrate *m, Error *reterr);
+/* The fence of a QEMU that another shim had begun to fence; 0 also if it is gone. */
+int migrate_own_fence(Migrate *m, Error *reterr);
+int migrate_patch_vm(Migrate *m, Error *reterr);
+
 /* migrate-handoff.c */
 int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr);
 void migrate_op_uncheckpoint(void *u);
@@ -122,6 +144,7 @@ int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, vo
 int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                        const MigrationOptions *o, OpDone done, void *job, Error *reterr);
+void migrate_discard_disks(Migrate *m); /* those that the transfer was to fill */
 int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
 int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr);
@@ -166,6 +189,8 @@ void migrate_reset_network(Migrate *m);
 
 /* migrate-driver.c */
 void migrate_forget_driver(Migrate *m);
+/* Nobody drives this session: once it is over, the shim ends it by itself. */
+void migrate_end_alone(Migrate *m);
 
 /* migrate-logs.c */
 int migrate_logs_begin(Migrate *m, Error *reterr);

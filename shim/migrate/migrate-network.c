@@ -59,7 +59,7 @@ static void on_read(void *userdata, int r, const void *result, const Error *err)
 
         if (r == 0) {
                 r = apply_patch(relay->migrate, result, &e);
-                if (r == 0)
+                if (r == 0 && !relay->migrate->network.again)
                         r = shim_net_all(relay->migrate->shim, SHIM_NET_CUT, on_cut, relay, &e);
                 if (r > 0)
                         return;
@@ -124,6 +124,10 @@ void migrate_gates(Migrate *m, bool open) {
 
         r = shim_net_all(m->shim, open ? SHIM_NET_OPEN : SHIM_NET_CLOSE, on_gates, NULL, &e);
         on_gates(NULL, r, NULL, &e);
+}
+
+void migrate_open_gates(Migrate *m) {
+        migrate_gates(m, true);
 }
 
 /* libvirt's word that the guest has stopped here, complete. */

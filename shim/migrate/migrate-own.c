@@ -3,7 +3,9 @@
  * that it had, and the journal says what became of a migration that was under way. */
 #include <string.h>
 
+#include "hostdev/libvirt/virt.h"
 #include "lib/log.h"
+#include "shim/adopt.h"
 #include "shim/migrate/migrate-internal.h"
 
 typedef struct OwnPaths {
@@ -74,6 +76,11 @@ const JournalRecord *migrate_journal_last(const Migrate *m) {
         return m->journal ? journal_last(m->journal) : NULL;
 }
 
+const void *migrate_journal_handoff(const Migrate *m, size_t *ret_len) {
+        *ret_len = 0;
+        return m->journal ? journal_handoff(m->journal, ret_len) : NULL;
+}
+
 /* The sockets of the session; nobody is left to use them. */
 static void remove_old_dir(Migrate *m, const char *session) {
         if (!m->dir && asprintf(&m->dir, "%s/.migrate-%s", m->shim->config.run_dir, session) < 0)
@@ -104,15 +111,104 @@ int migrate_keep_own(Migrate *m, Error *reterr) {
         return 0;
 }
 
-int migrate_go_on(Migrate *m, Error *reterr) {
-        const void *handoff;
-        size_t n;
+static void on_network(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Error e = ERROR_INIT;
 
-        if (!m->journal)
+        if (r == 0) {
+                r = vm_migration_started(relay->migrate->shim->vm, &e);
+                err = &e;
+        }
+        relay_done(relay, r, NULL, err);
+}
+
+int migrate_import_received(Migrate *m, const Buf *vm, const Buf *pod, OpDone done, void *job,
+                            Error *reterr) {
+        Relay *relay;
+        int r;
+
+        if ((r = migrate_import_tree(m->shim, vm, pod, reterr)) < 0 ||
+            (r = migrate_replay_patches(m, reterr)) < 0 || (r = migrate_patch_vm(m, reterr)) < 0)
+                return r;
+        relay = relay_new(m, done, job);
+        if (!relay || buf_append(&m->imported[0], vm->data, vm->len) < 0 ||
+            buf_append(&m->imported[1], pod->data, pod->len) < 0) {
+                free(relay);
+                return error_oom(reterr);
+        }
+        m->network.again = true;
+        r = migrate_prepare_network(m, on_network, relay, reterr);
+        if (r == 0)
+                r = vm_migration_started(m->shim->vm, reterr);
+        if (r <= 0)
+                free(relay);
+        return r;
+}
+
+int migrate_save_link(Migrate *m, Buf *ret, Error *reterr) {
+        bool inert = m->shim->vm && vm_imported_link(m->shim->vm);
+
+        if (!inert)
+                return migrate_save_own(m, ret, reterr);
+        return buf_append(ret, m->own_handoff.data, m->own_handoff.len) < 0 ? error_oom(reterr) : 0;
+}
+
+int migrate_own_fence(Migrate *m, Error *reterr) {
+        const VmSpec *spec = vm_spec(m->shim->vm);
+        pid_t pid = 0;
+        int r;
+
+        if (m->fence)
+                return 0;
+        r = virt_qemu_pid(spec->domain_name, spec->uuid, &pid, reterr);
+        if (r == -ENOENT && m->qemu_pid > 0) { /* libvirt has put it away, if it could */
+                pid = m->qemu_pid;
+                r = 0;
+        }
+        if (r == 0)
+                r = fence_open(m->shim->event, pid, spec->uuid, NULL, NULL, &m->fence, reterr);
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0)
+                fence_inherit_stop(m->fence);
+        return r;
+}
+
+/* Decided: the pod stays after all. Its tree comes to life as that of any adopted pod. */
+int migrate_own_resume_source(Migrate *m, Error *reterr) {
+        return shim_adopt_tree(m->shim, &m->own_handoff, true, reterr);
+}
+
+/* What a destination needs beside its tree: the mailbox of the guest, connected and not spoken to.
+ */
+static void open_link(Migrate *m) {
+        Error e = ERROR_INIT;
+        int r = guest_link_open(m->shim->link, vm_spec(m->shim->vm)->link_path, true, &e);
+
+        if (r < 0)
+                log_warning("migration: guest link: %s", error_text(&e, r));
+}
+
+int migrate_go_on(Migrate *m, const JournalRecord *from, const Buf *handoff, Error *reterr) {
+        bool source = from->kind == JOURNAL_PREPARED || from->kind == JOURNAL_FENCING ||
+                      from->kind == JOURNAL_RELEASED || from->kind == JOURNAL_DONE;
+        const void *saved = NULL;
+        size_t n = 0;
+
+        if (from->kind == JOURNAL_NONE && !from->session[0])
                 return error_setf(reterr, -EBADFD,
                                   "the VM is in a migration that the journal does "
                                   "not know");
-        handoff = journal_handoff(m->journal, &n);
+        if (buf_append(&m->own_handoff, handoff->data, handoff->len) < 0 ||
+            asprintf(&m->dir, "%s/.migrate-%s", m->shim->config.run_dir, from->session) < 0)
+                return error_oom(reterr);
+        if (from->kind == JOURNAL_READY || from->kind == JOURNAL_OWNED)
+                saved = journal_handoff(m->journal, &n);
         m->adopted = true;
-        return migration_adopt(m->migration, journal_last(m->journal), handoff, n, reterr);
+        m->adopted_at = from->kind;
+        if (!source) {
+                m->shim->receive = true;
+                open_link(m);
+        }
+        return migration_adopt(m->migration, from, saved, n, reterr);
 }

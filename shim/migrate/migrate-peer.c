@@ -124,6 +124,8 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                         log_warning("migration: the transport is gone: %s",
                                     error_text(&e.error, e.error.code));
                         migration_on_transport(m->migration, false, &e.error);
+                        if (!migration_is_active(m->migration))
+                                migrate_ferry_stop(m); /* all was said that there was to say */
                         break;
                 case FERRY_EVENT_REFUSED:
                         log_warning("migration: no %s connection: %s", ferry_kind_name(e.kind),
@@ -138,10 +140,10 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
 }
 
 int migrate_ferry(Migrate *m, Ferry **ret, Error *reterr) {
-        FerryConfig config = {
-                .role = migration_role(m->migration) == MIGRATION_SOURCE ? FERRY_SOURCE
-                                                                         : FERRY_DESTINATION,
-        };
+        MigrationRole role = migration_is_active(m->migration) ? migration_role(m->migration)
+                                                               : migration_last_role(m->migration);
+        FerryConfig config = { .role = role == MIGRATION_SOURCE ? FERRY_SOURCE
+                                                                : FERRY_DESTINATION };
         int r;
 
         if (m->ferry) {

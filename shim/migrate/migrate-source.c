@@ -38,7 +38,7 @@ void migrate_remove_dir(Migrate *m) {
                 (void)snprintf(path, sizeof(path), "%s/%s", m->dir, names[i]);
                 (void)unlink(path);
         }
-        if (rmdir(m->dir) < 0)
+        if (rmdir(m->dir) < 0 && errno != ENOENT)
                 log_warning("%s: %m", m->dir);
         free(m->dir);
         m->dir = NULL;
@@ -148,6 +148,10 @@ static int open_fence(Migrate *m, Error *reterr) {
         r = virt_qemu_pid(spec->domain_name, spec->uuid, &pid, reterr);
         if (r == 0)
                 r = fence_open(m->shim->event, pid, spec->uuid, NULL, NULL, &m->fence, reterr);
+        if (r == 0) {
+                m->qemu_pid = pid;
+                r = migrate_keep_session(m, reterr);
+        }
         return r < 0 ? error_prefix(reterr, r, "the source's QEMU could not be fenced later") : 0;
 }
 
@@ -325,6 +329,11 @@ int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
         Relay *relay;
         int r;
 
+        if (!m->fence && m->adopted) {
+                r = migrate_own_fence(m, reterr);
+                if (r < 0 || !m->fence)
+                        return r;
+        }
         if (!m->fence)
                 return error_setf(reterr, -EIO,
                                   "the source's QEMU was never found: it cannot be fenced");

@@ -4,6 +4,7 @@
 
 #include "hostdev/image/layer.h"
 #include "lib/log.h"
+#include "shim/keep.h"
 #include "shim/migrate/migrate-internal.h"
 #include "shim/wiring/ops.h"
 
@@ -68,6 +69,10 @@ int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *r
         if (t->n_pods != 1)
                 return error_setf(reterr, -EOPNOTSUPP, "a VM with %u pods: not supported yet",
                                   t->n_pods);
+        migrate_forget_kept(m); /* of an attempt before */
+        if (buf_append(&m->imported[0], t->vm.data, t->vm.len) < 0 ||
+            buf_append(&m->imported[1], t->pods[0].data, t->pods[0].len) < 0)
+                return error_oom(reterr);
         return migrate_import_tree(s, &t->vm, &t->pods[0], reterr);
 }
 
@@ -144,6 +149,8 @@ int migrate_op_patch(void *u, const char *container, const void *patch, OpDone d
                                       .n_disks = d.n };
 
                 r = pod_patch_container(m->shim->pod, &cp, reterr);
+                if (r == 0)
+                        r = migrate_note_patch(m, &cp, reterr);
         }
         for (size_t i = 0; i < d.n; i++)
                 free(d.paths[i]);
@@ -192,6 +199,7 @@ static int resume_destination(Migrate *m, Error *reterr) {
         if (r < 0)
                 return r;
         m->resumed = true;
+        keep_now(s->keep); /* from here on the link is this host's */
         migrate_reset_network(m);
         return 0;
 }
@@ -203,6 +211,8 @@ int migrate_op_resume_tree(void *u, MigrationRole role, OpDone done, void *job, 
 
         if (role == MIGRATION_DESTINATION)
                 return resume_destination(m, reterr);
+        if (vm_imported_link(s->vm)) /* of a shim that was killed in between */
+                return migrate_own_resume_source(m, reterr);
         migrate_logs_end(m);
         r = vm_resume(s->vm, &shim_vm_ops, s, &shim_scsi_ops, s, reterr);
         if (r < 0)
@@ -221,8 +231,11 @@ int migrate_op_moved(void *u, Error *reterr) {
         Shim *s = m->shim;
         int r;
 
-        if (vm_imported_link(s->vm)) /* of a shim that was killed in between */
-                return migrate_op_abort_tree(m, "the other host has the pod", reterr);
+        s->given_away = true;
+        if (!s->vm || vm_imported_link(s->vm)) { /* of a shim that was killed in between: inert */
+                stdio_hub_moved(s->stdio);
+                return 0;
+        }
         r = vm_moved(s->vm, reterr);
         if (r < 0)
                 return r;
@@ -248,6 +261,7 @@ int migrate_op_abort_tree(void *u, const char *reason, Error *reterr) {
         stdio_hub_discard(s->stdio);
         s->pod = pod_free(s->pod);
         s->vm = vm_free(s->vm);
+        migrate_forget_kept(m);
         return 0;
 }
 
@@ -256,6 +270,8 @@ int migrate_op_transfer_begins(void *u, MigrationRole role, Error *reterr) {
         int r;
 
         r = vm_migration_started(m->shim->vm, reterr);
+        if (r == 0)
+                r = migrate_keep_session(m, reterr);
         if (r == 0 && role == MIGRATION_SOURCE)
                 r = migrate_logs_begin(m, reterr);
         if (r == 0 && role == MIGRATION_SOURCE)

@@ -131,6 +131,12 @@ static void op_changed(void *u) {
                 migrate_logs_end(m);
                 m->fence = fence_free(m->fence);
                 m->holding = false;
+                m->adopted = false;
+                buf_done(&m->own_handoff);
+                if (m->imported[0].len == 0)
+                        migrate_forget_kept(m);
+        } else if (m->adopted) {
+                migrate_end_alone(m);
         }
 }
 
@@ -363,6 +369,8 @@ Migrate *migrate_free(Migrate *m) {
         buf_done(&m->handoff);
         migrate_storage_forget(m);
         free(m->offer);
+        buf_done(&m->own_handoff);
+        migrate_forget_kept(m);
         free(m->ticket);
         free(m->dest_xml);
         migrate_forget_network(m);
@@ -456,6 +464,25 @@ int migrate_register_socket(Migrate *m, const char *session, int fd, Error *rete
         out = in; /* one socket, given twice */
         r = ferry_set_transport(ferry, TAKE_FD(in), TAKE_FD(out), reterr);
         return r;
+}
+
+int migrate_reconnect(Migrate *m, const char *session, int fd, Error *reterr) {
+        _cleanup_close_ int in = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        Ferry *ferry;
+        int out, r;
+
+        if (in < 0)
+                return error_setf(reterr, -errno, "the socket could not be duplicated: %m");
+        r = migration_reconnect(m->migration, session, reterr);
+        if (r < 0)
+                return r;
+        migrate_ferry_stop(m);
+        m->holding = false;
+        r = migrate_ferry(m, &ferry, reterr);
+        if (r < 0)
+                return r;
+        out = in; /* one socket, given twice */
+        return ferry_set_transport(ferry, TAKE_FD(in), out, reterr);
 }
 
 static void on_prepared(void *userdata, int r, const void *result, const Error *err) {

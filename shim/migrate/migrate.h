@@ -63,12 +63,41 @@ json_object *migrate_result_json(const Migrate *m);
 int migrate_save_own(Migrate *m, Buf *ret, Error *reterr);
 int migrate_import_own(Migrate *m, const Buf *vm, const Buf *pod, Error *reterr);
 int migrate_take_own(Migrate *m, const void *p, size_t n, Error *reterr);
+
+/* Of a session that is or was under way: kept beside the tree. "": none. */
+const char *migrate_kept_session(const Migrate *m);
+/* Destination: the tree as it came, which the session says how to patch. It counts until the pod
+ * that it became was saved here for the first time; then it is forgotten. false: there is none. */
+bool migrate_kept_tree(const Migrate *m, const Buf **ret_vm, const Buf **ret_pod);
+void migrate_forget_kept(Migrate *m); /* all of it */
+void migrate_forget_came(Migrate *m); /* that tree; and the rest, if its session is over */
+/* What to write for the guest link and the logs: as they are, or as another shim left them; empty
+ * while this host has not spoken to the guest. */
+int migrate_save_link(Migrate *m, Buf *ret, Error *reterr);
+
+/* What a move had closed of the pod's network. */
+void migrate_open_gates(Migrate *m);
+
+typedef struct KeptSession {
+        JournalRecord session; /* kind NONE */
+        bool destination;
+} KeptSession;
+/* 1: there was one. 0: none. */
+int migrate_read_kept(Migrate *m, const Buf *text, KeptSession *ret, Error *reterr);
+/* The tree of a destination, as it came, patched as it was. Result NULL. */
+int migrate_import_received(Migrate *m, const Buf *vm, const Buf *pod, OpDone done, void *job,
+                            Error *reterr);
 /* The last record of the journal; NULL: there is none. */
 const JournalRecord *migrate_journal_last(const Migrate *m);
+/* What journal_handoff() has. */
+const void *migrate_journal_handoff(const Migrate *m, size_t *ret_len);
 /* The session of the last record is over, and the pod stays here: on disk when it returns. */
 int migrate_keep_own(Migrate *m, Error *reterr);
-/* The session of the last record goes on; the tree is imported. */
-int migrate_go_on(Migrate *m, Error *reterr);
+/* The session goes on from this record, of the journal's session if it has it; the tree is
+ * imported. handoff: what was kept of link and logs. */
+int migrate_go_on(Migrate *m, const JournalRecord *from, const Buf *handoff, Error *reterr);
+/* Takes a transport for what is left to say; see migration_reconnect(). Duplicates. */
+int migrate_reconnect(Migrate *m, const char *session, int fd, Error *reterr);
 
 /* What the D-Bus face remembers between two signals. */
 typedef struct MigrateFace {

@@ -43,7 +43,8 @@ static void set_facts(Stdio *io, const StdioState *state) {
         io->exit = state->exit;
 }
 
-int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *state, Error *reterr) {
+int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *state, bool found,
+                    Error *reterr) {
         Stdio *io;
         int r;
 
@@ -53,7 +54,9 @@ int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *stat
         if (io->opened)
                 return error_setf(reterr, -EEXIST, "stdio of %s %s is in use", key->container_id,
                                   key->exec_id);
-        r = stdio_open_log(io, false, 0, reterr);
+        r = stdio_open_log(io, found, state->log_start, reterr);
+        if (r == 0 && found && output_log_end(io->log) > state->log_end)
+                r = output_log_cut(io->log, state->log_end, reterr);
         if (r < 0)
                 return r;
         if (output_log_end(io->log) == 0) /* nothing of it came, or nothing was kept */

@@ -76,7 +76,9 @@ typedef int (*StdioVisitor)(void *userdata, const StdioState *state);
 int stdio_each(const StdioHub *hub, StdioVisitor visit, void *userdata); /* by ids */
 /* Destination: what stdio_open() of this process will find; key has the names on this host.
  * -EINVAL: the log here is not as long as the source's; -EEXIST: the process is open already. */
-int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *state, Error *reterr);
+/* found: another shim of this host took the log, and may have taken more of it. */
+int stdio_put_state(StdioHub *hub, const ProcessKey *key, const StdioState *state, bool found,
+                    Error *reterr);
 /* The same on the host where it was saved: the log is there, and what it has beyond log_end was not
  * acknowledged and comes again, so it is cut off. */
 int stdio_restore(StdioHub *hub, const ProcessKey *key, const StdioState *state, Error *reterr);
