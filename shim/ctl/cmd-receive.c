@@ -3,6 +3,7 @@
  *
  *      --pod NAME                 starts the destination's shim; its D-Bus over stdin and stdout
  *      --pod NAME --transport     stdin and stdout are the session's transport
+ *      ... --adopt                the same for a shim that is there, or was killed: see go-on.h
  *      --layer DIGEST --size N    takes one image layer from stdin
  *
  * When stdin of the first ends and no pod has come, the shim is ended with all it prepared. */
@@ -27,7 +28,7 @@
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 #define SETTLE_MS      60000U
 
-enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE };
+enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT };
 
 static const Option options[] = {
         { POD, 'p', "pod", "NAME", "name of the pod on this host" },
@@ -35,6 +36,7 @@ static const Option options[] = {
         { SESSION, 0, "session", "ID", "with --transport: of which migration" },
         { LAYER, 0, "layer", "DIGEST", "take this image layer from stdin" },
         { SIZE, 0, "size", "BYTES", "with --layer: its size" },
+        { ADOPT, 0, "adopt", NULL, "of a pod that is here, and a hand-over that was cut off" },
 };
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv);
@@ -209,19 +211,36 @@ static int carry_calls(const Ctl *ctl, const char *pod, Error *reterr) {
         return leave(ctl, pod, reterr);
 }
 
+/* For a hand-over that was cut off: the pod's shim is here, or was. It stays, whoever calls. */
+static int carry_adopted(const Ctl *ctl, const char *pod, Error *reterr) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        r = shim_start_again(ctl, pod, reterr);
+        if (r == 0 || r == -EEXIST)
+                r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
+        if (r == 0)
+                relay(STDIN_FILENO, STDOUT_FILENO, fd);
+        return r;
+}
+
 /* -- the transport -- */
 
-static int register_socket(const Ctl *ctl, const char *pod, const char *session, int fd,
-                           Error *reterr) {
+typedef struct Session {
+        const char *pod, *id;
+        bool again; /* what was carried before is forgotten */
+} Session;
+
+static int register_socket(const Ctl *ctl, const Session *s, int fd, Error *reterr) {
         _cleanup_bus_ sd_bus *bus = NULL;
         int r;
 
-        r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
+        r = pod_connect(ctl->config.run_dir, s->pod, &bus, reterr);
         if (r < 0)
                 return r;
         r = pod_call(bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
-                     "RegisterSocket", "sh", session, fd);
-        return r < 0 ? error_prefix(reterr, r, "%s: cannot hand over the transport", pod) : 0;
+                     s->again ? "Reconnect" : "RegisterSocket", "sh", s->id, fd);
+        return r < 0 ? error_prefix(reterr, r, "%s: cannot hand over the transport", s->pod) : 0;
 }
 
 /* stdin and stdout are one stream socket: the shim can have it itself. */
@@ -235,14 +254,14 @@ static bool is_one_socket(void) {
                getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
 }
 
-static int carry_transport(const Ctl *ctl, const char *pod, const char *session, Error *reterr) {
+static int carry_transport(const Ctl *ctl, const Session *s, Error *reterr) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         int pair[2], r;
 
         if (is_one_socket()) {
                 struct pollfd p = { .fd = STDIN_FILENO }; /* its end alone */
 
-                r = register_socket(ctl, pod, session, STDIN_FILENO, reterr);
+                r = register_socket(ctl, s, STDIN_FILENO, reterr);
                 while (r == 0 && (poll(&p, 1, -1) >= 0 || errno == EINTR))
                         if (p.revents & (POLLHUP | POLLERR))
                                 break;
@@ -251,7 +270,7 @@ static int carry_transport(const Ctl *ctl, const char *pod, const char *session,
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return error_setf(reterr, -errno, "socketpair: %m");
         ours = pair[0], theirs = pair[1];
-        r = register_socket(ctl, pod, session, theirs, reterr);
+        r = register_socket(ctl, s, theirs, reterr);
         theirs = close_fd(theirs);
         if (r == 0)
                 relay(STDIN_FILENO, STDOUT_FILENO, ours);
@@ -268,7 +287,7 @@ static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         const char *pod = NULL, *session = NULL, *layer = NULL;
-        bool transport = false;
+        bool transport = false, adopt = false;
         Error e = ERROR_INIT;
         uint64_t size = 0;
         OptionParser p;
@@ -290,10 +309,13 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         layer = p.value;
                 else if (id == SIZE)
                         r = value_size(p.value, &size, &e);
+                else if (id == ADOPT)
+                        adopt = true;
                 else
                         transport = true;
         }
-        if (r == 0 && (!pod == !layer || p.n_operands > 0 || (transport && (!pod || !session))))
+        if (r == 0 && (!pod == !layer || p.n_operands > 0 || (transport && (!pod || !session)) ||
+                       (adopt && !pod)))
                 r = error_setf(&e, -EINVAL,
                                "--pod NAME, --pod NAME --transport --session ID, or --layer DIGEST "
                                "--size BYTES");
@@ -304,8 +326,10 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         if (layer)
                 r = take_layer(ctl, layer, size, &e);
         else if (transport)
-                r = carry_transport(ctl, pod, session, &e);
+                r = carry_transport(ctl, &(Session){ pod, session, adopt }, &e);
         else
-                r = carry_calls(ctl, pod, &e);
-        return r < 0 ? ctl_fail(r, &e, "receive") : CTL_OK;
+                r = adopt ? carry_adopted(ctl, pod, &e) : carry_calls(ctl, pod, &e);
+        if (r < 0)
+                (void)ctl_fail(r, &e, "receive");
+        return r == -ENOENT && adopt ? CTL_NO_POD : r < 0 ? CTL_FAILED : CTL_OK;
 }

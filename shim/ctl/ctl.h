@@ -11,6 +11,7 @@
  * when the command in the container could not be started, CTL_INTERRUPTED after Ctrl-C. */
 enum {
         CTL_OK = 0,
+        CTL_NO_POD = 66, /* receive --adopt: there is no such pod; EX_NOINPUT */
         CTL_FAILED = 125,
         CTL_CANNOT_RUN = 126,
         CTL_NOT_FOUND = 127,

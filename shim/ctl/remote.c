@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "hostdev/image/files.h"
+#include "shim/ctl/ctl.h"
 #include "shim/ctl/values.h"
 
 /* -- the target -- */
@@ -260,10 +261,12 @@ int remote_finish(RemoteRun *run, unsigned timeout_ms, Error *reterr) {
                 ;
         last_words(run->stderr_fd, words, sizeof(words));
         if (status != 0)
-                r = error_setf(reterr, -EIO, "%s%d%s%s",
-                               WIFSIGNALED(status) ? "ended by signal " : "exit status ",
-                               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-                               *words ? ": " : "", words);
+                r = error_setf(
+                        reterr,
+                        WIFEXITED(status) && WEXITSTATUS(status) == CTL_NO_POD ? -ENOENT : -EIO,
+                        "%s%d%s%s", WIFSIGNALED(status) ? "ended by signal " : "exit status ",
+                        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+                        *words ? ": " : "", words);
         run->stderr_fd = close_fd(run->stderr_fd);
         run->pid = 0;
         return r;

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/ctl/go-on.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "shim/ctl/migrate.h"
+#include "shim/ctl/start.h"
+
+#define LOOK_MS         250U
+#define LIMIT_MS        120000U
+#define TRANSPORTS_MAX  40U
+#define REMOTE_DEADLINE SECONDS(120)
+
+typedef struct Half {
+        const char *name; /* for messages */
+        sd_bus *bus;
+        char state[32], side[16], record[16], outcome[16];
+        char session[96];
+        bool gone; /* it has ended, with all that it had here */
+} Half;
+
+typedef struct GoOn {
+        const Ctl *ctl;
+        const char *pod, *there_name;
+        Remote remote;
+        RemoteRun calls, transport;
+        unsigned transports;
+        Half here, there;
+} GoOn;
+
+static void go_on_done(GoOn *g) {
+        g->here.bus = sd_bus_flush_close_unref(g->here.bus);
+        g->there.bus = sd_bus_flush_close_unref(g->there.bus);
+        (void)remote_finish(&g->transport, 5000, NULL);
+        (void)remote_finish(&g->calls, 5000, NULL);
+        remote_done(&g->remote);
+}
+
+static uint64_t now_ms(void) {
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
+}
+
+/* -- what a side says -- */
+
+static int get_text(const Half *h, const char *property, char *ret, size_t n, Error *reterr) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = pod_get_string(h->bus, BUS_MIGRATION, MIGRATION_FACE, property, &text, reterr);
+        if (r == 0)
+                (void)snprintf(ret, n, "%s", text);
+        return r;
+}
+
+static int get_object(const Half *h, const char *property, json_object **ret, Error *reterr) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        *ret = NULL;
+        r = pod_get_string(h->bus, BUS_MIGRATION, MIGRATION_FACE, property, &text, reterr);
+        return r == 0 && *text ? json_read(text, strlen(text), ret, reterr) : r;
+}
+
+static bool has_ended(int r) {
+        return r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE;
+}
+
+static int look_once(Half *h, Error *reterr) {
+        _cleanup_json_ json_object *journal = NULL, *result = NULL;
+        char session[96];
+        int r;
+
+        if ((r = get_text(h, "State", h->state, sizeof(h->state), reterr)) < 0 ||
+            (r = get_text(h, "Side", h->side, sizeof(h->side), reterr)) < 0 ||
+            (r = get_text(h, "Session", session, sizeof(session), reterr)) < 0 ||
+            (r = get_object(h, "Journal", &journal, reterr)) < 0 ||
+            (r = get_object(h, "Result", &result, reterr)) < 0)
+                return r;
+        (void)snprintf(h->record, sizeof(h->record), "%s", json_get_text(journal, "record"));
+        (void)snprintf(h->outcome, sizeof(h->outcome), "%s", json_get_text(result, "outcome"));
+        if (h->session[0] == '\0')
+                (void)snprintf(h->session, sizeof(h->session), "%s",
+                               session[0] ? session : json_get_text(journal, "session"));
+        return 0;
+}
+
+static int look(Half *h, Error *reterr) {
+        Error e = ERROR_INIT;
+        int r = h->gone ? 0 : look_once(h, &e);
+
+        if (has_ended(r)) {
+                h->gone = true;
+                return 0;
+        }
+        if (r < 0 && reterr)
+                *reterr = e;
+        return r < 0 ? error_prefix(reterr, r, "%s", h->name) : 0;
+}
+
+static bool is_one_of(const char *state, const char *const *states) {
+        for (; *states; states++)
+                if (strcmp(state, *states) == 0)
+                        return true;
+        return false;
+}
+
+static bool is_over(const Half *h) {
+        static const char *const over[] = { "transferred", "cancelled", "failed", "finalized",
+                                            NULL };
+
+        return is_one_of(h->state, over);
+}
+
+/* Nothing is left to do there. */
+static bool is_settled(const Half *h) {
+        return h->gone || strcmp(h->state, "idle") == 0;
+}
+
+/* -- both sides -- */
+
+static int start_remote(GoOn *g, const char *const args[], RemoteRun *run, int *ret_fd,
+                        Error *reterr) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        int pair[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        ours = pair[0], theirs = pair[1];
+        r = remote_start(&g->remote, args, theirs, theirs, run, reterr);
+        if (r < 0)
+                return r;
+        *ret_fd = TAKE_FD(ours);
+        return 0;
+}
+
+static int connect_there(GoOn *g, Error *reterr) {
+        const char *const args[] = { "receive", "--pod", g->there_name, "--adopt", NULL };
+        Error why = ERROR_INIT;
+        int fd, r;
+
+        r = start_remote(g, args, &g->calls, &fd, reterr);
+        if (r < 0)
+                return r;
+        if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+                (void)close_fd(fd);
+                return error_setf(reterr, -errno, "socket: %m");
+        }
+        r = pod_connect_fds(fd, fd, &g->there.bus, reterr);
+        if (r == 0)
+                r = pod_call(g->there.bus, REMOTE_DEADLINE, NULL, reterr, BUS_ROOT, BUS_INTERFACE,
+                             "Ping", "");
+        if (r < 0) {
+                int k = remote_finish(&g->calls, 3000, &why);
+
+                if (k < 0)
+                        return error_setf(reterr, k == -ENOENT ? k : r, "%s: %s", g->remote.name,
+                                          why.text);
+        }
+        return r < 0 ? error_prefix(reterr, r, "%s", g->remote.name) : 0;
+}
+
+/* Both drop what an earlier transport carried, and take this one. */
+static int reconnect(GoOn *g, Error *reterr) {
+        const char *const args[] = { "receive",   "--pod",         g->there_name, "--transport",
+                                     "--session", g->here.session, "--adopt",     NULL };
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        (void)remote_finish(&g->transport, 0, NULL);
+        if (g->transports++ >= TRANSPORTS_MAX)
+                return error_setf(reterr, -ECONNRESET, "the transport broke %u times",
+                                  TRANSPORTS_MAX);
+        r = start_remote(g, args, &g->transport, &fd, reterr);
+        if (r < 0)
+                return r;
+        r = pod_call(g->here.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
+                     "Reconnect", "sh", g->here.session, fd);
+        /* Its transfer is being ended, or it has ended: the next look tells. */
+        return r == -EBADFD || r == -EINVAL || has_ended(r) ? 0 : r;
+}
+
+/* What a driver calls at the end. Either shim may end the session by itself, so no answer counts.
+ */
+static void end_session(GoOn *g, Half *h) {
+        bool source = strcmp(h->side, "source") == 0;
+        bool moved = strcmp(h->outcome, "moved") == 0, kept = strcmp(h->outcome, "kept") == 0;
+
+        if (h->gone || !is_over(h))
+                return;
+        if (!moved && !kept && strcmp(h->outcome, "lost") != 0) {
+                /* handover=runtime: the destination waits for a word before it may own the pod */
+                if (!source && strcmp(h->state, "transferred") == 0)
+                        (void)pod_call(h->bus, SECONDS(1), NULL, NULL, BUS_MIGRATION,
+                                       MIGRATION_FACE, "Finalize", "ss", g->here.session, "resume");
+                return;
+        }
+        if (strcmp(h->state, "finalized") != 0)
+                (void)pod_call(h->bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION, MIGRATION_FACE,
+                               "Finalize", "ss", g->here.session,
+                               (source ? kept : moved) ? "resume" : "stop");
+        (void)pod_call(h->bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION, MIGRATION_FACE, "Cleanup",
+                       "s", g->here.session);
+}
+
+static void wait_for_news(GoOn *g) {
+        Half *halves[] = { &g->here, &g->there };
+        struct pollfd fds[2] = { { .fd = -1 }, { .fd = -1 } };
+        bool news = false;
+
+        for (size_t i = 0; i < ELEMENTSOF(halves); i++) {
+                int r = 0;
+
+                if (halves[i]->gone)
+                        continue;
+                while ((r = sd_bus_process(halves[i]->bus, NULL)) > 0)
+                        news = true;
+                if (r >= 0)
+                        fds[i] = (struct pollfd){ .fd = sd_bus_get_fd(halves[i]->bus),
+                                                  .events = POLLIN };
+        }
+        if (!news)
+                (void)poll(fds, ELEMENTSOF(fds), (int)LOOK_MS);
+}
+
+static int drive(GoOn *g, Error *reterr) {
+        uint64_t end = now_ms() + LIMIT_MS;
+
+        for (;;) {
+                const Half *left;
+                int r = look(&g->here, reterr);
+
+                if (r == 0)
+                        r = look(&g->there, reterr);
+                if (r < 0)
+                        return r;
+                left = g->there.gone ? &g->here : g->here.gone ? &g->there : NULL;
+                if (is_settled(&g->here) && is_settled(&g->there))
+                        return 0;
+                if (left && !(is_over(left) && left->outcome[0]))
+                        return error_setf(reterr, -EBADFD,
+                                          "%s has ended its part, %s is still at %s (journal: %s)",
+                                          left == &g->here ? g->there.name : g->here.name,
+                                          left->name, left->state, left->record);
+                if (now_ms() >= end)
+                        return error_setf(reterr, -ETIMEDOUT,
+                                          "not decided in %u s: %s is at %s, %s at %s",
+                                          LIMIT_MS / 1000U, g->here.name, g->here.state,
+                                          g->there.name, g->there.state);
+                if (!left && remote_has_ended(&g->transport)) {
+                        r = reconnect(g, reterr);
+                        if (r < 0)
+                                return r;
+                }
+                end_session(g, &g->here);
+                end_session(g, &g->there);
+                wait_for_news(g);
+        }
+}
+
+/* Which host has it: a side that does not have it ends its shim. */
+static int tell(const GoOn *g, Error *reterr) {
+        bool lost = strcmp(g->here.record, "lost") == 0 || strcmp(g->there.record, "lost") == 0;
+
+        if (lost || (g->here.gone && g->there.gone))
+                return error_setf(reterr, -EBADFD, "the pod is lost: it runs on neither host");
+        if (!g->here.gone && (g->there.gone || strcmp(g->here.record, "kept") == 0 ||
+                              strcmp(g->here.record, "running") == 0))
+                (void)printf("%s runs on this host\n", g->pod);
+        else
+                (void)printf("%s runs on %s\n", g->there_name, g->remote.name);
+        return 0;
+}
+
+static int start_here(const Ctl *ctl, const char *pod, Error *reterr) {
+        int r = shim_start_again(ctl, pod, reterr);
+
+        return r == -EEXIST ? 0 : r; /* it lives */
+}
+
+int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char *program,
+                    const char *name, Error *reterr) {
+        _cleanup_(go_on_done) GoOn g = { .ctl = ctl,
+                                         .pod = pod,
+                                         .there_name = name ?: pod,
+                                         .calls = REMOTE_RUN_INIT,
+                                         .transport = REMOTE_RUN_INIT,
+                                         .here = { .name = "this host" },
+                                         .there = { .name = "the other host" } };
+        int r;
+
+        if ((r = remote_parse(to, program, &g.remote, reterr)) < 0 ||
+            (r = start_here(ctl, pod, reterr)) < 0 ||
+            (r = pod_connect(ctl->config.run_dir, pod, &g.here.bus, reterr)) < 0 ||
+            (r = look(&g.here, reterr)) < 0)
+                return r;
+        if (!g.here.session[0])
+                return error_setf(reterr, -EBADFD, "%s was in no migration", pod);
+        r = connect_there(&g, reterr);
+        if (r == -ENOENT && is_settled(&g.here)) { /* nothing of it is there: it was rolled back */
+                g.there.gone = true;
+                return tell(&g, reterr);
+        }
+        if (r < 0 || (r = look(&g.there, reterr)) < 0)
+                return r;
+        if (strcmp(g.here.session, g.there.session) != 0)
+                return error_setf(reterr, -EBADFD,
+                                  "the pod over there was last in migration \"%s\", this one in %s",
+                                  g.there.session, g.here.session);
+        r = drive(&g, reterr);
+        return r < 0 ? r : tell(&g, reterr);
+}
+
+void hand_over_hint(const Ctl *ctl, const char *pod) {
+        static const char *const waiting[] = { "switchover", "cancelling", NULL };
+        Half h = { .name = pod };
+
+        if (pod_connect(ctl->config.run_dir, pod, &h.bus, NULL) == 0 && look(&h, NULL) == 0 &&
+            is_one_of(h.state, waiting))
+                ctl_say("%s was being handed over (journal of the %s: %s); podferry adopt %s --to "
+                        "HOST goes on with it",
+                        pod, h.side, h.record[0] ? h.record : "nothing", pod);
+        h.bus = sd_bus_flush_close_unref(h.bus);
+}
