@@ -146,6 +146,8 @@ static int connect_there(GoOn *g, Error *reterr) {
         Error why = ERROR_INIT;
         int fd, r;
 
+        g->there.bus = sd_bus_flush_close_unref(g->there.bus);
+        (void)remote_finish(&g->calls, 3000, NULL);
         r = start_remote(g, args, &g->calls, &fd, reterr);
         if (r < 0)
                 return r;
@@ -279,10 +281,22 @@ static int tell(const GoOn *g, Error *reterr) {
         return 0;
 }
 
-static int start_here(const Ctl *ctl, const char *pod, Error *reterr) {
-        int r = shim_start_again(ctl, pod, reterr);
+/* A shim that is being killed may still be connected to: once more, then. */
+static int connect_here(GoOn *g, Error *reterr) {
+        int r = 0;
 
-        return r == -EEXIST ? 0 : r; /* it lives */
+        for (unsigned i = 0; i < 2; i++) {
+                g->here.gone = false;
+                g->here.bus = sd_bus_flush_close_unref(g->here.bus);
+                r = shim_start_again(g->ctl, g->pod, reterr);
+                if (r == 0 || r == -EEXIST) /* it lives */
+                        r = pod_connect(g->ctl->config.run_dir, g->pod, &g->here.bus, reterr);
+                if (r == 0)
+                        r = look(&g->here, reterr);
+                if (r < 0 || !g->here.gone)
+                        return r;
+        }
+        return error_setf(reterr, -ECONNRESET, "%s: its shim has ended", g->pod);
 }
 
 int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char *program,
@@ -297,13 +311,13 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
         int r;
 
         if ((r = remote_parse(to, program, &g.remote, reterr)) < 0 ||
-            (r = start_here(ctl, pod, reterr)) < 0 ||
-            (r = pod_connect(ctl->config.run_dir, pod, &g.here.bus, reterr)) < 0 ||
-            (r = look(&g.here, reterr)) < 0)
+            (r = connect_here(&g, reterr)) < 0)
                 return r;
         if (!g.here.session[0])
                 return error_setf(reterr, -EBADFD, "%s was in no migration", pod);
         r = connect_there(&g, reterr);
+        if (has_ended(r))
+                r = connect_there(&g, reterr);
         if (r == -ENOENT && is_settled(&g.here)) { /* nothing of it is there: it was rolled back */
                 g.there.gone = true;
                 return tell(&g, reterr);

@@ -237,8 +237,11 @@ static bool roll_back(Mover *m) {
         cancel_one(m, &m->destination);
         if (m->source.began && m->destination.began)
                 (void)wait_for_end(m, SETTLE_MS, true, &e);
+        m->source.lost = m->source.began && mover_get_state(m, &m->source, &e) < 0;
+        m->destination.lost = m->destination.began && mover_get_state(m, &m->destination, &e) < 0;
         if (has_moved(m))
                 return false;
+        m->undecided = m->source.lost || (m->source.began && !is_over(&m->source));
         end_one(m, &m->source, "resume");
         end_one(m, &m->destination, "stop");
         return true;
@@ -275,6 +278,12 @@ static const char *after_rollback(const Mover *m) {
                 return "the pod is lost: it runs on neither host";
         if (!m->facts)
                 return "nothing was changed";
+        if (m->undecided)
+                return "which host has the pod is not decided: podferry adopt, with --to and the "
+                       "same host, goes on with it";
+        if (m->destination.lost)
+                return "the pod runs on here; what is left on the other host goes by podferry "
+                       "adopt, with --to and the same host";
         return m->source.began || m->source.result
                        ? "rolled back: the pod runs on here, and nothing is left on the other host"
                        : "nothing was changed: the pod runs on here";

@@ -19,6 +19,7 @@ typedef struct Side {
         const char *name; /* "source", "destination" */
         sd_bus *bus;
         bool began; /* the session may be known there: it is cleaned up */
+        bool lost;  /* its shim did not answer any more when all was to be rolled back */
         char state[32];
         json_object *result; /* of Finished */
 } Side;
@@ -44,6 +45,7 @@ typedef struct Mover {
         size_t envelope_size;
         int signal_fd;
         bool cancelled;      /* Ctrl-C */
+        bool undecided;      /* the source could not be rolled back */
         unsigned transports; /* started so far */
 } Mover;
 
