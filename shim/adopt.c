@@ -231,8 +231,15 @@ static int read_session(Adoption *a, Error *reterr) {
                 a->last.payload_len = 0;
         }
         a->destination = r > 0 && kept.destination;
-        if (a->destination && strcmp(a->last.session, kept.session.session) != 0)
-                a->last = kept.session;
+        if (!a->destination || strcmp(a->last.session, kept.session.session) == 0)
+                return 0;
+        if (a->last.epoch >= kept.session.epoch && a->last.kind != JOURNAL_REFUSED)
+                return error_setf(reterr, -EBADMSG,
+                                  "the journal is at epoch %llu, what was kept at %llu: it was "
+                                  "kept before, and nothing else was",
+                                  (unsigned long long)a->last.epoch,
+                                  (unsigned long long)kept.session.epoch);
+        a->last = kept.session;
         return 0;
 }
 

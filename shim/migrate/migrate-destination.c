@@ -215,6 +215,8 @@ int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                                           NULL);
                 if (m->shim->vm && vm_imported_link(m->shim->vm))
                         (void)migrate_op_abort_tree(m, "the other host has the pod", NULL);
+        } else if (role == MIGRATION_SOURCE && outcome == MIGRATION_OUTCOME_LOST) {
+                migrate_own_report_lost(m);
         }
         migrate_storage_forget(m);
         migrate_ferry_stop(m);

@@ -121,6 +121,8 @@ int migrate_keep_session(Migrate *m, Error *reterr);
 
 /* migrate-own.c: a shim that was started again. */
 int migrate_own_resume_source(Migrate *m, Error *reterr);
+/* The pod is reported ended, if this shim was to go on with it. */
+void migrate_own_report_lost(Migrate *m);
 /* The fence of a QEMU that another shim had begun to fence; 0 also if it is gone. */
 int migrate_own_fence(Migrate *m, Error *reterr);
 int migrate_patch_vm(Migrate *m, Error *reterr);
@@ -167,6 +169,8 @@ json_object *migrate_storage_answer(const Migrate *m); /* the caller owns it */
 int migrate_storage_read_answer(Migrate *m, json_object *list, Error *reterr);
 int migrate_storage_verify(Migrate *m, OpDone done, void *job, Error *reterr);
 void migrate_storage_forget(Migrate *m); /* with its tokens */
+/* Of a session that a shim before this one began: its tokens are here, to be removed. */
+void migrate_storage_take_up(Migrate *m, const char *session, MigrationRole role);
 
 void migrate_poll_statistics(Migrate *m, bool on);
 

@@ -150,6 +150,8 @@ int migrate_keep_session(Migrate *m, Error *reterr) {
         json_object *o = json_object_new_object();
         const char *text = NULL;
 
+        if (migration_role(m->migration) == MIGRATION_SOURCE)
+                migrate_forget_kept(m); /* how it came here once */
         if (o && fill(m, o) == 0)
                 text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
         free(m->kept);

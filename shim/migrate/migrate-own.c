@@ -96,6 +96,8 @@ int migrate_keep_own(Migrate *m, Error *reterr) {
         int r;
 
         remove_old_dir(m, kept.session);
+        migrate_storage_take_up(m, kept.session, MIGRATION_SOURCE);
+        migrate_storage_forget(m);
         kept.kind = JOURNAL_KEPT;
         kept.payload = NULL;
         kept.payload_len = 0;
@@ -108,6 +110,7 @@ int migrate_keep_own(Migrate *m, Error *reterr) {
                 return r;
         (void)migration_free(m->migration);
         m->migration = fresh;
+        migrate_forget_kept(m);
         return 0;
 }
 
@@ -179,6 +182,21 @@ int migrate_own_resume_source(Migrate *m, Error *reterr) {
         return shim_adopt_tree(m->shim, &m->own_handoff, true, reterr);
 }
 
+void migrate_own_report_lost(Migrate *m) {
+        Shim *s = m->shim;
+        Error e = ERROR_INIT;
+        int r;
+
+        if (!s->vm || !vm_imported_link(s->vm))
+                return;
+        s->given_away = false;
+        r = shim_adopt_tree(s, &m->own_handoff, false, &e);
+        if (r < 0)
+                log_err("the pod is lost, and cannot be shown: %s", error_text(&e, r));
+        else
+                shim_vm_gone(s, "the pod was lost in a migration: no host has it");
+}
+
 /* What a destination needs beside its tree: the mailbox of the guest, connected and not spoken to.
  */
 static void open_link(Migrate *m) {
@@ -204,6 +222,8 @@ int migrate_go_on(Migrate *m, const JournalRecord *from, const Buf *handoff, Err
                 return error_oom(reterr);
         if (from->kind == JOURNAL_READY || from->kind == JOURNAL_OWNED)
                 saved = journal_handoff(m->journal, &n);
+        migrate_storage_take_up(m, from->session,
+                                source ? MIGRATION_SOURCE : MIGRATION_DESTINATION);
         m->adopted = true;
         m->adopted_at = from->kind;
         if (!source) {

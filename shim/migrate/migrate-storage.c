@@ -17,6 +17,7 @@
 #include "hostdev/disk/token.h"
 #include "hostdev/image/cache.h"
 #include "hostdev/image/disk.h"
+#include "lib/log.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate-internal.h"
 
@@ -86,8 +87,8 @@ static int plan_disk(void *userdata, const ScsiDiskInfo *info) {
         return d->path && d->format ? 0 : error_oom(p->reterr);
 }
 
-static int make_plan(Migrate *m, TokenSide side, MigrationStorage wish, Storage **ret,
-                     Error *reterr) {
+static int make_plan(Migrate *m, const char *session, TokenSide side, MigrationStorage wish,
+                     Storage **ret, Error *reterr) {
         _cleanup_(storage_freep) Storage *s = calloc(1, sizeof(*s));
         Planner p = { .storage = s, .wish = wish, .reterr = reterr };
         int r;
@@ -95,7 +96,7 @@ static int make_plan(Migrate *m, TokenSide side, MigrationStorage wish, Storage 
         if (!s)
                 return error_oom(reterr);
         s->side = side;
-        (void)snprintf(s->session, sizeof(s->session), "%s", migration_session(m->migration));
+        (void)snprintf(s->session, sizeof(s->session), "%s", session);
         s->disks = calloc(SCSI_SLOTS_MAX, sizeof(*s->disks));
         if (!s->disks)
                 return error_oom(reterr);
@@ -104,6 +105,14 @@ static int make_plan(Migrate *m, TokenSide side, MigrationStorage wish, Storage 
                 return r;
         *ret = TAKE(s);
         return 0;
+}
+
+void migrate_storage_take_up(Migrate *m, const char *session, MigrationRole role) {
+        Error e = ERROR_INIT;
+
+        if (make_plan(m, session, role == MIGRATION_SOURCE ? TOKEN_SOURCE : TOKEN_DESTINATION,
+                      m->options.storage, &m->storage, &e) < 0)
+                log_warning("migration: tokens beside shared disks may be left: %s", e.text);
 }
 
 bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk) {
@@ -205,7 +214,7 @@ int migrate_storage_offer(Migrate *m, MigrationStorage wish, json_object **ret, 
         Storage *s = NULL;
         int r;
 
-        r = make_plan(m, TOKEN_SOURCE, wish, &s, reterr);
+        r = make_plan(m, migration_session(m->migration), TOKEN_SOURCE, wish, &s, reterr);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < s->n; i++) {
@@ -352,7 +361,8 @@ int migrate_storage_prepare(Migrate *m, const char *offer, OpDone done, void *jo
         json_object *list;
         int r;
 
-        r = make_plan(m, TOKEN_DESTINATION, m->options.storage, &s, reterr);
+        r = make_plan(m, migration_session(m->migration), TOKEN_DESTINATION, m->options.storage, &s,
+                      reterr);
         if (r < 0)
                 return r;
         list = offer[0] ? json_tokener_parse(offer) : NULL;
