@@ -9,7 +9,7 @@
  *      killed        QEMU got SIGKILL
  *      KIND+state    state.0 or state.1 after a record of this kind was written
  *
- * And a journal that is removed is kept as a file of $PODFERRY_KEEP_JOURNALS. */
+ * And a journal or log of a shim that is removed is kept in the folder $PODFERRY_KEEP. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -95,18 +95,18 @@ ssize_t pwritev64(int fd, const struct iovec *iov, int n, off_t at) {
 }
 
 /* Before its last name goes. */
-static void keep_journal(int at, const char *path) {
-        const char *to = getenv("PODFERRY_KEEP_JOURNALS");
-        size_t n = strlen(path);
-        char name[512], data[65536];
+static void keep_file(int at, const char *path) {
+        const char *to = getenv("PODFERRY_KEEP"), *name = strrchr(path, '/');
+        char copy[512], data[65536];
         int in, out;
         ssize_t k;
 
-        if (!to || n < 7 || strcmp(path + n - 7, "journal") != 0)
+        name = name ? name + 1 : path;
+        if (!to || (strcmp(name, "journal") != 0 && strcmp(name, "shim.log") != 0))
                 return;
-        (void)snprintf(name, sizeof(name), "%s/removed-%d", to, getpid());
+        (void)snprintf(copy, sizeof(copy), "%s/%s-%d", to, name, getpid());
         in = openat(at, path, O_RDONLY | O_CLOEXEC);
-        out = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        out = open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         while (in >= 0 && out >= 0 && (k = read(in, data, sizeof(data))) > 0)
                 if (write(out, data, (size_t)k) != k)
                         break;
@@ -117,7 +117,7 @@ static void keep_journal(int at, const char *path) {
 int unlink(const char *path) {
         int (*next)(const char *) = (int (*)(const char *))dlsym(RTLD_NEXT, "unlink");
 
-        keep_journal(AT_FDCWD, path);
+        keep_file(AT_FDCWD, path);
         return next(path);
 }
 
@@ -126,7 +126,7 @@ int unlinkat(int at, const char *path, int flags) {
                 (int (*)(int, const char *, int))dlsym(RTLD_NEXT, "unlinkat");
 
         if (!(flags & AT_REMOVEDIR))
-                keep_journal(at, path);
+                keep_file(at, path);
         return next(at, path, flags);
 }
 

@@ -6,8 +6,8 @@
 # shellcheck disable=SC2034,SC2154
 . "$(dirname "$0")/lib.sh"
 begin
-export PODFERRY_KILL_AT=$work/kill-at PODFERRY_KEEP_JOURNALS=$work/journals
-mkdir "$PODFERRY_KEEP_JOURNALS"
+export PODFERRY_KILL_AT=$work/kill-at PODFERRY_KEEP=$work/kept
+mkdir "$PODFERRY_KEEP"
 
 pf() {
         local host=$1
@@ -29,28 +29,51 @@ counter() {
         pf "$1" logs t-x | awk '$1 == "count" { n++; if ($2 != n && !bad) bad = n } END { print bad ? "hole at " bad : n }'
 }
 
-# The journals of both hosts as they are now, and what was removed.
-take_journals() {
+# Every journal that there was, in the order of the model, alone and together.
+in_order() {
         local h
 
         for h in h1 h2; do
-                on $h cat /var/lib/podferry/pods/t-x/journal 2>/dev/null >"$PODFERRY_KEEP_JOURNALS/$h.now"
-                [ -s "$PODFERRY_KEEP_JOURNALS/$h.now" ] || rm -f "$PODFERRY_KEEP_JOURNALS/$h.now"
+                rm -f "$PODFERRY_KEEP/journal-$h"
+                on $h cat /var/lib/podferry/pods/t-x/journal >"$work/journal" 2>/dev/null && cp "$work/journal" "$PODFERRY_KEEP/journal-$h"
         done
+        "$top/hack/model" --journal "$PODFERRY_KEEP"/journal-* >"$work/model" 2>&1
 }
 
-# crash MOMENT FROM: kills at that moment of a move from h1, goes on from the shell of FROM.
-crash() {
-        local moment=$1 from=$2 host n client
+# The logs of the shims of this case.
+logs() {
+        local h
 
+        for h in h1 h2; do
+                on $h tail -n 15 /run/podferry/t-x/shim.log 2>/dev/null | sed "s/^/$h: /"
+        done
+        tail -n 15 "$PODFERRY_KEEP"/shim.log-* 2>/dev/null
+}
+
+# crash MOMENT FROM [both] [OPTION...]: kills at that moment of a move from h1 (both: and the shim of the other host right
+# after it), goes on from the shell of FROM. The move has these options.
+crash() {
+        local moment=$1 from=$2 host n client both=''
+
+        shift 2
+        [ "${1:-}" != both ] || { both=' and the other shim' && shift; }
+        rm -f "$PODFERRY_KEEP"/shim.log-*
         echo "$moment" >"$PODFERRY_KILL_AT"
-        move h1 t-x ${options:-} >"$work/out" 2>&1 &
+        move h1 t-x "$@" >"$work/out" 2>&1 &
         client=$!
         until_ok 30 eval "[ ! -e $PODFERRY_KILL_AT ]"
-        ok "$moment: a shim is killed there" F85 || { diag "$(cat "$work/out")"; wait $client; return; }
+        ok "$moment: a shim is killed there$both" F83 F85 || {
+                rm -f "$PODFERRY_KILL_AT"
+                wait $client
+                diag "$(cat "$work/out")" "$(logs)"
+                return
+        }
+        [ -z "$both" ] || for host in h1 h2; do
+                on $host sh -c 'kill -9 $(cat /run/podferry/t-x/pid)' 2>/dev/null
+        done
         pf "$from" adopt t-x --to "$(to "$(other "$from")")" >"$work/adopt" 2>&1
-        ok "$moment: the hand-over goes on, asked for on $from" F82 F85 ||
-                diag "$(cat "$work/adopt" "$work/out")" "h1: $(on h1 tail -n 15 /run/podferry/t-x/shim.log 2>&1)" "h2: $(on h2 tail -n 15 /run/podferry/t-x/shim.log 2>&1)"
+        ok "$moment: the hand-over goes on, asked for on $from" F82 F83 F85 ||
+                diag "$(cat "$work/adopt" "$work/out")" "$(logs)"
         wait $client
         host=$(where t-x)
         [[ $host == h[12] ]]
@@ -62,20 +85,30 @@ crash() {
         is "$(pf "$host" exec t-x /bin/echo works)" works "$moment: exec works"
         is "$(on "$(other "$host")" sh -c 'ls -d /run/podferry/t-x /var/lib/podferry/pods/t-x; virsh -q -c qemu:///system list --all --name' 2>/dev/null | grep -c x)" 0 \
                 "$moment: nothing is left on the other host" H4
-        take_journals
-        "$top/hack/model" --journal "$PODFERRY_KEEP_JOURNALS"/* >"$work/model" 2>&1
+        in_order
         ok "$moment: both journals are in the model's order" F81 || diag "$(cat "$work/model")"
         [ "$host" = h1 ] || move h2 t-x >"$work/out" 2>&1 || bail "it does not come back: $(cat "$work/out")"
 }
 
 run h1 t-x /bin/probe count 10 >/dev/null
 ok "a pod"
-for moment in ${MOMENTS:-prepared before-fencing fencing stopped killed released before-done done \
-        before-ready ready before-owned owned owned+state before-running running}; do
-        crash "$moment" h1
+for moment in prepared before-fencing fencing stopped killed released before-done done \
+        before-ready ready before-owned owned owned+state before-running running; do
+        crash $moment h1
 done
-for moment in ${MOMENTS2:-fencing released ready owned}; do
-        crash "$moment" h2
+for moment in fencing released ready owned; do
+        crash $moment h2
+done
+for moment in before-fencing fencing stopped released before-owned owned before-running; do
+        crash $moment h1 both
+done
+# Moves that do not come to their end.
+for moment in before-kept kept; do
+        crash $moment h1 --completion-timeout 300ms
+        crash $moment h1 both --completion-timeout 300ms
+done
+for moment in fencing ready owned; do
+        crash $moment h1 --handover runtime
 done
 pf h1 rm --force t-x
 finish

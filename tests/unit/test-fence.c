@@ -324,6 +324,34 @@ static void test_stop_and_continue(void **state) {
         rig_down(&rig);
 }
 
+/* A process that stopped it is gone: another one lets it go on, or kills it. */
+static void test_inherited_stop(void **state) {
+        Fence *f = NULL;
+        uint64_t before;
+        Rig rig;
+
+        rig_up(&rig, "2", "0");
+        for (int i = 0; i < 3; i++) {
+                assert_int_equal(kill(rig.pid, SIGSTOP), 0);
+                assert_int_equal(waitpid(rig.pid, NULL, WUNTRACED), rig.pid);
+                assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+                before = sum(&rig);
+                fence_continue(f); /* not ours to let go on */
+                assert_int_equal(stop(&rig, f), 0);
+                assert_true(sum(&rig) == before);
+                f = fence_free(f);
+                wait_for_progress(&rig, 1000);
+                assert_int_equal(kill(rig.pid, SIGSTOP), 0);
+                assert_int_equal(waitpid(rig.pid, NULL, WUNTRACED), rig.pid);
+                assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+                fence_inherit_stop(f);
+                fence_continue(f);
+                wait_for_progress(&rig, 1000);
+                f = fence_free(f);
+        }
+        rig_down(&rig);
+}
+
 static void test_mark_needs_vcpus(void **state) {
         _cleanup_(fence_freep) Fence *f = NULL;
         Rig rig;
@@ -340,6 +368,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_kill),
                 cmocka_unit_test(test_fence_of_a_quiet_guest),
                 cmocka_unit_test(test_fence_of_a_guest_that_ran),
+                cmocka_unit_test(test_inherited_stop),
                 cmocka_unit_test(test_stop_and_continue),
                 cmocka_unit_test(test_mark_needs_vcpus),
                 cmocka_unit_test(test_stopped),
