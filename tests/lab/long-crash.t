@@ -92,23 +92,23 @@ crash() {
 
 run h1 t-x /bin/probe count 10 >/dev/null
 ok "a pod"
-for moment in prepared before-fencing fencing stopped killed released before-done done \
+for moment in prepared before-fencing fencing stopped killed released before-done "done" \
         before-ready ready before-owned owned owned+state before-running running; do
-        crash $moment h1
+        crash "$moment" h1
 done
 for moment in fencing released ready owned; do
-        crash $moment h2
+        crash "$moment" h2
 done
 for moment in before-fencing fencing stopped released before-owned owned before-running; do
-        crash $moment h1 both
+        crash "$moment" h1 both
 done
 # Moves that do not come to their end.
 for moment in before-kept kept; do
-        crash $moment h1 --completion-timeout 300ms
-        crash $moment h1 both --completion-timeout 300ms
+        crash "$moment" h1 --completion-timeout 300ms
+        crash "$moment" h1 both --completion-timeout 300ms
 done
 for moment in fencing ready owned; do
-        crash $moment h1 --handover runtime
+        crash "$moment" h1 --handover runtime
 done
 pf h1 rm --force t-x
 finish
