@@ -43,26 +43,6 @@ static void finish(Adoption *a, int r, const Error *err) {
         done(job, r, NULL, err);
 }
 
-typedef struct Telling {
-        Shim *shim;
-        const Container *container;
-} Telling;
-
-/* Exits that were told before are not told again, but whoever attaches asks for the code. */
-static int tell_exit(void *userdata, Process *p) {
-        const Telling *t = userdata;
-        Stdio *io = stdio_find(t->shim->stdio, container_guest_id(t->container),
-                               process_is_init(p) ? "" : process_exec_id(p));
-
-        if (io && process_state(p) == PROCESS_TERMINATED && process_exit(p))
-                stdio_exited(io, process_exit(p)->code);
-        return 0;
-}
-
-static int tell_exits(void *userdata, Container *c) {
-        return container_each_process(c, tell_exit, &(Telling){ userdata, c });
-}
-
 /* The tree comes to life: as at a destination, but with the logs that are here, and asking anew for
  * exits, since an answer may have come while the tree could not be saved. */
 int shim_adopt_tree(Shim *s, const Buf *handoff, bool open_link, Error *reterr) {
@@ -76,7 +56,7 @@ int shim_adopt_tree(Shim *s, const Buf *handoff, bool open_link, Error *reterr) 
             (r = pod_resume(s->pod, &s->pod_ops, reterr)) < 0 ||
             (r = guest_rpc_start(s->rpc, reterr)) < 0)
                 return r;
-        (void)pod_each_container(s->pod, tell_exits, s);
+        shim_tell_exits(s);
         if (open_link)
                 migrate_open_gates(s->migrate); /* a move that was cut off may have closed them */
         keep_tree_changed(s->keep);

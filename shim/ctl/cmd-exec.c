@@ -15,6 +15,7 @@
 #define CONTAINER_FACE BUS_INTERFACE ".Container"
 
 typedef struct Target {
+        const char *run_dir;
         char *pod, *container, *path;
         sd_bus *bus;
 } Target;
@@ -29,15 +30,23 @@ static void target_done(Target *t) {
 static int target_open(const Ctl *ctl, const char *text, Target *t, Error *reterr) {
         int r;
 
+        t->run_dir = ctl->config.run_dir;
         r = value_target(text, &t->pod, &t->container, reterr);
         if (r == 0)
-                r = pod_connect(ctl->config.run_dir, t->pod, &t->bus, reterr);
-        if (r == 0)
-                r = pod_find_container(t->bus, t->pod, t->container, &t->path, NULL, reterr);
+                r = pod_connect(t->run_dir, t->pod, &t->bus, reterr);
+        if (r == 0) {
+                _cleanup_free_ char *id = NULL;
+
+                r = pod_find_container(t->bus, t->pod, t->container, &t->path, &id, reterr);
+                if (r == 0) {
+                        free(t->container);
+                        t->container = TAKE(id);
+                }
+        }
         return r;
 }
 
-enum { TTY = 1, INTERACTIVE, ENV, WORKDIR, USER, DETACH, NO_STDIN };
+enum { TTY = 1, INTERACTIVE, ENV, WORKDIR, USER, DETACH, NO_STDIN, STAY, EXEC };
 
 static const Option exec_options[] = {
         { TTY, 't', "tty", NULL, "give it a terminal" },
@@ -46,6 +55,7 @@ static const Option exec_options[] = {
         { ENV, 'e', "env", "K=V", "variable of the command; K alone passes yours" },
         { WORKDIR, 'w', "workdir", "DIR", "working directory in the container" },
         { USER, 'u', "user", "UID[:GID]", "user of the command, by number" },
+        { STAY, 0, "stay", NULL, ATTACH_STAY_HELP },
 };
 
 static int exec_run(Ctl *ctl, const Command *self, int argc, char **argv);
@@ -69,7 +79,7 @@ const Command command_exec = {
 typedef struct Exec {
         OciOptions oci;
         char **env;
-        bool interactive, detach;
+        bool interactive, detach, stay;
         const char *target;
 } Exec;
 
@@ -83,6 +93,9 @@ static int take_option(Exec *x, int id, const char *value, Error *reterr) {
                 return 0;
         case DETACH:
                 x->detach = true;
+                return 0;
+        case STAY:
+                x->stay = true;
                 return 0;
         case ENV:
                 return words_add(&x->env, value) < 0 ? error_oom(reterr) : 0;
@@ -158,32 +171,35 @@ static int start_exec(const Target *t, const char *id, Error *reterr) {
 
 static int watch_exec(const Exec *x, const Target *t, const char *id, int *ret_status,
                       Error *reterr) {
-        AttachSession s = { .bus = t->bus,
-                            .pod = t->pod,
-                            .path = t->path,
-                            .exec_id = id,
-                            .with_stdin = x->interactive,
-                            .terminal = x->oci.terminal };
+        AttachSession s = { .target = { .run_dir = t->run_dir,
+                                        .pod = t->pod,
+                                        .container = t->container,
+                                        .exec_id = id,
+                                        .wishes.with_stdin = x->interactive },
+                            .link = ATTACH_LINK_INIT,
+                            .terminal = x->oci.terminal,
+                            .stay = x->stay };
         AttachEnd end = ATTACH_LOST;
         int r;
 
         /* Started first: an exec has streams from then on, and its log keeps what it says until we
          * are attached. */
-        s.fd = -EBADF;
         r = start_exec(t, id, reterr);
         if (r == 0)
-                r = attach_open(&s, reterr);
+                r = attach_open(&s, t->bus, t->path, reterr);
         if (r == 0 && !x->interactive) /* refused if it has ended already */
                 (void)pod_call(t->bus, CALL_DEADLINE, NULL, NULL, t->path, CONTAINER_FACE,
                                "CloseStdin", "s", id);
         if (r == 0)
                 r = attach_run(&s, &end, reterr);
-        attach_close(&s);
         if (r == 0)
                 *ret_status = attach_status(&s, end);
-        if (r < 0 || end == ATTACH_ENDED)
+        if (r == 0 && end == ATTACH_ENDED)
+                (void)attach_remove(&s, ATTACH_REMOVE_EXEC, NULL);
+        else if (r < 0)
                 (void)pod_call(t->bus, CALL_DEADLINE, NULL, NULL, t->path, CONTAINER_FACE, "Delete",
                                "s", id);
+        attach_close(&s);
         return r;
 }
 
@@ -216,7 +232,9 @@ static int exec_run(Ctl *ctl, const Command *self, int argc, char **argv) {
 }
 
 static const Option attach_options[] = {
+        { EXEC, 'e', "exec", "ID", "a command of podferry exec --detach instead" },
         { NO_STDIN, 0, "no-stdin", NULL, "only look" },
+        { STAY, 0, "stay", NULL, ATTACH_STAY_HELP },
 };
 
 static int attach_command(Ctl *ctl, const Command *self, int argc, char **argv);
@@ -227,23 +245,21 @@ const Command command_attach = {
         .summary = "Connect this terminal to a container's command",
         .text = "Shows what it writes from now on (podferry logs shows what it wrote before),\n"
                 "passes stdin and signals on, and ends with its exit status. Ctrl-P Ctrl-Q at a\n"
-                "terminal leaves it running.",
+                "terminal leaves it running. When the pod moves, so does this: not a byte of\n"
+                "input or output is lost.",
         .options = attach_options,
         .n_options = ELEMENTSOF(attach_options),
         .completes = "pods",
         .run = attach_command,
 };
 
-static bool has_terminal(const Target *t) {
+static bool has_terminal(const Target *t, const char *exec_id) {
         _cleanup_message_ sd_bus_message *reply = NULL;
-        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ char *path = bus_process_path(t->container, exec_id);
         int terminal = 0;
 
-        if (asprintf(&path, "%s/process/init", t->path) < 0) {
-                path = NULL;
-                return false;
-        }
-        if (pod_call(t->bus, CALL_DEADLINE, &reply, NULL, path, "org.freedesktop.DBus.Properties",
+        if (!path ||
+            pod_call(t->bus, CALL_DEADLINE, &reply, NULL, path, "org.freedesktop.DBus.Properties",
                      "Get", "ss", BUS_INTERFACE ".Process", "Terminal") < 0 ||
             sd_bus_message_enter_container(reply, 'v', "b") < 0 ||
             sd_bus_message_read(reply, "b", &terminal) < 0)
@@ -251,28 +267,62 @@ static bool has_terminal(const Target *t) {
         return terminal;
 }
 
+/* True: go on. */
+static bool parse_attach(AttachSession *s, const Command *self, int argc, char **argv,
+                         const char **ret_target, int *ret_status) {
+        Error e = ERROR_INIT;
+        char **operands;
+        OptionParser p;
+        int id, n;
+
+        option_parser_init(&p, self, argc, argv);
+        while ((id = option_next(&p, &e)) > 0) {
+                if (id == OPTION_HELP) {
+                        option_print_help(self);
+                        *ret_status = CTL_OK;
+                        return false;
+                }
+                if (id == EXEC)
+                        s->target.exec_id = p.value;
+                else if (id == STAY)
+                        s->stay = true;
+                else
+                        s->target.wishes.with_stdin = false;
+        }
+        operands = option_operands(&p, &n);
+        if (id == 0 && n != 1)
+                id = error_setf(&e, -EINVAL, "%s",
+                                n < 1 ? "POD[/CONTAINER] is missing" : "one at a time");
+        if (id < 0) {
+                *ret_status = ctl_usage(self, &e);
+                return false;
+        }
+        *ret_target = operands[0];
+        return true;
+}
+
 static int attach_command(Ctl *ctl, const Command *self, int argc, char **argv) {
         _cleanup_(target_done) Target t = {};
-        AttachSession s = { .exec_id = "", .from_now = true, .fd = -EBADF };
+        AttachSession s = { .target = { .exec_id = "", .wishes = { UINT64_MAX, true, false } },
+                            .link = ATTACH_LINK_INIT };
         AttachEnd end = ATTACH_LOST;
-        bool no_stdin = false;
         Error e = ERROR_INIT;
-        int r, n, status;
-        char **operands;
+        const char *text;
+        int r, status;
 
-        if (!ctl_simple(self, argc, argv, 1, 1, &no_stdin, &operands, &n, &status))
+        if (!parse_attach(&s, self, argc, argv, &text, &status))
                 return status;
-        r = target_open(ctl, operands[0], &t, &e);
+        r = target_open(ctl, text, &t, &e);
         if (r == 0) {
-                s.bus = t.bus;
-                s.pod = t.pod;
-                s.path = t.path;
-                s.terminal = has_terminal(&t);
-                s.with_stdin = !no_stdin;
-                r = attach_open(&s, &e);
+                s.target.run_dir = t.run_dir;
+                s.target.pod = t.pod;
+                s.target.container = t.container;
+                s.terminal = has_terminal(&t, s.target.exec_id);
+                r = attach_open(&s, t.bus, t.path, &e);
         }
         if (r == 0)
                 r = attach_run(&s, &end, &e);
+        status = r < 0 ? ctl_fail(r, &e, "attach") : attach_status(&s, end);
         attach_close(&s);
-        return r < 0 ? ctl_fail(r, &e, "attach") : attach_status(&s, end);
+        return status;
 }

@@ -219,6 +219,8 @@ static int check_line(Mover *m, const Line *l, int n, char **operands, Error *re
                 return error_setf(reterr, -EINVAL, "--net-mode needs --net");
         m->pod = operands[0];
         m->new_name = m->new_name ?: m->pod;
+        m->to = l->to;
+        m->program = l->program ?: "";
         r = id_check("pod name", m->pod, reterr);
         return r < 0 ? r : remote_parse(l->to, l->program, &m->remote, reterr);
 }

@@ -30,7 +30,7 @@ typedef struct Run {
         char *pod, *container_id;
         uint64_t memory, cpus, scratch;
         OciOptions oci;
-        bool detach, remove, interactive;
+        bool detach, remove, interactive, stay;
 
         Layer layers[ROOTS_MAX];
         size_t n_layers;
@@ -59,6 +59,7 @@ enum {
         SCRATCH,
         INTERACTIVE,
         NETWORK,
+        STAY,
 };
 
 static const Option options[] = {
@@ -88,6 +89,7 @@ static const Option options[] = {
           "the pod's network: none, or the interfaces of a network\n"
           "namespace of this host" },
         { SCRATCH, 0, "scratch", "SIZE", "size of the scratch disk, which is sparse (4G)" },
+        { STAY, 0, "stay", NULL, ATTACH_STAY_HELP },
 };
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv);
@@ -173,6 +175,9 @@ static int take_option(Run *r, int id, const char *value, Error *reterr) {
                 return 0;
         case USER:
                 return value_user(value, &r->oci.uid, &r->oci.gid, reterr);
+        case STAY:
+                r->stay = true;
+                return 0;
         case READ_ONLY:
                 r->oci.read_only = true;
                 return 0;
@@ -483,30 +488,31 @@ static int start_container(Run *r, Error *reterr) {
 }
 
 static int foreground(Run *r, int *ret_status, Error *reterr) {
-        AttachSession s = { .bus = r->bus,
-                            .pod = r->pod,
-                            .path = r->path,
-                            .exec_id = "",
-                            .with_stdin = true,
-                            .terminal = r->oci.terminal };
+        AttachSession s = { .target = { .run_dir = r->ctl->config.run_dir,
+                                        .pod = r->pod,
+                                        .container = r->container_id,
+                                        .exec_id = "",
+                                        .wishes.with_stdin = true },
+                            .link = ATTACH_LINK_INIT,
+                            .terminal = r->oci.terminal,
+                            .stay = r->stay };
         AttachEnd end;
         int k;
 
-        k = attach_open(&s, reterr);
+        k = attach_open(&s, r->bus, r->path, reterr);
         if (k == 0)
                 k = start_container(r, reterr);
         if (k == 0)
                 k = attach_run(&s, &end, reterr);
-        attach_close(&s);
-        if (k < 0)
-                return k;
-        *ret_status = attach_status(&s, end);
-        if (r->remove && end == ATTACH_ENDED) {
-                k = pod_call(r->bus, WORK_DEADLINE, NULL, reterr, BUS_ROOT, BUS_INTERFACE,
-                             "Shutdown", "");
-                return k < 0 ? error_prefix(reterr, k, "cannot remove the pod") : 0;
+        if (k == 0)
+                *ret_status = attach_status(&s, end);
+        if (k == 0 && r->remove && end == ATTACH_ENDED) {
+                k = attach_remove(&s, ATTACH_REMOVE_POD, reterr);
+                if (k < 0)
+                        k = error_prefix(reterr, k, "cannot remove the pod");
         }
-        return 0;
+        attach_close(&s);
+        return k;
 }
 
 static int background(Run *r, Error *reterr) {

@@ -395,7 +395,8 @@ int mover_connect_transport(Mover *m, Error *reterr) {
 }
 
 int mover_transfer(Mover *m, Error *reterr) {
-        const char *const more[] = { "ticket", m->ticket, NULL };
+        const char *const more[] = { "ticket",   m->ticket, "to",        m->to, "to_program",
+                                     m->program, "to_pod",  m->new_name, NULL };
         int r;
 
         r = call_with_options(m, &m->destination, CALL_DEADLINE, "Transfer", NULL, NULL, reterr);

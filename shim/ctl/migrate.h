@@ -28,6 +28,7 @@ typedef struct Mover {
         const Ctl *ctl;
         const char *pod, *new_name;
         const char *network, *network_mode; /* namespace there; NULL: none was named */
+        const char *to, *program; /* as given: attached clients go the same way. "": not given */
         char session[32];
         Remote remote;
         struct {

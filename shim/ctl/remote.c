@@ -118,6 +118,21 @@ int remote_parse(const char *text, const char *program, Remote *ret, Error *rete
         return 0;
 }
 
+int remote_ask_nothing(Remote *r, Error *reterr) {
+        _cleanup_(words_freep) char **prefix = NULL;
+
+        r->apart = true;
+        if (!r->shell)
+                return 0;
+        if (add_words(&prefix, (const char *const[]){ r->prefix[0], "-o", "BatchMode=yes", NULL }) <
+                    0 ||
+            add_words(&prefix, (const char *const *)r->prefix + 1) < 0)
+                return error_oom(reterr);
+        (void)words_free(r->prefix);
+        r->prefix = TAKE(prefix);
+        return 0;
+}
+
 void remote_done(Remote *r) {
         if (r->directory)
                 (void)files_remove_tree(AT_FDCWD, r->directory);
@@ -148,7 +163,7 @@ static int make_argv(const Remote *r, const char *const args[], char ***ret, Err
         return 0;
 }
 
-static int spawn(char **argv, int in, int out, int err, pid_t *ret) {
+static int spawn(char **argv, bool apart, int in, int out, int err, pid_t *ret) {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t none;
@@ -171,7 +186,8 @@ static int spawn(char **argv, int in, int out, int err, pid_t *ret) {
         if (r == 0)
                 r = posix_spawnattr_setsigmask(&attr, &none);
         if (r == 0)
-                r = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+                r = posix_spawnattr_setflags(&attr, (short)(POSIX_SPAWN_SETSIGMASK |
+                                                            (apart ? POSIX_SPAWN_SETPGROUP : 0)));
         if (r == 0)
                 r = posix_spawnp(ret, argv[0], &actions, &attr, argv, environ);
         (void)posix_spawnattr_destroy(&attr);
@@ -196,7 +212,7 @@ int remote_start(const Remote *r, const char *const args[], int in, int out, Rem
         if (fcntl(err_r, F_SETFL, O_NONBLOCK) < 0)
                 return error_setf(reterr, -errno, "pipe: %m");
         old = signal(SIGINT, SIG_IGN); /* inherited: Ctrl-C is ours to handle */
-        k = spawn(argv, in, out, err_w, &pid);
+        k = spawn(argv, r->apart, in, out, err_w, &pid);
         (void)signal(SIGINT, old);
         if (k < 0)
                 return error_setf(reterr, k, "cannot run %s: %s", argv[0], strerrordesc_np(-k));

@@ -14,11 +14,15 @@ typedef struct Remote {
         char **prefix;   /* what comes before the arguments */
         char *program;   /* podferry over there */
         bool shell;      /* the other end is a shell's: quote */
+        bool apart;      /* keyboard signals do not reach it */
         char *directory; /* private, for the shared connection of ssh; NULL: none */
 } Remote;
 
 /* `program` NULL: "podferry" from the PATH there, or for exec: this very program. */
 int remote_parse(const char *text, const char *program, Remote *ret, Error *reterr);
+/* For what begins while a terminal is another's: no password is asked for, and no key reaches it.
+ */
+int remote_ask_nothing(Remote *r, Error *reterr);
 void remote_done(Remote *r); /* ends a shared connection */
 
 /* One command there. */

@@ -182,13 +182,13 @@ static int on_wait(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         return bus_job_settle(job, r, &exit, &err, reterr);
 }
 
-static int read_attach_options(sd_bus_message *m, int *with_stdin, uint64_t *offset,
-                               sd_bus_error *reterr) {
+static int read_attach_options(sd_bus_message *m, AttachWishes *w, sd_bus_error *reterr) {
         int r;
 
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
                 const char *name, *contents;
+                int flag = 0;
                 char type;
 
                 r = sd_bus_message_read(m, "s", &name);
@@ -196,14 +196,18 @@ static int read_attach_options(sd_bus_message *m, int *with_stdin, uint64_t *off
                         r = sd_bus_message_peek_type(m, &type, &contents);
                 if (r < 0)
                         return r;
-                if (strcmp(name, "stdin") == 0 && strcmp(contents, "b") == 0)
-                        r = sd_bus_message_read(m, "v", "b", with_stdin);
-                else if (strcmp(name, "offset") == 0 && strcmp(contents, "t") == 0)
-                        r = sd_bus_message_read(m, "v", "t", offset);
+                if (strcmp(name, "stdin") == 0 && strcmp(contents, "b") == 0) {
+                        r = sd_bus_message_read(m, "v", "b", &flag);
+                        w->with_stdin = flag;
+                } else if (strcmp(name, "lines") == 0 && strcmp(contents, "b") == 0) {
+                        r = sd_bus_message_read(m, "v", "b", &flag);
+                        w->lines = flag;
+                } else if (strcmp(name, "offset") == 0 && strcmp(contents, "t") == 0)
+                        r = sd_bus_message_read(m, "v", "t", &w->offset);
                 else
                         return api_error_setf(reterr, -EINVAL,
                                               "unknown option '%s' of type '%s'; there are stdin "
-                                              "(b) and offset (t)",
+                                              "(b), lines (b) and offset (t)",
                                               name, contents);
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
@@ -215,15 +219,15 @@ static int on_attach(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         Container *c = container_of_call(userdata, m);
         _cleanup_close_ int fd = -EBADF;
         Error err = ERROR_INIT;
-        uint64_t offset = 0;
-        int with_stdin = 0, r;
+        AttachWishes wishes = {};
         const char *exec_id;
         Shim *s = userdata;
         Stdio *io;
+        int r;
 
         r = sd_bus_message_read(m, "s", &exec_id);
         if (r >= 0)
-                r = read_attach_options(m, &with_stdin, &offset, reterr);
+                r = read_attach_options(m, &wishes, reterr);
         if (r < 0)
                 return r;
         if (!process_of(c, exec_id, &err))
@@ -232,7 +236,7 @@ static int on_attach(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         if (!io)
                 return api_error_setf(reterr, -EBADFD, "process '%s' of container %s has no stdio",
                                       exec_id, container_id(c));
-        r = stdio_attach(io, with_stdin, offset, &fd, &err);
+        r = stdio_attach(io, &wishes, &fd, &err);
         if (r < 0)
                 return api_error_set(reterr, r, &err);
         return sd_bus_reply_method_return(m, "h", fd); /* duplicates it */

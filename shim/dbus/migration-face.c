@@ -392,8 +392,13 @@ static int on_reconnect(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 }
 
 static int on_transfer(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        MigrateWay way = { "", "", "" };
         const char *session, *ticket = "";
-        MigrationTexts texts[] = { { "ticket", &ticket }, {} };
+        MigrationTexts texts[] = { { "ticket", &ticket },
+                                   { "to", &way.to },
+                                   { "to_program", &way.program },
+                                   { "to_pod", &way.pod },
+                                   {} };
         MigrationOptions options;
         Shim *s = userdata;
         Error err = ERROR_INIT;
@@ -402,7 +407,7 @@ static int on_transfer(sd_bus_message *m, void *userdata, sd_bus_error *reterr) 
         if ((r = sd_bus_message_read(m, "s", &session)) < 0 ||
             (r = migration_read_options(m, &s->config, texts, &options, reterr)) < 0)
                 return r;
-        r = migrate_transfer(s->migrate, session, &options, ticket, &err);
+        r = migrate_transfer(s->migrate, session, &options, ticket, &way, &err);
         if (r < 0)
                 return api_error_set(reterr, r, &err);
         return sd_bus_reply_method_return(m, NULL);

@@ -84,6 +84,8 @@ struct Migrate {
         bool adopted;           /* the session was begun by a shim that was killed */
         JournalKind adopted_at; /* and had come so far */
         Buf own_handoff;        /* what that one kept last */
+
+        json_object *way; /* source, migrate-way.c: NULL: not told */
 };
 
 /* An operation whose result has to be made into another one's. */
@@ -190,6 +192,12 @@ void migrate_gates(Migrate *m, bool open);
 void migrate_guest_complete(Migrate *m);
 int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr);
 void migrate_reset_network(Migrate *m);
+
+/* migrate-way.c */
+int migrate_set_way(Migrate *m, const MigrateWay *way, Error *reterr);
+void migrate_forget_way(Migrate *m);
+/* Every attached client: the pod has moved, and how to get there. */
+void migrate_tell_clients(Migrate *m);
 
 /* migrate-driver.c */
 void migrate_forget_driver(Migrate *m);

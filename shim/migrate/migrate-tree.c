@@ -192,6 +192,7 @@ static int resume_destination(Migrate *m, Error *reterr) {
         r = pod_resume(s->pod, &s->pod_ops, reterr);
         if (r < 0)
                 return r;
+        shim_tell_exits(s);
         r = guest_rpc_start(s->rpc, reterr);
         if (r < 0)
                 return r;
@@ -233,13 +234,13 @@ int migrate_op_moved(void *u, Error *reterr) {
 
         s->given_away = true;
         if (!s->vm || vm_imported_link(s->vm)) { /* of a shim that was killed in between: inert */
-                stdio_hub_moved(s->stdio);
+                stdio_hub_moved(s->stdio, "");
                 return 0;
         }
         r = vm_moved(s->vm, reterr);
         if (r < 0)
                 return r;
-        stdio_hub_moved(s->stdio);
+        migrate_tell_clients(m);
         pod_moved(s->pod);
         guest_link_close(s->link);
         migrate_logs_end(m);

@@ -374,6 +374,7 @@ Migrate *migrate_free(Migrate *m) {
         free(m->ticket);
         free(m->dest_xml);
         migrate_forget_network(m);
+        migrate_forget_way(m);
         free(m);
         return NULL;
 }
@@ -515,12 +516,14 @@ int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, 
 }
 
 int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o, const char *ticket,
-                     Error *reterr) {
+                     const MigrateWay *way, Error *reterr) {
         int r;
 
         if (migration_role(m->migration) == MIGRATION_SOURCE &&
             strcmp(session, migration_session(m->migration)) == 0) {
                 r = migrate_read_ticket(m, ticket, reterr);
+                if (r == 0)
+                        r = migrate_set_way(m, way, reterr);
                 if (r < 0)
                         return r;
                 m->options = *o;

@@ -36,9 +36,15 @@ int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, 
 /* Destination, before Prepare: the namespace here ("": none), and "keep" or "rebind". */
 int migrate_patch_network(Migrate *m, const char *session, const char *path, const char *mode,
                           Error *reterr);
-/* ticket: source only, "" at a destination. */
+/* How others get to where the pod goes; "": nobody says. Borrowed. */
+typedef struct MigrateWay {
+        const char *to;      /* as podferry migrate --to takes it */
+        const char *program; /* podferry over there; "": the usual one */
+        const char *pod;     /* its name over there */
+} MigrateWay;
+/* ticket, way: source only, "" at a destination. */
 int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o, const char *ticket,
-                     Error *reterr);
+                     const MigrateWay *way, Error *reterr);
 /* Learns what has to be known of this host (libvirt's version and so on). Result NULL. */
 int migrate_learn_facts(Migrate *m, OpDone done, void *job, Error *reterr);
 

@@ -24,7 +24,8 @@ struct AttachClient {
         int fd;
         uint64_t offset;  /* of the log, sent so far */
         uint64_t skipped; /* to be told as a gap */
-        bool with_stdin, hold_stdin;
+        bool with_stdin, hold_stdin, hold_input, lines;
+        bool tell_end;     /* of the log: not told yet */
         bool tell_taken;   /* the count changed since it was told */
         bool close_wanted; /* end of stdin follows `pending` */
         Buf pending;       /* stdin that the session had no room for */
@@ -57,12 +58,11 @@ static int send_frame(AttachClient *c, AttachFrame type, const void *p, size_t n
         }
 }
 
-static int send_number(AttachClient *c, AttachFrame type, uint64_t a, bool two, uint64_t b) {
-        uint8_t payload[16];
+static int send_number(AttachClient *c, AttachFrame type, uint64_t v) {
+        uint8_t payload[8];
 
-        put_le64(payload, a);
-        put_le64(payload + 8, b);
-        return send_frame(c, type, payload, two ? 16 : 8);
+        put_le64(payload, v);
+        return send_frame(c, type, payload, sizeof(payload));
 }
 
 /* Output */
@@ -97,11 +97,31 @@ static size_t gather(const char *p, size_t n, char *body, size_t *ret_body, Outp
         return used;
 }
 
+/* The same for a client that wants the lines themselves: as many whole ones as make a frame. */
+static size_t gather_lines(const char *p, size_t n) {
+        const char *end = memrchr(p, '\n', MIN_OF(n, ATTACH_FRAME_MAX));
+
+        return end ? (size_t)(end - p) + 1 : 0;
+}
+
+static int send_piece(AttachClient *c, const char *p, size_t n, char *body, size_t *ret_used) {
+        OutputStream stream = OUTPUT_STDOUT;
+        size_t n_body;
+
+        if (c->lines) {
+                *ret_used = gather_lines(p, n);
+                return *ret_used > 0 ? send_frame(c, ATTACH_LINES, p, *ret_used) : 1;
+        }
+        *ret_used = gather(p, n, body, &n_body, &stream);
+        if (n_body == 0)
+                return 1;
+        return send_frame(c, stream == OUTPUT_STDOUT ? ATTACH_STDOUT : ATTACH_STDERR, body, n_body);
+}
+
 /* 1 something was sent, 0 nothing to send or no room, < 0 gone. */
 static int send_output(AttachClient *c, char *buffer, char *body) {
-        OutputStream stream = OUTPUT_STDOUT;
         uint64_t offset = c->offset, skipped;
-        size_t used, n_body;
+        size_t used;
         ssize_t n;
         int r = 1;
 
@@ -111,22 +131,19 @@ static int send_output(AttachClient *c, char *buffer, char *body) {
         c->skipped += skipped;
         c->offset = offset;
         if (c->skipped > 0) {
-                r = send_number(c, ATTACH_GAP, c->skipped, false, 0);
+                r = send_number(c, ATTACH_GAP, c->skipped);
                 if (r <= 0)
                         return r;
                 c->skipped = 0;
         }
         if (n == 0)
                 return 0;
-        used = gather(buffer, (size_t)n, body, &n_body, &stream);
+        r = send_piece(c, buffer, (size_t)n, body, &used);
         if (used == 0) {
                 if ((size_t)n < READ_SIZE) /* the end of PATH.1 inside a line cannot be */
                         return 0;
                 used = (size_t)n;
         }
-        if (n_body > 0)
-                r = send_frame(c, stream == OUTPUT_STDOUT ? ATTACH_STDOUT : ATTACH_STDERR, body,
-                               n_body);
         if (r > 0)
                 c->offset += used;
         return r;
@@ -136,11 +153,24 @@ static bool output_waits(const AttachClient *c) {
         return c->skipped > 0 || c->offset < output_log_end(c->log);
 }
 
+static int send_moved(AttachClient *c) {
+        const char *way = c->ops->way(c->userdata);
+        size_t n = MIN_OF(strlen(way), ATTACH_FRAME_MAX - 16U);
+        _cleanup_free_ uint8_t *payload = malloc(16 + n);
+
+        if (!payload)
+                return 0; /* the socket stays writable: again next turn */
+        put_le64(payload, c->ops->taken(c->userdata));
+        put_le64(payload + 8, c->offset);
+        memcpy(payload + 16, way, n);
+        return send_frame(c, ATTACH_MOVED, payload, 16 + n);
+}
+
 static int send_last(AttachClient *c) {
         uint8_t code[4];
 
         if (c->last == LAST_MOVED)
-                return send_number(c, ATTACH_MOVED, c->ops->taken(c->userdata), true, c->offset);
+                return send_moved(c);
         for (int i = 0; i < 4; i++)
                 code[i] = (uint8_t)(c->code >> (8 * i));
         return send_frame(c, ATTACH_EXIT, code, sizeof(code));
@@ -151,8 +181,14 @@ static int pump(AttachClient *c) {
         _cleanup_free_ char *buffer = NULL;
         int r;
 
+        if (c->tell_end) {
+                r = send_number(c, ATTACH_END, output_log_end(c->log));
+                if (r <= 0)
+                        return r;
+                c->tell_end = false;
+        }
         if (c->tell_taken) {
-                r = send_number(c, ATTACH_TAKEN, c->ops->taken(c->userdata), false, 0);
+                r = send_number(c, ATTACH_TAKEN, c->ops->taken(c->userdata));
                 if (r <= 0)
                         return r;
                 c->tell_taken = false;
@@ -246,7 +282,8 @@ static int receive(AttachClient *c) {
 /* Events */
 
 static bool wants_input(const AttachClient *c) {
-        return c->pending.len == 0 && !c->close_wanted && !(c->with_stdin && c->hold_stdin);
+        return !c->hold_input && c->pending.len == 0 && !c->close_wanted &&
+               !(c->with_stdin && c->hold_stdin);
 }
 
 static void watch(AttachClient *c) {
@@ -254,7 +291,7 @@ static void watch(AttachClient *c) {
 
         if (wants_input(c))
                 events |= EPOLLIN;
-        if (c->tell_taken || output_waits(c) || c->last != LAST_NONE)
+        if (c->tell_taken || c->tell_end || output_waits(c) || c->last != LAST_NONE)
                 events |= EPOLLOUT;
         (void)sd_event_source_set_io_events(c->io, events);
 }
@@ -286,6 +323,11 @@ void attach_client_hold_stdin(AttachClient *c, bool hold) {
         attach_client_wake(c);
 }
 
+void attach_client_hold_input(AttachClient *c, bool hold) {
+        c->hold_input = hold;
+        attach_client_wake(c);
+}
+
 void attach_client_exit(AttachClient *c, uint32_t code) {
         if (c->last == LAST_NONE)
                 c->last = LAST_EXIT;
@@ -303,7 +345,7 @@ bool attach_client_has_stdin(const AttachClient *c) {
         return c->with_stdin;
 }
 
-int attach_client_new(sd_event *event, const OutputLog *log, uint64_t offset, bool with_stdin,
+int attach_client_new(sd_event *event, const OutputLog *log, const AttachWishes *wishes,
                       const AttachOps *ops, void *userdata, AttachClient **ret, int *ret_fd,
                       Error *reterr) {
         AttachClient *c;
@@ -323,8 +365,9 @@ int attach_client_new(sd_event *event, const OutputLog *log, uint64_t offset, bo
         c->ops = ops;
         c->userdata = userdata;
         c->fd = fds[0];
-        c->offset = offset;
-        c->with_stdin = c->tell_taken = with_stdin;
+        c->offset = wishes->offset;
+        c->with_stdin = c->tell_taken = wishes->with_stdin;
+        c->lines = c->tell_end = wishes->lines;
         watch(c);
         *ret = c;
         *ret_fd = fds[1];

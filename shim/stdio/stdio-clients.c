@@ -46,7 +46,14 @@ static void on_gone(void *userdata, AttachClient *c) {
                 stdio_free(io);
 }
 
+static const char *on_way(void *userdata) {
+        const Stdio *io = userdata;
+
+        return io->hub->way ? io->hub->way : "";
+}
+
 static const AttachOps attach_ops = {
+        .way = on_way,
         .take = on_take,
         .taken = on_taken,
         .close_stdin = on_close_stdin,
@@ -54,37 +61,50 @@ static const AttachOps attach_ops = {
         .gone = on_gone,
 };
 
-int stdio_attach(Stdio *io, bool with_stdin, uint64_t offset, int *ret_fd, Error *reterr) {
-        AttachClient *c;
-        int r;
-
+static int check_attach(const Stdio *io, const AttachWishes *w, Error *reterr) {
         if (io->n_clients >= STDIO_CLIENTS_MAX)
                 return error_setf(reterr, -ENOSPC, "%zu clients are attached already",
                                   io->n_clients);
-        if (offset == UINT64_MAX)
-                offset = output_log_end(io->log);
-        if (offset > output_log_end(io->log))
+        if (w->offset > output_log_end(io->log))
                 return error_setf(reterr, -EINVAL, "offset %llu: the log ends at %llu",
-                                  (unsigned long long)offset,
+                                  (unsigned long long)w->offset,
                                   (unsigned long long)output_log_end(io->log));
-        for (size_t i = 0; with_stdin && i < io->n_clients; i++)
+        for (size_t i = 0; w->with_stdin && i < io->n_clients; i++)
                 if (attach_client_has_stdin(io->clients[i]))
                         return error_setf(reterr, -EBUSY, "another client has stdin");
-        if (with_stdin && io->stdin_closed)
+        if (w->with_stdin && io->stdin_closed)
                 return error_setf(reterr, -EBADFD, "stdin is closed");
-        r = attach_client_new(io->hub->event, io->log, offset, with_stdin, &attach_ops, io, &c,
-                              ret_fd, reterr);
+        return 0;
+}
+
+int stdio_attach(Stdio *io, const AttachWishes *wishes, int *ret_fd, Error *reterr) {
+        AttachWishes w = *wishes;
+        AttachClient *c;
+        int r;
+
+        if (w.offset == UINT64_MAX)
+                w.offset = output_log_end(io->log);
+        r = check_attach(io, &w, reterr);
+        if (r < 0)
+                return r;
+        r = attach_client_new(io->hub->event, io->log, &w, &attach_ops, io, &c, ret_fd, reterr);
         if (r < 0)
                 return r;
         io->clients[io->n_clients++] = c;
+        if (!io->opened) /* it has come from another host, and is about to run here */
+                attach_client_hold_input(c, true);
         if (io->hub->frozen)
                 attach_client_hold_stdin(c, true);
         if (io->exit_told)
                 attach_client_exit(c, io->exit.code);
+        else if (io->hub->way)
+                attach_client_moved(c);
         return 0;
 }
 
-void stdio_hub_moved(StdioHub *hub) {
+void stdio_hub_moved(StdioHub *hub, const char *way) {
+        free(hub->way);
+        hub->way = strdup(way);
         for (Stdio *io = hub->first; io; io = io->next)
                 for (size_t i = 0; i < io->n_clients; i++)
                         attach_client_moved(io->clients[i]);

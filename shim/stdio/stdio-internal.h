@@ -35,6 +35,7 @@ struct StdioHub {
         char *log_dir;
         Stdio *first;
         bool frozen;
+        char *way; /* the pod has moved; NULL: it has not */
 };
 
 int stdio_add(StdioHub *hub, const ProcessKey *key, Stdio **ret, Error *reterr);

@@ -257,8 +257,11 @@ int stdio_open(StdioHub *hub, const ProcessKey *key, const ProcessSpec *spec,
                         output_log_remove_files(io->log);
                 forget_channels(io);
                 stdio_free(io);
+                return r;
         }
-        return r;
+        for (size_t i = 0; i < io->n_clients; i++)
+                attach_client_hold_input(io->clients[i], false);
+        return 0;
 }
 
 void stdio_close(StdioHub *hub, const ProcessKey *key) {
@@ -342,7 +345,7 @@ size_t stdio_take(Stdio *io, const void *p, size_t n) {
         Session *s = guest_link_session(io->hub->link);
         ssize_t taken;
 
-        if (io->stdin_closed || io->hub->frozen || !s)
+        if (!io->opened || io->stdin_closed || io->hub->frozen || !s)
                 return 0;
         taken = session_write(s, io->channels.in, p, n);
         if (taken <= 0)
@@ -377,6 +380,7 @@ StdioHub *stdio_hub_free(StdioHub *hub) {
                 stdio_free(hub->first);
         }
         free(hub->log_dir);
+        free(hub->way);
         free(hub);
         return NULL;
 }

@@ -3,6 +3,7 @@
 
 #include "controllers/process/process.h"
 #include "shim/guest/link.h"
+#include "shim/stdio/attach.h"
 #include "shim/stdio/output-log.h"
 
 /* The host's end of every process's stdin, stdout and stderr.
@@ -55,9 +56,10 @@ void stdio_exited(Stdio *io, uint32_t code);
 
 /* A new client; *ret_fd is his end (SOCK_SEQPACKET). -EBUSY: stdin has a client already; -EINVAL:
  * the log does not reach to `offset`; -ENOSPC. UINT64_MAX as the offset: from now on. */
-int stdio_attach(Stdio *io, bool with_stdin, uint64_t offset, int *ret_fd, Error *reterr);
-/* Every client learns that the pod has moved, after the output that is here. */
-void stdio_hub_moved(StdioHub *hub);
+int stdio_attach(Stdio *io, const AttachWishes *wishes, int *ret_fd, Error *reterr);
+/* Every client, also one that comes later, learns that the pod has moved, after the output that is
+ * here; `way` is passed on to him. */
+void stdio_hub_moved(StdioHub *hub, const char *way);
 bool stdio_hub_has_clients(const StdioHub *hub);
 
 /* The blackout: stdin is not taken from clients. Undone by thaw. */

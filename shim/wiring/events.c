@@ -98,6 +98,29 @@ static void tell_clients(Shim *s, const PodEvent *e) {
                 stdio_exited(io, e->exit.code);
 }
 
+typedef struct Telling {
+        Shim *shim;
+        const Container *container;
+} Telling;
+
+static int tell_exit(void *userdata, Process *p) {
+        const Telling *t = userdata;
+        Stdio *io = stdio_find(t->shim->stdio, container_guest_id(t->container),
+                               process_is_init(p) ? "" : process_exec_id(p));
+
+        if (io && process_state(p) == PROCESS_TERMINATED && process_exit(p))
+                stdio_exited(io, process_exit(p)->code);
+        return 0;
+}
+
+static int tell_exits(void *userdata, Container *c) {
+        return container_each_process(c, tell_exit, &(Telling){ userdata, c });
+}
+
+void shim_tell_exits(Shim *s) {
+        (void)pod_each_container(s->pod, tell_exits, s);
+}
+
 static void remove_files(Shim *s, const PodEvent *e) {
         _cleanup_free_ char *scratch = NULL;
 

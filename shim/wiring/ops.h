@@ -16,6 +16,9 @@ extern const ProcessOps
 
 /* wiring/events.c: what the tree tells the world: signals, attached clients, files that go. */
 void shim_on_pod_event(void *userdata, const PodEvent *e);
+/* What came from another host, or another shim of this one, with its exit told already: whoever
+ * attaches asks for the code. */
+void shim_tell_exits(Shim *s);
 void shim_on_vm_ended(void *userdata, Vm *vm, const char *reason);
 void shim_on_move(void *userdata, const Fsm *f, int from); /* FsmObserver */
 

@@ -327,7 +327,7 @@ class Feeder(threading.Thread):
     def __init__(self, r, host, data, at):
         super().__init__(daemon=True)
         self.data, self.at, self.taken = data, at, None
-        self.process = r.start(host, "attach", f"{POD}/in", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        self.process = r.start(host, "attach", "--stay", f"{POD}/in", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=False)
 
     def run(self):
