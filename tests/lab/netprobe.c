@@ -2,12 +2,17 @@
 /* The ends of a connection, and somebody who watches the wire: one static program for containers,
  * a third host and the switch.
  *
- *      netprobe echo PORT              sends back what comes, to any number of clients
- *      netprobe client HOST PORT MS    every MS a numbered message, whatever became of those
- * before; at SIGTERM "sent N received N longest MS"; a connection that ends is "broken REASON" and
- * status 1 netprobe discard PORT           reads and forgets netprobe flood HOST PORT MS     sends
- * for MS; "bytes N ns N" netprobe watch IF...            ARP, RARP and neighbour discovery, as they
- * come in by these interfaces: "NS IF KIND SENDER-MAC ADDRESS [TARGET]"; "watching" first
+ *      netprobe echo PORT           sends back what comes, to any number of clients
+ *      netprobe discard PORT        reads and forgets
+ *      netprobe client HOST PORT MS
+ *              every MS a numbered message, whatever became of those before; at SIGTERM "sent N
+ *              received N longest MS"; a connection that ends is "broken REASON" and status 1
+ *      netprobe flood HOST PORT MS  sends for MS; "bytes N ns N"
+ *      netprobe arp IF FROM TARGET MS
+ *              asks by IF who has TARGET, every MS, of everybody
+ *      netprobe watch IF...
+ *              ARP, RARP and neighbour discovery, as they come in by these interfaces:
+ *              "NS IF KIND SENDER-MAC ADDRESS [TARGET]"; "watching" first
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -285,6 +290,29 @@ static int run_watch(char **ports, int n) {
         return 0;
 }
 
+/* Requests as an address of this host would make them; broadcast, so that every place hears them. */
+static int run_arp(const char *port, const char *from, const char *target, uint64_t ms) {
+        uint8_t f[42] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, [12] = 8, 6, 0, 1, 8, 0, 6, 4, 0, 1 };
+        int fd = watch_port(port);
+        struct sockaddr_ll a;
+        socklen_t size = sizeof(a);
+
+        if (fd < 0 || getsockname(fd, (struct sockaddr *)&a, &size) < 0)
+                return fail(port);
+        memcpy(f + 6, a.sll_addr, 6);
+        memcpy(f + 22, a.sll_addr, 6);
+        if (inet_pton(AF_INET, from, f + 28) != 1 || inet_pton(AF_INET, target, f + 38) != 1)
+                return fail("address");
+        while (!stop) {
+                struct timespec t = { .tv_nsec = (long)ms * 1000000 };
+
+                if (send(fd, f, sizeof(f), 0) < 0)
+                        return fail("send");
+                (void)nanosleep(&t, NULL);
+        }
+        return 0;
+}
+
 int main(int argc, char **argv) {
         struct sigaction end = { .sa_handler = on_signal };
         const char *what = argc > 1 ? argv[1] : "";
@@ -300,6 +328,8 @@ int main(int argc, char **argv) {
                 return run_client(argv[2], argv[3], strtoull(argv[4], NULL, 10));
         if (argc == 5 && strcmp(what, "flood") == 0)
                 return run_flood(argv[2], argv[3], strtoull(argv[4], NULL, 10));
+        if (argc == 6 && strcmp(what, "arp") == 0)
+                return run_arp(argv[2], argv[3], argv[4], strtoull(argv[5], NULL, 10));
         if (argc > 2 && argc < 18 && strcmp(what, "watch") == 0)
                 return run_watch(argv + 2, argc - 2);
         (void)fprintf(stderr, "netprobe: echo, client, discard, flood or watch\n");
