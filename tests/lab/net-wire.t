@@ -35,6 +35,7 @@ out=$(move h1 t-n --net ns:/run/netns/Y 2>&1)
 ok "it moves" F88 || diag "$out"
 until_ok 5 eval '[ "$(frames h2-Y-eth0 arp-reply | wc -l)" -gt 20 ]'
 ok "and answers there"
+until_ok 5 eval '[ -n "$(frames h2-Y-eth0 advertisement)" ]'
 kill $arp_pid
 wait $arp_pid
 watch_end
@@ -74,6 +75,7 @@ for delay in 0.3 0.6 0.8 1.0; do
         [ -n "$(pf h1 ps | grep t-n)" ] && host=h1 || host=h2
         until_ok 5 on h3 busybox ping -q -c 1 -W 1 10.213.0.50
         ok "Ctrl-C after $delay s: it answers, on $host" F68 H4 || diag "$(cat "$work/out")"
+        diag "$(tail -n 1 "$work/out")"
         # A namespace that it left is cut off for good: its maker makes a new one.
         ns=Y
         [ $host = h2 ] && ns=X

@@ -290,7 +290,8 @@ static int run_watch(char **ports, int n) {
         return 0;
 }
 
-/* Requests as an address of this host would make them; broadcast, so that every place hears them. */
+/* Requests as an address of this host would make them; broadcast, so that every place hears them.
+ */
 static int run_arp(const char *port, const char *from, const char *target, uint64_t ms) {
         uint8_t f[42] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, [12] = 8, 6, 0, 1, 8, 0, 6, 4, 0, 1 };
         int fd = watch_port(port);
