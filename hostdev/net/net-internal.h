@@ -9,7 +9,8 @@
 
 struct NetNs {
         struct nl_sock *socket;
-        int fd; /* of the namespace, to move a tap there */
+        int fd;      /* of the namespace, to move a tap there */
+        int packets; /* a packet socket in it; -EBADF: none */
         char *path;
 };
 

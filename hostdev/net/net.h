@@ -44,6 +44,9 @@ int net_uncut(NetNs *ns, const NetInterface *wire, Error *reterr);
  * is (closed at first). -ENOENT: no tap, no wire. Idempotent. */
 int net_join(NetNs *ns, NetNs *from, const char *wire, const char *tap, Error *reterr);
 int net_gate(NetNs *ns, const char *wire, const char *tap, bool open, Error *reterr);
+/* Tells the switches on the way, as QEMU does after a migration (a RARP frame), that this MAC is
+ * behind the wire now. Best effort: they learn it from the guest's first frame too. */
+void net_tell_switches(NetNs *ns, const NetInterface *wire);
 
 typedef struct NetStatistics {
         uint64_t rx_bytes, rx_packets, rx_dropped, tx_bytes, tx_packets,

@@ -2,6 +2,7 @@
 /* A netlink socket in another namespace, and what is said on it. */
 #include <fcntl.h>
 #include <linux/if.h>
+#include <linux/if_packet.h>
 #include <linux/rtnetlink.h>
 #include <netlink/socket.h>
 #include <pthread.h>
@@ -34,6 +35,7 @@ int net_errno(int nl_code) {
 typedef struct Entry {
         int fd; /* -EBADF: stay where we are */
         struct nl_sock *socket;
+        int packets; /* result */
         int r, nl;
 } Entry;
 
@@ -45,11 +47,13 @@ static void *enter(void *argument) {
                 e->r = -errno;
         else
                 e->nl = nl_connect(e->socket, NETLINK_ROUTE);
+        if (e->r == 0)
+                e->packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         return NULL;
 }
 
 static int connect_there(NetNs *ns, const char *path, Error *reterr) {
-        Entry e = { .fd = path ? ns->fd : -EBADF, .socket = ns->socket };
+        Entry e = { .fd = path ? ns->fd : -EBADF, .socket = ns->socket, .packets = -EBADF };
         pthread_t thread;
         int r;
 
@@ -57,6 +61,7 @@ static int connect_there(NetNs *ns, const char *path, Error *reterr) {
         if (r != 0)
                 return error_setf(reterr, -r, "a thread for %s", ns->path);
         (void)pthread_join(thread, NULL);
+        ns->packets = e.packets;
         if (e.r < 0)
                 return error_setf(reterr, e.r == -EINVAL ? -EINVAL : e.r,
                                   "%s is no network namespace that can be entered: %s", ns->path,
@@ -74,7 +79,7 @@ int netns_open(const char *path, NetNs **ret, Error *reterr) {
 
         if (!ns)
                 return error_oom(reterr);
-        ns->fd = -EBADF;
+        ns->fd = ns->packets = -EBADF;
         ns->path = strdup(at);
         ns->socket = nl_socket_alloc();
         if (!ns->path || !ns->socket)
@@ -97,6 +102,7 @@ NetNs *netns_free(NetNs *ns) {
                 return NULL;
         nl_socket_free(ns->socket);
         ns->fd = close_fd(ns->fd);
+        ns->packets = close_fd(ns->packets);
         free(ns->path);
         free(ns);
         return NULL;
@@ -175,4 +181,18 @@ int net_index(NetNs *ns, const char *name, int *ret) {
         r = net_dump(ns, RTM_GETLINK, &h, sizeof(h), match_name, &l, NULL);
         *ret = l.index;
         return r < 0 ? r : l.index > 0 ? 0 : -ENOENT;
+}
+
+void net_tell_switches(NetNs *ns, const NetInterface *wire) {
+        static const uint8_t rarp[] = { 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3 };
+        struct sockaddr_ll to = { .sll_family = AF_PACKET };
+        uint8_t frame[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+        static const size_t macs[] = { 6, 22, 32 };
+
+        if (wire->mac.len != NET_MAC_BYTES || net_index(ns, wire->name, &to.sll_ifindex) < 0)
+                return;
+        memcpy(frame + 12, rarp, sizeof(rarp));
+        for (size_t i = 0; i < ELEMENTSOF(macs); i++)
+                memcpy(frame + macs[i], wire->mac.data, NET_MAC_BYTES);
+        (void)sendto(ns->packets, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to));
 }

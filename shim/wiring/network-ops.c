@@ -126,6 +126,8 @@ static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *own, Error *rete
                 r = net_join(ns, own, wire->name, tap, reterr);
         if (r == 0 && j->what & (SHIM_NET_OPEN | SHIM_NET_CLOSE))
                 r = net_gate(ns, wire->name, tap, j->what & SHIM_NET_OPEN, reterr);
+        if (r == 0 && j->what & SHIM_NET_OPEN)
+                net_tell_switches(ns, wire);
         if (r == 0 && j->what & SHIM_NET_UNCUT)
                 r = net_uncut(ns, wire, reterr);
         return r;
