@@ -442,11 +442,120 @@ def bench_exits(r, report, args):
     report.figure("exits-lost", wrong, "exits", 0, "", done, note="not known with their code at the destination")
 
 
+def pod_netns(r, host, name, mac):
+    """A namespace on the lab's switch, with the pod's address."""
+    subprocess.run([r.lab, "netns", host, name], env=r.env, check=True)
+    for args in (["link", "set", "eth0", "address", mac], ["addr", "add", "10.213.0.50/24", "dev", "eth0"],
+                 ["link", "set", "eth0", "up"]):
+        r.enter(host, "ip", "-n", name, *args, check=True)
+
+
+class Client:
+    """Of a TCP server in the pod, on the third host: a message every 10 ms, whatever became of those before."""
+
+    def __init__(self, r):
+        self.process = subprocess.Popen([r.lab, "enter", "h3", f"{r.rootfs}/bin/netprobe", "client", "10.213.0.50",
+                                         "7", "10"], env=r.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+        if "connected" not in self.process.stdout.readline():
+            raise SystemExit("the client does not connect")
+
+    def end(self):
+        """Longest time between two answers, ms; None if the connection ended."""
+        self.process.terminate()
+        said = self.process.stdout.read()
+        found = re.search(r"longest ([0-9.]+)", said)
+        return float(found.group(1)) if self.process.wait() == 0 and found else None
+
+
+def downtime_ms(r, host):
+    """Of the last migration, as libvirt of the destination keeps it."""
+    found = re.search(r"(?:Total )?downtime:\s+([0-9]+)",
+                      r.enter(host, "virsh", "-q", "-c", "qemu:///system", "domjobinfo", "--completed",
+                              f"podferry-{POD}"), re.IGNORECASE)
+    return float(found.group(1)) if found else None
+
+
+def start_echo(r, what="echo"):
+    pod_netns(r, "h1", "bench", "02:50:46:00:00:01")
+    r.run("h1", "run", "--name", POD, "--container", "net", "--rootfs", r.rootfs, "--net",
+          "ns:/run/netns/bench", "--detach", "--", "/bin/netprobe", what, "7")
+    rigs.wait_until(10, lambda: "listening" in r.run("h1", "logs", f"{POD}/net"))
+
+
+def bench_tcp_gap(r, report, args):
+    """A connection from a third host to the pod: does it live on, and how long is it silent beyond the blackout?"""
+    source, target = "h1", "h2"
+    felt, beyond, blackouts, broken = [], [], [], 0
+    start_echo(r)
+    for _ in range(args.moves):
+        pod_netns(r, target, "bench", "02:50:46:00:00:02")
+        client = Client(r)
+        result = {}
+        for o in r.migrate(source, POD, "--net", "ns:/run/netns/bench"):
+            if "outcome" in o:
+                result = o
+        rigs.wait_until(5, lambda: r.enter("h3", "busybox", "ping", "-q", "-c", "1", "-W", "1", "10.213.0.50"))
+        down, gap = downtime_ms(r, target), client.end()
+        r.enter(source, "ip", "netns", "del", "bench")
+        source, target = target, source
+        if gap is None:
+            broken += 1
+            continue
+        felt.append(gap)
+        blackouts.append((result.get("blackout_ns") or 0) / 1e6)
+        if down is not None:
+            beyond.append(gap - down)
+    remove(r, source)
+    r.enter(source, "ip", "netns", "del", "bench")
+    report.figure("tcp-broken", broken, "conns", 0, "", args.moves, note="connections that a migration ended")
+    report.figure("tcp-gap", median(beyond), "ms", 30, "libvirt's downtime", len(beyond),
+                  note=f"silence of {median(felt):.0f} ms; beyond podferry's own blackout "
+                       f"{median([g - b for g, b in zip(felt, blackouts)]):.0f} ms")
+
+
+def flood_mib(r):
+    found = re.search(r"bytes ([0-9]+) ns ([0-9]+)",
+                      r.enter("h3", f"{r.rootfs}/bin/netprobe", "flood", "10.213.0.50", "7", "3000"))
+    return int(found.group(1)) / (1 << 20) / (int(found.group(2)) / 1e9) if found else 0.0
+
+
+def join_plainly(r, plainly):
+    """The same tap and wire, joined by a bridge as libvirt would, or as podferry left them."""
+    tap = next(l.split(":")[1].strip() for l in
+               r.enter("h1", "ip", "-n", "bench", "-o", "link", "show", "type", "tun").splitlines())
+    script = (f"tc qdisc del dev eth0 ingress; tc qdisc del dev {tap} ingress; ip addr flush dev eth0; "
+              "ip link add br0 type bridge; ip link set br0 up; "
+              f"ip link set eth0 master br0; ip link set {tap} master br0") if plainly else (
+              f"ip link del br0; for p in 'eth0 {tap}' '{tap} eth0'; do set -- $p; "
+              "tc qdisc add dev $1 ingress; tc filter add dev $1 parent ffff: protocol all prio 1 "
+              "u32 match u8 0 0 action mirred egress redirect dev $2; done")
+    r.enter("h1", "ip", "netns", "exec", "bench", "sh", "-c", script, check=True)
+
+
+def bench_bulk(r, report, args):
+    """Bulk into the pod, through podferry's redirection and through a bridge in its place, one after the other."""
+    pairs = []
+    start_echo(r, "discard")
+    flood_mib(r)  # warms up
+    for _ in range(args.runs):
+        ours = flood_mib(r)
+        join_plainly(r, True)
+        theirs = flood_mib(r)
+        join_plainly(r, False)
+        pairs.append((ours, theirs))
+    remove(r, "h1")
+    r.enter("h1", "ip", "netns", "del", "bench")
+    report.figure("net-bulk", median([o / t for o, t in pairs if t]), "ratio", 0.9,
+                  f"a bridge, {median([t for _, t in pairs]):.0f} MiB/s", len(pairs), at_most=False,
+                  note=f"{median([o for o, _ in pairs]):.0f} MiB/s redirected")
+
+
 FIGURES = {
     "session": (bench_session, False), "relay": (bench_relay, False), "envelope": (bench_envelope, False),
     "start": (bench_start, False), "migrate": (bench_migrate, True), "first-line": (bench_first_line, True),
     "output": (bench_stdio, True), "input": (bench_stdin, True), "exits": (bench_exits, True),
-    "memory": (bench_memory, True),
+    "memory": (bench_memory, True), "tcp": (bench_tcp_gap, True), "bulk": (bench_bulk, True),
 }
 
 
