@@ -166,7 +166,7 @@ int attach_link_remote(AttachLink *l, const AttachWay *way, const AttachTarget *
         ours = pair[0], theirs = pair[1];
         if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
                 return error_setf(reterr, -errno, "socket: %m");
-        r = remote_parse(way->to, *way->program ? way->program : NULL, &l->remote, reterr);
+        r = remote_parse(way->to, *way->program ? way->program : NULL, NULL, &l->remote, reterr);
         if (r == 0)
                 r = remote_ask_nothing(&l->remote, reterr);
         if (r == 0)

@@ -17,6 +17,8 @@ enum {
         NAME,
         PROGRESS,
         PROGRAM,
+        IDENTITY,
+        SSH_OPTION,
         LIMIT,
         NETWORK,
         NETWORK_MODE,
@@ -46,6 +48,9 @@ static const Option options[] = {
         { PROGRESS, 0, "progress", "json", "what happens, one JSON object a line, on stdout" },
         { LIMIT, 't', "timeout", "TIME", "roll back if it takes longer (no limit)" },
         { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
+        { IDENTITY, 'i', "identity", "FILE", "the key that ssh uses" },
+        { SSH_OPTION, 'o', "ssh-option", "NAME=VALUE",
+          "one for ssh, as in ssh_config(5); again for more" },
         { NETWORK, 0, "net", "ns:PATH", "the pod's network namespace over there" },
         { NETWORK_MODE, 0, "net-mode", "M",
           "keep: same addresses there, connections live on;\n"
@@ -99,9 +104,10 @@ const Command command_migrate = {
         .text = "Containers, open files, pipes and connections go on over there; logs and\n"
                 "layers that are missing there come along. podferry must be installed there;\n"
                 "no port and no daemon is needed. Whatever fails on the way, the pod runs on\n"
-                "here. Ctrl-C cancels.\n"
+                "here. Ctrl-C cancels. ssh asks for a password only on a terminal.\n"
                 "\n"
                 "  podferry migrate web --to ssh://root@h2\n"
+                "  podferry migrate web --to ssh://root@h2:2222 -i key -o ProxyJump=gate\n"
                 "  podferry migrate web --to 'exec:hack/lab enter h2' --progress json",
         .options = options,
         .n_options = ELEMENTSOF(options),
@@ -167,8 +173,15 @@ static int take_shim_option(Mover *m, Texts *t, int id, const char *value, Error
 
 typedef struct Line {
         const char *to, *program;
+        char **ssh_args;
         bool json;
 } Line;
+
+static int take_ssh_args(Line *l, const char *flag, const char *value, Error *reterr) {
+        return words_add(&l->ssh_args, flag) < 0 || words_add(&l->ssh_args, value) < 0
+                       ? error_oom(reterr)
+                       : 0;
+}
 
 static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, Error *reterr) {
         switch (id) {
@@ -181,6 +194,10 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
         case PROGRAM:
                 l->program = value;
                 return 0;
+        case IDENTITY:
+                return take_ssh_args(l, "-i", value, reterr);
+        case SSH_OPTION:
+                return take_ssh_args(l, "-o", value, reterr);
         case LIMIT:
                 return value_duration(value, &m->time_limit_ms, reterr);
         case NETWORK:
@@ -222,7 +239,7 @@ static int check_line(Mover *m, const Line *l, int n, char **operands, Error *re
         m->to = l->to;
         m->program = l->program ?: "";
         r = id_check("pod name", m->pod, reterr);
-        return r < 0 ? r : remote_parse(l->to, l->program, &m->remote, reterr);
+        return r < 0 ? r : remote_parse(l->to, l->program, l->ssh_args, &m->remote, reterr);
 }
 
 static int make_session(Mover *m, Error *reterr) {
@@ -270,6 +287,7 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         operands = option_operands(&p, &n);
         if (r == 0)
                 r = check_line(&m, &line, n, operands, &e);
+        (void)words_free(line.ssh_args);
         if (r < 0)
                 return ctl_usage(self, &e);
         r = make_session(&m, &e);

@@ -310,7 +310,7 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
                                          .there = { .name = "the other host" } };
         int r;
 
-        if ((r = remote_parse(to, program, &g.remote, reterr)) < 0 ||
+        if ((r = remote_parse(to, program, NULL, &g.remote, reterr)) < 0 ||
             (r = connect_here(&g, reterr)) < 0)
                 return r;
         if (!g.here.session[0])

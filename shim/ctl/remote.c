@@ -38,8 +38,26 @@ static int add_ssh(char ***words, Error *reterr) {
         return add_words(words, (const char *const *)own) < 0 ? error_oom(reterr) : 0;
 }
 
+/* ssh as it is called before the host is named. It may ask for a password on the terminal if
+ * somebody sits there; nobody else could answer. What the user says comes first, and so wins. */
+static int start_ssh(char **ssh_args, const char *control, Remote *r, Error *reterr) {
+        const char *batch = isatty(STDIN_FILENO) ? "BatchMode=no" : "BatchMode=yes";
+        int k = add_ssh(&r->prefix, reterr);
+
+        if (k < 0)
+                return k;
+        if ((ssh_args && add_words(&r->prefix, (const char *const *)ssh_args) < 0) ||
+            add_words(&r->prefix,
+                      (const char *const[]){ "-T", "-o", batch, "-o", "ControlMaster=auto", "-o",
+                                             control, "-o", "ControlPersist=no", "-o",
+                                             "ConnectTimeout=20", "-o", "ServerAliveInterval=10",
+                                             NULL }) < 0)
+                return error_oom(reterr);
+        return 0;
+}
+
 /* host[:port] after an optional user; nothing that ssh could take for an option. */
-static int parse_ssh(const char *text, Remote *r, Error *reterr) {
+static int parse_ssh(const char *text, char **ssh_args, Remote *r, Error *reterr) {
         char directory[] = "/tmp/podferry-ssh-XXXXXX";
         _cleanup_free_ char *host = strdup(text), *control = NULL;
         const char *port = "22";
@@ -66,14 +84,10 @@ static int parse_ssh(const char *text, Remote *r, Error *reterr) {
         r->shell = true;
         if (!r->directory || !control || !r->name)
                 return error_oom(reterr);
-        k = add_ssh(&r->prefix, reterr);
+        k = start_ssh(ssh_args, control, r, reterr);
         if (k < 0)
                 return k;
-        if (add_words(&r->prefix,
-                      (const char *const[]){ "-T", "-o", "ControlMaster=auto", "-o", control, "-o",
-                                             "ControlPersist=no", "-o", "ConnectTimeout=20", "-o",
-                                             "ServerAliveInterval=10", NULL }) < 0 ||
-            (colon && add_words(&r->prefix, (const char *const[]){ "-p", port, NULL }) < 0) ||
+        if ((colon && add_words(&r->prefix, (const char *const[]){ "-p", port, NULL }) < 0) ||
             add_words(&r->prefix, (const char *const[]){ "--", host, NULL }) < 0)
                 return error_oom(reterr);
         return 0;
@@ -90,12 +104,15 @@ static int own_program(char **ret, Error *reterr) {
         return *ret ? 0 : error_oom(reterr);
 }
 
-int remote_parse(const char *text, const char *program, Remote *ret, Error *reterr) {
+int remote_parse(const char *text, const char *program, char **ssh_args, Remote *ret,
+                 Error *reterr) {
         _cleanup_(remote_done) Remote r = {};
         int k;
 
         if (strncmp(text, "ssh://", 6) == 0)
-                k = parse_ssh(text + 6, &r, reterr);
+                k = parse_ssh(text + 6, ssh_args, &r, reterr);
+        else if (ssh_args && words_count(ssh_args) > 0)
+                k = error_setf(reterr, -EINVAL, "--identity and --ssh-option are for ssh://HOST");
         else if (strncmp(text, "exec:", 5) == 0) {
                 k = value_words(text + 5, &r.prefix, reterr);
                 if (k == 0 && !(r.name = strdup(text + 5)))
@@ -276,7 +293,10 @@ int remote_finish(RemoteRun *run, unsigned timeout_ms, Error *reterr) {
         while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
                 ;
         last_words(run->stderr_fd, words, sizeof(words));
-        if (status != 0)
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+                r = error_setf(reterr, -EIO, "%s (--podferry PATH says where it is over there)",
+                               *words ? words : "no such command");
+        else if (status != 0)
                 r = error_setf(
                         reterr,
                         WIFEXITED(status) && WEXITSTATUS(status) == CTL_NO_POD ? -ENOENT : -EIO,

@@ -18,8 +18,10 @@ typedef struct Remote {
         char *directory; /* private, for the shared connection of ssh; NULL: none */
 } Remote;
 
-/* `program` NULL: "podferry" from the PATH there, or for exec: this very program. */
-int remote_parse(const char *text, const char *program, Remote *ret, Error *reterr);
+/* `program` NULL: "podferry" from the PATH there, or for exec: this very program. `ssh_args`:
+ * further words for ssh's command line, NULL: none; -EINVAL with exec:. */
+int remote_parse(const char *text, const char *program, char **ssh_args, Remote *ret,
+                 Error *reterr);
 /* For what begins while a terminal is another's: no password is asked for, and no key reaches it.
  */
 int remote_ask_nothing(Remote *r, Error *reterr);

@@ -185,22 +185,31 @@ static void test_text(void **state) {
 }
 
 static void test_remote(void **state) {
+        char dash_i[] = "-i", key[] = "my key";
+        char *more[] = { dash_i, key, NULL };
         Remote r = {};
 
-        assert_int_equal(remote_parse("exec:hack/lab enter h2", "pf", &r, NULL), 0);
+        assert_int_equal(remote_parse("exec:hack/lab enter h2", "pf", NULL, &r, NULL), 0);
         assert_int_equal(words_count(r.prefix), 3);
         assert_string_equal(r.program, "pf");
         remote_done(&r);
-        assert_int_equal(remote_parse("ssh://root@h:2222", NULL, &r, NULL), 0);
+        assert_int_equal(remote_parse("ssh://root@h:2222", NULL, NULL, &r, NULL), 0);
         assert_string_equal(r.prefix[words_count(r.prefix) - 1], "root@h");
         assert_string_equal(r.prefix[words_count(r.prefix) - 2], "--");
         assert_string_equal(r.program, "podferry");
         remote_done(&r);
-        assert_int_equal(remote_parse("ssh://-oProxyCommand=x", NULL, &r, NULL), -EINVAL);
-        assert_int_equal(remote_parse("ssh://", NULL, &r, NULL), -EINVAL);
-        assert_int_equal(remote_parse("ssh://a;b", NULL, &r, NULL), -EINVAL);
-        assert_int_equal(remote_parse("h2", NULL, &r, NULL), -EINVAL);
-        assert_int_equal(remote_parse("exec:", NULL, &r, NULL), -EINVAL);
+        assert_int_equal(remote_parse("ssh://-oProxyCommand=x", NULL, NULL, &r, NULL), -EINVAL);
+        assert_int_equal(remote_parse("ssh://", NULL, NULL, &r, NULL), -EINVAL);
+        assert_int_equal(remote_parse("ssh://a;b", NULL, NULL, &r, NULL), -EINVAL);
+        assert_int_equal(remote_parse("ssh://h", "/opt/podferry", more, &r, NULL), 0);
+        assert_string_equal(r.prefix[1], "-i");
+        assert_string_equal(r.prefix[2], "my key");
+        assert_string_equal(r.prefix[4], "-o");
+        assert_string_equal(r.program, "/opt/podferry");
+        remote_done(&r);
+        assert_int_equal(remote_parse("exec:sh", NULL, more, &r, NULL), -EINVAL);
+        assert_int_equal(remote_parse("h2", NULL, NULL, &r, NULL), -EINVAL);
+        assert_int_equal(remote_parse("exec:", NULL, NULL, &r, NULL), -EINVAL);
 }
 
 int main(void) {
