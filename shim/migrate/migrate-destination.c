@@ -237,13 +237,13 @@ static void libvirt_socket(const Migrate *m, char *path, size_t n) {
         }
 }
 
-int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
-        Migrate *m = u;
+/* Where the connections that the source makes come out. */
+int migrate_take_connections(Migrate *m, Error *reterr) {
         char path[256];
         Ferry *ferry;
         int r;
 
-        if (o->transport[0])
+        if (m->options.transport[0] || !m->dir)
                 return 0;
         r = migrate_ferry(m, &ferry, reterr);
         if (r < 0)
@@ -258,6 +258,10 @@ int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *jo
                 return r;
         (void)snprintf(path, sizeof(path), "%s/disk.sock", m->dir);
         return ferry_rule(ferry, FERRY_DISK, path, reterr);
+}
+
+int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
+        return migrate_take_connections(u, reterr);
 }
 
 /* A guest runs on complete disks only: the marks go first, and are gone for good. */

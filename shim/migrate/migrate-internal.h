@@ -149,6 +149,7 @@ int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                        const MigrationOptions *o, OpDone done, void *job, Error *reterr);
 void migrate_discard_disks(Migrate *m); /* those that the transfer was to fill */
+int migrate_take_connections(Migrate *m, Error *reterr);
 int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
 int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr);

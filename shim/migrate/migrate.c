@@ -460,6 +460,10 @@ int migrate_register_socket(Migrate *m, const char *session, int fd, Error *rete
         if (in < 0)
                 return error_setf(reterr, -errno, "the socket could not be duplicated: %m");
         r = migrate_ferry(m, &ferry, reterr);
+        /* The source may have seen the transport come up, and libvirt there have made its
+         * connection, before this loop hears of either. */
+        if (r == 0 && migration_role(m->migration) == MIGRATION_DESTINATION)
+                r = migrate_take_connections(m, reterr);
         if (r < 0)
                 return r;
         out = in; /* one socket, given twice */
