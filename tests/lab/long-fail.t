@@ -43,7 +43,8 @@ fine() {
         # Its shim was killed after the pod had come: a new one takes it up.
         pf "$host" logs t-f >/dev/null 2>&1 || pf "$host" adopt t-f >/dev/null 2>&1
         n=$(pf "$host" logs t-f | tail -n 1 | cut -d' ' -f2)
-        until_ok 5 eval "pf $host logs t-f | grep -q '^count $((n + 50)) '"
+        until_ok 10 eval "pf $host logs t-f | grep -q '^count $((n + 50)) '"
+        ok "$what: it goes on" B2 F84
         is "$(pf "$host" logs t-f | awk '$1 == "count" { n++; if ($2 != n && !bad) { bad = n } } END { print bad ? "hole at " bad : "whole" }')" whole "$what: its output is whole" B1 F84
         if [ "$host" = h2 ]; then
                 move h2 t-f >/dev/null 2>&1 || bail "it does not come back"
@@ -90,15 +91,26 @@ ok "and the first one succeeds" || diag "$(cat "$work/out")"
 ok "an exec meanwhile is refused, or was in time" H3 || diag "exit status $status: $(cat "$work/exec")"
 fine "two at once"
 
-# Early: what a kill inside the hand-over needs is in docs/handover.md, "A shim that is killed".
-for delay in 0.1 0.2 0.3; do
-        move h1 t-f >"$work/out" 2>&1 &
-        pid=$!
-        sleep $delay
-        on h2 sh -c 'kill -9 $(cat /run/podferry/t-f/pid)' 2>/dev/null
-        wait $pid
-        fine "destination's shim killed after $delay s"
-        pf h2 rm --force t-f >/dev/null 2>&1
+# A shim killed at any time; at each moment of the hand-over itself: long-crash.t. What was not begun on a host there is
+# nothing to go on with, and it says so.
+for host in h1 h2; do
+        for delay in 0.05 0.1 0.15 0.2 0.25 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0 1.2; do
+                move h1 t-f >"$work/out" 2>&1 &
+                pid=$!
+                sleep $delay
+                on $host sh -c 'kill -9 $(cat /run/podferry/t-f/pid)' 2>/dev/null
+                pf h1 adopt t-f --to "$(to h2)" >"$work/adopt" 2>&1 || {
+                        diag "$host, $delay s: $(cat "$work/adopt")"
+                        [ $host = h2 ] && pf h2 rm --force t-f >"$work/rm" 2>&1
+                }
+                wait $pid
+                fine "shim of $host killed after $delay s" || diag "$(cat "$work/out" "$work/adopt")"
+                is "$(on h2 sh -c 'ls -d /run/podferry/t-f /var/lib/podferry/pods/t-f; virsh -q -c qemu:///system list --all --name' 2>/dev/null | grep -c t-f)" 0 \
+                        "shim of $host killed after $delay s: nothing is left on the other host" H4 F83 || {
+                        diag "$(cat "$work/out" "$work/adopt")" "$(on h2 find /run/podferry /var/lib/podferry/pods)"
+                        pf h2 rm --force t-f >/dev/null 2>&1
+                }
+        done
 done
 
 for delay in 0.3 0.6; do
