@@ -101,7 +101,7 @@ for host in h1 h2; do
                 on $host sh -c 'kill -9 $(cat /run/podferry/t-f/pid)' 2>/dev/null
                 pf h1 adopt t-f --to "$(to h2)" >"$work/adopt" 2>&1 || {
                         diag "$host, $delay s: $(cat "$work/adopt")"
-                        [ $host = h2 ] && pf h2 rm --force t-f >"$work/rm" 2>&1
+                        [ "$host $(where t-f)" = "h2 h1" ] && pf h2 rm --force t-f >"$work/rm" 2>&1
                 }
                 wait $pid
                 fine "shim of $host killed after $delay s" || diag "$(cat "$work/out" "$work/adopt")"
