@@ -22,6 +22,7 @@ enum {
         LIMIT,
         NETWORK,
         NETWORK_MODE,
+        DISK,
         FIRST_TEXT, /* the rest are options of the shims, as text */
         HANDOVER = FIRST_TEXT,
         STORAGE,
@@ -55,6 +56,8 @@ static const Option options[] = {
         { NETWORK_MODE, 0, "net-mode", "M",
           "keep: same addresses there, connections live on;\n"
           "rebind: those of the namespace there, connections end" },
+        { DISK, 0, "disk", "FILE=THERE",
+          "where a volume is on the other host, if not at FILE; again\nfor others" },
         { STORAGE, 0, "storage", "copy|shared",
           "what happens to writable disks (as each disk says)" },
         { HANDOVER, 0, "handover", "M", "who lets it run over there: shims, fast or runtime" },
@@ -212,6 +215,13 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                         return error_setf(reterr, -EINVAL, "--net-mode \"%.40s\": keep or rebind",
                                           value);
                 return 0;
+        case DISK:
+                if (!strchr(value, '=') || value[0] != '/' || strchr(value, '=')[1] != '/')
+                        return error_setf(reterr, -EINVAL,
+                                          "--disk \"%.200s\": two absolute paths with = between "
+                                          "them",
+                                          value);
+                return words_add(&m->disks, value) < 0 ? error_oom(reterr) : 0;
         case TRANSPORT:
                 return take_transport(m, t, value, reterr);
         case PROGRESS:

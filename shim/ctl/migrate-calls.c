@@ -335,8 +335,51 @@ static int patch_network(Mover *m, Error *reterr) {
         return r < 0 ? error_prefix(reterr, r, "destination") : 0;
 }
 
+static bool has_disk(json_object *facts, const char *path, size_t n) {
+        json_object *containers = json_get_array(facts, "containers"), *c;
+
+        for (JSON_EACH(i, containers, c)) {
+                json_object *disks = json_get_array(c, "disks");
+
+                for (size_t k = 0; disks && k < json_object_array_length(disks); k++) {
+                        const char *at = json_get_text(json_object_array_get_idx(disks, k), "path");
+
+                        if (strlen(at) == n && strncmp(at, path, n) == 0)
+                                return true;
+                }
+        }
+        return false;
+}
+
+/* {"disks": {path here: path there}}; the caller owns it. */
+static int map_disks(const Mover *m, json_object **ret, Error *reterr) {
+        _cleanup_json_ json_object *o = json_object_new_object();
+        json_object *map = json_object_new_object();
+
+        if (!o || json_add(o, "disks", map) < 0)
+                return error_oom(reterr);
+        for (size_t i = 0; m->disks && m->disks[i]; i++) {
+                const char *equals = strchr(m->disks[i], '=');
+                size_t n = (size_t)(equals - m->disks[i]);
+                _cleanup_free_ char *from = strndup(m->disks[i], n);
+
+                if (!has_disk(m->facts, m->disks[i], n))
+                        return error_setf(reterr, -ENOENT, "--disk: the pod has no disk %.*s",
+                                          (int)n, m->disks[i]);
+                if (!from || json_add_string(map, from, equals + 1) < 0)
+                        return error_oom(reterr);
+        }
+        *ret = TAKE(o);
+        return 0;
+}
+
 int mover_patch(Mover *m, Error *reterr) {
         json_object *containers = json_get_array(m->facts, "containers"), *c;
+        _cleanup_json_ json_object *patch = NULL;
+        int k = map_disks(m, &patch, reterr);
+
+        if (k < 0)
+                return k;
 
         if (m->network) {
                 int r = patch_network(m, reterr);
@@ -348,7 +391,8 @@ int mover_patch(Mover *m, Error *reterr) {
         for (JSON_EACH(i, containers, c)) {
                 int r = pod_call(m->destination.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION,
                                  MIGRATION_FACE, "Patch", "ssss", m->session,
-                                 json_get_text(c, "id"), "", "{}");
+                                 json_get_text(c, "id"), "",
+                                 json_object_to_json_string_ext(patch, JSON_C_TO_STRING_PLAIN));
 
                 if (r < 0)
                         return error_prefix(reterr, r, "destination: container %s",

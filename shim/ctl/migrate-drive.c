@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 
 #include "shim/ctl/migrate.h"
+#include "shim/ctl/values.h"
 
 #define LOOK_MS        250U   /* between two looks at the progress */
 #define SETTLE_MS      60000U /* for a cancelled transfer to end */
@@ -336,6 +337,7 @@ void mover_done(Mover *m) {
         (void)json_object_put(m->facts);
         free(m->envelope);
         free(m->ticket);
+        (void)words_free(m->disks);
         m->signal_fd = close_fd(m->signal_fd);
         remote_done(&m->remote);
 }

@@ -35,6 +35,7 @@ typedef struct Mover {
                 const char *name, *value;
         } options[OPTIONS_MAX];
         size_t n_options;
+        char **disks; /* "FILE=THERE" each, NULL-terminated; may be NULL */
         uint64_t time_limit_ms;
 
         Show show;

@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import rig as rigs
+import storage
 
 POD = "bench"
 
@@ -556,6 +557,7 @@ FIGURES = {
     "start": (bench_start, False), "migrate": (bench_migrate, True), "first-line": (bench_first_line, True),
     "output": (bench_stdio, True), "input": (bench_stdin, True), "exits": (bench_exits, True),
     "memory": (bench_memory, True), "tcp": (bench_tcp_gap, True), "bulk": (bench_bulk, True),
+    "fio": (storage.bench_fio, True), "copy": (storage.bench_copy, True),
 }
 
 

@@ -109,6 +109,24 @@ out=$(move h1 t-v 2>&1)
 ok "and moves when it may" || diag "$out"
 pf h2 rm --force t-v
 
+# Elsewhere over there, by --disk; a block device becomes a file.
+loop=''
+trap 'clean; [ -z "$loop" ] || losetup -d "$loop"' EXIT
+cp "$work/image.raw" "$work/loop" && loop=$(losetup -f --show "$work/loop") || bail "no loop device"
+pf h1 run --name t-l --rootfs "$rootfs" --detach --volume "$loop:/mnt" -- /bin/sleep 100000 >/dev/null
+ok "a pod with a block device" || diag "$(on h1 tail -n 5 /run/podferry/t-l/shim.log)"
+refused "a copy does not go onto a device that is there" 'is there already' move h1 t-l
+refused "a disk that the pod has not" 'has no disk /none' move h1 t-l --disk /none=/x
+refused "a path that is none" 'absolute paths' move h1 t-l --disk $loop
+move h1 t-l --disk "$loop=$own/from-loop" >"$work/out" 2>&1
+ok "it moves into a file" F76 || diag "$(cat "$work/out")"
+is "$(pf h2 exec t-l /bin/cat /mnt/name)" $own/same "with its content" H7
+like "$(pf h2 volume ls t-l)" "main +/mnt +raw .*$own/from-loop" "which is where it is now"
+pf h2 rm --force t-l
+pf h1 run --name t-l --rootfs "$rootfs" --detach --volume "$loop:/mnt:shared" -- /bin/sleep 100000 >/dev/null
+refused "a device without a WWID cannot be proved to be shared" 'no WWID' move h1 t-l
+pf h1 rm --force t-l
+
 # Half-copied: the mark is there from before the file until it is complete.
 on h2 touch $own/raw.incomplete
 refused "a half-copied volume is not started" 'not complete' pf h2 run --name t-h --rootfs "$rootfs" --volume $own/raw:/raw -- /bin/true
