@@ -3,23 +3,8 @@
  * the destination before its guest runs. */
 #include <string.h>
 
-#include <handoff.pb-c.h>
-
+#include "shim/migrate/handoff.h"
 #include "shim/migrate/migrate-internal.h"
-
-static const EnvelopeType handoff_envelope = {
-        .kind = "handoff",
-        .type_url = "type.podferry.org/podferry.state.v1.Handoff",
-        .version = 1,
-        .min_version = 1,
-        .descriptor = &podferry__state__v1__handoff__descriptor,
-};
-
-typedef Podferry__State__V1__Handoff Handoff;
-typedef Podferry__State__V1__HandoffStdio HandoffStdio;
-typedef Podferry__State__V1__HandoffExit HandoffExit;
-
-#define HANDOFF_PROCESSES_MAX (256U * 1025U)
 
 /* Grows by one a repeated field of messages; the new element is initialised by the caller. */
 static void *grow(void *array, size_t *n, size_t size, void **ret) {
@@ -115,7 +100,7 @@ static int fill(Migrate *m, Handoff *h, Error *reterr) {
 }
 
 int migrate_save_own(Migrate *m, Buf *ret, Error *reterr) {
-        Handoff *h;
+        _cleanup_(handoff_freep) Handoff *h = NULL;
         int r;
 
         if (!guest_link_session(m->shim->link))
@@ -125,10 +110,7 @@ int migrate_save_own(Migrate *m, Buf *ret, Error *reterr) {
                 return error_oom(reterr);
         podferry__state__v1__handoff__init(h);
         r = fill(m, h, reterr);
-        if (r == 0)
-                r = envelope_seal(&handoff_envelope, (const ProtobufCMessage *)h, ret, reterr);
-        podferry__state__v1__handoff__free_unpacked(h, NULL);
-        return r;
+        return r < 0 ? r : handoff_seal(h, ret, reterr);
 }
 
 int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr) {
@@ -164,8 +146,6 @@ static int put_exit(Migrate *m, const HandoffExit *x, Error *reterr) {
                       .exec_id = x->exec_id,
                       .exit = { .code = x->code, .exited_at_ns = x->exited_at_ns } };
 
-        if (x->code > 255)
-                return error_setf(reterr, -EBADMSG, "handoff: exits: code %u", x->code);
         return pod_put_exit(m->shim->pod, &e, reterr);
 }
 
@@ -191,13 +171,9 @@ static int put_stdio(Migrate *m, const HandoffStdio *x, Logs logs, Error *reterr
         ProcessKey key;
         int r;
 
-        if (x->exit) {
-                if (x->exit->code > 255)
-                        return error_setf(reterr, -EBADMSG, "handoff: stdio: exit code %u",
-                                          x->exit->code);
+        if (x->exit)
                 state.exit = (ProcessExit){ .code = x->exit->code,
                                             .exited_at_ns = x->exit->exited_at_ns };
-        }
         r = migrate_process_key(m, x->guest_id, x->exec_id, &key);
         if (logs == LOGS_OWN || (r == 0 && logs == LOGS_FOUND && m->adopted_at != JOURNAL_NONE))
                 return r < 0 ? 0 : stdio_restore(m->shim->stdio, &key, &state, reterr);
@@ -216,8 +192,6 @@ static int take(Migrate *m, const Handoff *h, Logs logs, Error *reterr) {
 
         if (!link)
                 return error_setf(reterr, -EBADFD, "handoff: this VM was not imported");
-        if (h->n_stdio > HANDOFF_PROCESSES_MAX || h->n_exits > HANDOFF_PROCESSES_MAX)
-                return error_setf(reterr, -EBADMSG, "handoff: too many processes");
         r = guest_link_import(s->link, h->link.data, h->link.len, link->session_id,
                               link->next_channel, reterr);
         if (r < 0)
@@ -242,15 +216,11 @@ static int take(Migrate *m, const Handoff *h, Logs logs, Error *reterr) {
 }
 
 static int take_bytes(Migrate *m, const void *p, size_t n, Logs logs, Error *reterr) {
-        ProtobufCMessage *h;
+        _cleanup_(handoff_freep) Handoff *h = NULL;
         int r;
 
-        r = envelope_open(&handoff_envelope, p, n, &h, NULL, reterr);
-        if (r < 0)
-                return r;
-        r = take(m, (const Handoff *)h, logs, reterr);
-        protobuf_c_message_free_unpacked(h, NULL);
-        return r;
+        r = handoff_open(p, n, &h, reterr);
+        return r < 0 ? r : take(m, h, logs, reterr);
 }
 
 int migrate_take_own(Migrate *m, const void *p, size_t n, Error *reterr) {
