@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What keeps libvirt from deciding before the shims have: the peer's answers are held back, then
+ * let go or cut, and connections of the other kinds notice nothing.
+ * rows: H2 F82 */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/ferry-rig.h"
+
+static int dial(const Rig *r, FerryKind kind) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        const struct timeval limit = { .tv_sec = 30 }; /* a hang is a failure */
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        rig_path(r, kind, true, address.sun_path, sizeof(address.sun_path));
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+        return fd;
+}
+
+static void say(int fd, const char *text) {
+        assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void hear(int fd, const char *text) {
+        char got[64];
+
+        assert_int_equal(recv(fd, got, strlen(text), MSG_WAITALL), strlen(text));
+        assert_memory_equal(got, text, strlen(text));
+}
+
+static void hear_nothing(int fd) {
+        char byte;
+
+        assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+        assert_int_equal(errno, EAGAIN);
+}
+
+static void hear_the_end(int fd) {
+        char byte;
+        ssize_t n = recv(fd, &byte, 1, 0);
+
+        assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
+}
+
+/* The counters are published after each pass of the ferry's thread. */
+static void until_sent(Ferry *f, FerryKind kind, uint64_t bytes) {
+        time_t end = time(NULL) + 60;
+        FerryCounters n;
+
+        for (;;) {
+                ferry_counters(f, &n);
+                if (n.kind[kind].sent >= bytes)
+                        return;
+                assert_true(time(NULL) < end);
+                (void)poll(NULL, 0, 1);
+        }
+}
+
+static void until_open(Ferry *f, FerryKind kind, uint32_t open) {
+        time_t end = time(NULL) + 60;
+        FerryCounters n;
+
+        for (;;) {
+                ferry_counters(f, &n);
+                if (n.kind[kind].open == open)
+                        return;
+                assert_true(time(NULL) < end);
+                (void)poll(NULL, 0, 1);
+        }
+}
+
+/* What came over the transport before these bytes has come when they are all back: and the hold,
+ * which was asked for before, is in force. */
+static void exchange(Rig *r, FerryKind kind) {
+        Client c[] = { { .kind = kind, .bytes = 300000 } };
+
+        rig_run_clients(r, c, 1);
+        assert_true(c[0].ok);
+}
+
+static void up(Rig *r) {
+        rig_up(r, NULL);
+        rig_serve(r, FERRY_LIBVIRT, SERVE_ECHO);
+        rig_serve(r, FERRY_DISK, SERVE_ECHO);
+        rig_plug(r);
+        exchange(r, FERRY_DISK);
+}
+
+static void test_hold(void **state) {
+        Rig r = { .seed = 21 };
+        FerryCounters n;
+        int fd, later;
+
+        up(&r);
+        fd = dial(&r, FERRY_LIBVIRT);
+        say(fd, "before");
+        hear(fd, "before");
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, true, NULL), 0);
+        exchange(&r, FERRY_DISK);
+        say(fd, "answer me");
+        until_sent(r.destination, FERRY_LIBVIRT, strlen("before") + strlen("answer me"));
+        exchange(&r, FERRY_DISK);
+        hear_nothing(fd);
+        ferry_counters(r.source, &n);
+        assert_int_equal(n.kind[FERRY_LIBVIRT].received, strlen("before"));
+        later = dial(&r, FERRY_LIBVIRT); /* one that is made meanwhile is held as well */
+        say(later, "hello");
+        until_sent(r.destination, FERRY_LIBVIRT,
+                   strlen("before"
+                          "answer me"
+                          "hello"));
+        exchange(&r, FERRY_DISK);
+        hear_nothing(later);
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, false, NULL), 0);
+        hear(fd, "answer me");
+        hear(later, "hello");
+        say(fd, "and on");
+        hear(fd, "and on");
+        (void)close(fd);
+        (void)close(later);
+        rig_down(&r);
+}
+
+/* A peer that closes while it is held: its last words and its end come after. */
+static void test_hold_end(void **state) {
+        Rig r = { .seed = 22 };
+        int fd;
+
+        up(&r);
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, true, NULL), 0);
+        fd = dial(&r, FERRY_LIBVIRT);
+        say(fd, "last words");
+        assert_int_equal(shutdown(fd, SHUT_WR), 0); /* the echo ends when this does */
+        until_sent(r.destination, FERRY_LIBVIRT, strlen("last words"));
+        exchange(&r, FERRY_DISK);
+        hear_nothing(fd);
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, false, NULL), 0);
+        hear(fd, "last words");
+        hear_the_end(fd);
+        (void)close(fd);
+        rig_down(&r);
+}
+
+/* Cut while held: nothing of what was held comes out, both ends hear that it is over, and only
+ * those connections that there were. */
+static void test_cut(void **state) {
+        Rig r = { .seed = 23 };
+        int fd, disk, later;
+
+        up(&r);
+        fd = dial(&r, FERRY_LIBVIRT);
+        disk = dial(&r, FERRY_DISK);
+        say(disk, "mine");
+        hear(disk, "mine");
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, true, NULL), 0);
+        say(fd, "moved?");
+        until_sent(r.destination, FERRY_LIBVIRT, strlen("moved?"));
+        exchange(&r, FERRY_DISK);
+        assert_int_equal(ferry_cut(r.source, FERRY_LIBVIRT, NULL), 0);
+        hear_the_end(fd);
+        (void)close(fd);
+        until_open(r.source, FERRY_LIBVIRT, 0);
+        until_open(r.destination, FERRY_LIBVIRT, 0);
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, false, NULL), 0);
+        later = dial(&r, FERRY_LIBVIRT);
+        say(later, "again");
+        hear(later, "again");
+        say(disk, "still mine");
+        hear(disk, "still mine");
+        (void)close(later);
+        (void)close(disk);
+        rig_down(&r);
+}
+
+/* At the destination's end, and with nothing there. */
+static void test_cut_there(void **state) {
+        Rig r = { .seed = 24 };
+        int fd;
+
+        up(&r);
+        assert_int_equal(ferry_cut(r.destination, FERRY_LIBVIRT, NULL), 0);
+        fd = dial(&r, FERRY_LIBVIRT);
+        say(fd, "there?");
+        hear(fd, "there?");
+        assert_int_equal(ferry_cut(r.destination, FERRY_LIBVIRT, NULL), 0);
+        hear_the_end(fd);
+        (void)close(fd);
+        until_open(r.source, FERRY_LIBVIRT, 0);
+        exchange(&r, FERRY_LIBVIRT);
+        rig_down(&r);
+}
+
+/* Held over the loss of a transport, whose session sends again what it kept. */
+static void test_hold_torn(void **state) {
+        FerryEventType up_again = FERRY_EVENT_UP;
+        Rig r = { .seed = 25 };
+        int fd;
+
+        up(&r);
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, true, NULL), 0);
+        fd = dial(&r, FERRY_LIBVIRT);
+        say(fd, "once");
+        until_sent(r.destination, FERRY_LIBVIRT, strlen("once"));
+        r.events[0][up_again] = r.events[1][up_again] = 0;
+        rig_plug(&r);
+        rig_run(&r, rig_saw, &up_again);
+        exchange(&r, FERRY_DISK);
+        hear_nothing(fd);
+        assert_int_equal(ferry_hold(r.source, FERRY_LIBVIRT, false, NULL), 0);
+        hear(fd, "once");
+        exchange(&r, FERRY_DISK);
+        hear_nothing(fd);
+        (void)close(fd);
+        rig_down(&r);
+}
+
+static void test_kinds(void **state) {
+        static const int bad[] = { FERRY_MESSAGES, _FERRY_KIND_MAX, -1 };
+        Rig r = { .seed = 26 };
+        Error e = ERROR_INIT;
+
+        rig_up(&r, NULL);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                assert_int_equal(ferry_hold(r.source, (FerryKind)bad[i], true, &e), -EINVAL);
+                assert_non_null(strstr(e.text, "kind"));
+                assert_int_equal(ferry_cut(r.source, (FerryKind)bad[i], &e), -EINVAL);
+        }
+        rig_down(&r);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_hold),      cmocka_unit_test(test_hold_end),
+                cmocka_unit_test(test_cut),       cmocka_unit_test(test_cut_there),
+                cmocka_unit_test(test_hold_torn), cmocka_unit_test(test_kinds),
+        };
+
+        return cmocka_run_group_tests_name("ferry-hold", tests, NULL, NULL);
+}
