@@ -127,12 +127,45 @@ static void test_hostile(void **state) {
         buf_done(&b);
 }
 
+/* Files of the guest in a container: unless it has its own, or cannot have them. */
+static void test_files(void **state) {
+        static const char *const files[] = { "/etc/hosts" };
+#define MOUNT                                                                                      \
+        "{\"destination\":\"/etc/hosts\",\"source\":\"/etc/hosts\",\"type\":\"bind\","             \
+        "\"options\":[\"bind\",\"ro\",\"nosuid\",\"nodev\",\"noexec\"]}"
+        static const struct {
+                const char *in, *out; /* NULL: refused */
+        } cells[] = {
+                { "{\"root\":{}}", "{\"root\":{},\"mounts\":[" MOUNT "]}" },
+                { "{\"root\":{},\"mounts\":[{\"destination\":\"/x\"}]}",
+                  "{\"root\":{},\"mounts\":[{\"destination\":\"/x\"}," MOUNT "]}" },
+                { "{\"root\":{},\"mounts\":[{\"destination\":\"/etc/hosts\"}]}",
+                  "{\"root\":{},\"mounts\":[{\"destination\":\"/etc/hosts\"}]}" },
+                { "{\"root\":{\"readonly\":true}}",
+                  "{\"root\":{\"readonly\":true},\"mounts\":[]}" }, /* and no such file in it */
+                { "{\"root\":{},\"mounts\":7}", NULL },
+                { "[]", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cells); i++) {
+                _cleanup_buf_ Buf b = {};
+                int r;
+
+                assert_int_equal(buf_append(&b, cells[i].in, strlen(cells[i].in)), 0);
+                r = spec_share_files(&b, "/nonexistent", files, ELEMENTSOF(files), NULL);
+                assert_int_equal(r, cells[i].out ? 0 : -EINVAL);
+                if (!cells[i].out)
+                        continue;
+                assert_int_equal(b.len, strlen(cells[i].out));
+                assert_memory_equal(b.data, cells[i].out, b.len);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_config),
-                cmocka_unit_test(test_process),
-                cmocka_unit_test(test_resources),
-                cmocka_unit_test(test_hostile),
+                cmocka_unit_test(test_config),    cmocka_unit_test(test_process),
+                cmocka_unit_test(test_resources), cmocka_unit_test(test_hostile),
+                cmocka_unit_test(test_files),
         };
 
         return cmocka_run_group_tests_name("agent-spec", tests, NULL, NULL);

@@ -147,6 +147,43 @@ static void refused(const DomainSpec *spec, const char *names) {
                 refused(&s, names);                                                                \
         } while (0)
 
+static void test_nics(void **state) {
+        static const NicSpec nics[] = { { 1, { 2, 0, 0, 0, 0, 1 }, "pf0n1" },
+                                        { 0, { 2, 0, 0, 0, 0, 2 }, NULL } };
+        static const NicSpec bad[][2] = {
+                { { 2, { 2 }, "t" } }, /* no such port */
+                { { 0, { 3 }, "t" } }, /* a group's address */
+                { { 0, { 2 }, "" } },  /* names of taps */
+                { { 0, { 2 }, "sixteen-letters-" } },
+                { { 0, { 2 }, "vnet7" } },
+                { { 0, { 2 }, "a%d" } },
+                { { 1, { 2 }, "t" }, { 1, { 4 }, "u" } }, /* one slot twice */
+        };
+        _cleanup_free_ char *xml = NULL, *alone = NULL;
+        DomainSpec s = good;
+
+        s.nics = nics;
+        s.n_nics = 2;
+        assert_int_equal(domain_xml(&s, &xml, NULL), 0);
+        assert_int_equal(nic_xml(&nics[0], &alone, NULL), 0);
+        assert_string_equal(alone, "<interface type=\"ethernet\">\n"
+                                   "  <mac address=\"02:00:00:00:00:01\"/>\n"
+                                   "  <target dev=\"pf0n1\"/>\n"
+                                   "  <model type=\"virtio\"/>\n"
+                                   "  <rom enabled=\"no\"/>\n"
+                                   "  <alias name=\"ua-nic-1\"/>\n"
+                                   "  <address type=\"pci\" domain=\"0x0000\" bus=\"0x02\" "
+                                   "slot=\"0x00\" function=\"0x00\"/>\n"
+                                   "</interface>\n");
+        assert_non_null(strstr(xml, "<interface type=\"user\">"));
+        assert_non_null(strstr(xml, "<target dev=\"pf0n1\"/>"));
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                s.nics = bad[i];
+                s.n_nics = bad[i][1].mac[0] ? 2 : 1;
+                refused(&s, "interface slot");
+        }
+}
+
 static void test_refusals(void **state) {
         static const DiskSpec twice[] = { { .slot = 3, .path = "/a", .format = "raw" },
                                           { .slot = 3, .path = "/b", .format = "raw" } };
@@ -223,6 +260,7 @@ int main(void) {
                 cmocka_unit_test(test_golden),
                 cmocka_unit_test(test_same_machine_elsewhere),
                 cmocka_unit_test(test_hostile_strings),
+                cmocka_unit_test(test_nics),
                 cmocka_unit_test(test_refusals),
                 cmocka_unit_test(test_names_of_slots),
                 cmocka_unit_test(test_types),
