@@ -126,6 +126,11 @@ static int plan_network(StartCall *c, Error *reterr) {
 
         if (path)
                 return network_plan(n, NETWORK_NAMESPACE, path, c->facts, reterr);
+        if (strcmp(c->network, "user") == 0) {
+                _cleanup_(net_facts_freep) NetFacts *facts = shim_user_facts();
+
+                return facts ? network_plan(n, NETWORK_USER, "", facts, reterr) : error_oom(reterr);
+        }
         return network_plan(n, NETWORK_NONE, "", NULL, reterr);
 }
 
@@ -233,9 +238,9 @@ static int check_network(const char *network, Error *reterr) {
 
         if (path)
                 return path_check("network namespace", path, reterr);
-        if (strcmp(network, "none") == 0)
+        if (strcmp(network, "none") == 0 || strcmp(network, "user") == 0)
                 return 0;
-        return error_setf(reterr, -EINVAL, "network \"%.100s\": none or ns:PATH", network);
+        return error_setf(reterr, -EINVAL, "network \"%.100s\": none, user or ns:PATH", network);
 }
 
 static int find_guest(const Shim *s, const char *name, char **ret, Error *reterr) {

@@ -85,8 +85,9 @@ static const Option options[] = {
         { WORKDIR, 'w', "workdir", "DIR", "working directory in the container" },
         { USER, 'u', "user", "UID[:GID]", "user of the command, by number" },
         { READ_ONLY, 0, "read-only", NULL, "the root cannot be written; no scratch disk" },
-        { NETWORK, 0, "net", "none|ns:PATH",
-          "the pod's network: none, or the interfaces of a network\n"
+        { NETWORK, 0, "net", "none|user|ns:PATH",
+          "the pod's network: none; user, to the outside by the\n"
+          "hypervisor's own means; or the interfaces of a network\n"
           "namespace of this host" },
         { SCRATCH, 0, "scratch", "SIZE", "size of the scratch disk, which is sparse (4G)" },
         { STAY, 0, "stay", NULL, ATTACH_STAY_HELP },

@@ -41,6 +41,9 @@ typedef struct ShimNic {
 void shim_nic(Shim *s, const NetInterface *i, ShimNic *ret); /* not to be copied */
 size_t shim_nics(Shim *s, ShimNic ret[NET_INTERFACES_MAX]);
 size_t shim_interfaces(Shim *s, NetworkInterfaceInfo ret[NET_INTERFACES_MAX]);
+/* One interface with a MAC of its own, as the hypervisor serves it (wiring/user-net.c); the caller
+ * owns it; NULL: out of memory. */
+NetFacts *shim_user_facts(void);
 /* Result: const NetFacts *. */
 int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *reterr);
 /* With every interface of the pod at once, in its namespace on this host. 0: it has none. In the

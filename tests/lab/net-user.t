@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A pod that reaches the outside without a namespace, and one with no network at all.
+# shellcheck disable=SC2034,SC2154
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/net-lib.sh"
+begin
+
+"$lab" enter h3 "$(netprobe)" echo 7 >"$work/echo" 2>&1 &
+echo_pid=$!
+until_ok 5 grep -q listening "$work/echo"
+
+# reaches HOST: a connection from the pod to h3 and back.
+reaches() {
+        like "$(in_pod "$1" t-u /bin/sh -c '/bin/netprobe client 10.213.0.3 7 10 & sleep 1; kill -TERM $!; wait $!')" \
+                'sent [0-9]+ received [1-9]' "$2"
+}
+
+pf h1 run --rootfs "$rootfs" --name t-u --net user --detach -- /bin/sleep 10000
+ok "a pod in user mode"
+like "$(in_pod h1 t-u ip -o addr show dev eth0)" '10.0.2.15/24' "it has the address of that network"
+like "$(in_pod h1 t-u ip route)" 'default via 10.0.2.2' "its gateway"
+like "$(in_pod h1 t-u cat /etc/resolv.conf)" 'nameserver 10.0.2.3' "its DNS"
+like "$(pf h1 inspect t-u)" 'network: configured.*network=user' "inspect says so"
+reaches h1 "it reaches a third host"
+like "$(move h1 t-u --net ns:/run/netns/Y 2>&1)" 'the pod.s network is "user"|never made' "a namespace for it is refused" F10
+out=$(move h1 t-u 2>&1)
+ok "it moves" F76 || diag "$out"
+reaches h2 "and reaches the third host from there"
+like "$(pf h2 net add t-u eth1 2>&1)" 'in a namespace only' "an interface more is refused"
+pf h2 rm --force t-u
+ok "rm"
+
+pf h1 run --rootfs "$rootfs" --name t-u --net none --detach -- /bin/sleep 10000
+ok "a pod without network"
+is "$(in_pod h1 t-u ls /sys/class/net)" lo "has lo only"
+pf h1 rm --force t-u
+ok "rm again"
+kill $echo_pid
+wait $echo_pid
+finish
