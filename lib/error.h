@@ -35,3 +35,7 @@ int error_prefix(Error *reterr, int code, const char *fmt, ...) _printf_(3, 4);
 const char *error_text(const Error *e, int code);
 
 #define error_oom(reterr) error_setf((reterr), -ENOMEM, "out of memory")
+
+/* Texts hold what others sent (a guest, a peer, a client of the bus) and go to terminals, logs and
+ * the bus: control characters, and bytes that are not UTF-8, become '?'. In place. */
+void text_clean(char *text);

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "lib/error.h"
+
 static LogSink log_sink;
 static int log_max_level = LOG_INFO;
 
@@ -50,5 +52,6 @@ void log_fields(int priority, const LogField *fields, size_t n_fields, const cha
         va_start(ap, fmt);
         (void)vsnprintf(text, sizeof(text), fmt, ap);
         va_end(ap);
+        text_clean(text);
         (log_sink ?: stderr_sink)(priority, text, fields, n_fields);
 }

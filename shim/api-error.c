@@ -54,5 +54,6 @@ int api_error_setf(sd_bus_error *ret, int code, const char *fmt, ...) {
         va_start(ap, fmt);
         (void)vsnprintf(e.text, sizeof(e.text), fmt, ap);
         va_end(ap);
+        text_clean(e.text);
         return api_error_set(ret, code, &e);
 }

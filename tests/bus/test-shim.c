@@ -316,6 +316,141 @@ static void test_garbage(void **state) {
         ping();
 }
 
+/* -- every method that introspection names, with values that nobody should send -- */
+
+static char long_text[300000], deep[20001];
+static const char *const hostile_texts[] = { "",   long_text, "../../etc/passwd", "\x1b[31m\n%s%n",
+                                             "{}", deep,      "{\"disks\":" };
+static const uint64_t hostile_numbers[] = { 0, UINT64_MAX, 1, UINT32_MAX, INT64_MAX };
+
+static int append_dictionary(sd_bus_message *m, unsigned turn) {
+        int r = sd_bus_message_open_container(m, 'a', "{sv}");
+        unsigned n = turn == 0 ? 0 : turn == 1 ? 3000 : 1;
+
+        for (unsigned i = 0; r >= 0 && i < n; i++)
+                r = turn == 2   ? sd_bus_message_append(m, "{sv}", "", "av", 1, "s", deep)
+                    : turn == 3 ? sd_bus_message_append(m, "{sv}", "handover", "t", UINT64_MAX)
+                    : turn == 4 ? sd_bus_message_append(m, "{sv}", "vcpus", "s", long_text)
+                                : sd_bus_message_append(m, "{sv}",
+                                                        turn == 1 ? "x" : hostile_texts[turn], "s",
+                                                        "x");
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static void append_hostile(sd_bus_message *m, const char *type, unsigned turn) {
+        uint64_t number = hostile_numbers[turn % ELEMENTSOF(hostile_numbers)];
+        _cleanup_close_ int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        const char *t = hostile_texts[turn];
+        int r, n = (int)number;
+
+        if (strcmp(type, "s") == 0)
+                r = sd_bus_message_append_basic(m, 's', t);
+        else if (strcmp(type, "t") == 0 || strcmp(type, "x") == 0 || strcmp(type, "u") == 0 ||
+                 strcmp(type, "i") == 0 || strcmp(type, "q") == 0)
+                r = sd_bus_message_append_basic(m, type[0], &number); /* the low bytes */
+        else if (strcmp(type, "b") == 0)
+                r = sd_bus_message_append(m, "b", n & 1);
+        else if (strcmp(type, "h") == 0)
+                r = sd_bus_message_append(m, "h", fd);
+        else if (strcmp(type, "ay") == 0)
+                r = sd_bus_message_append_array(m, 'y', t, strlen(t));
+        else if (strcmp(type, "as") == 0)
+                r = sd_bus_message_append(m, "as", 2, t, "");
+        else if (strcmp(type, "a{ss}") == 0)
+                r = sd_bus_message_append(m, "a{ss}", 2, t, "x", t, "");
+        else if (strcmp(type, "a{sv}") == 0)
+                r = append_dictionary(m, turn);
+        else
+                fail_msg("no hostile values for type %s", type);
+        assert_true(r >= 0);
+}
+
+/* The value of an attribute of the tag that starts at xml. */
+static const char *attribute(const char *xml, const char *name, char *ret, size_t n) {
+        const char *end = strchr(xml, '>'), *at;
+        char key[32];
+
+        ret[0] = '\0';
+        (void)snprintf(key, sizeof(key), " %s=\"", name);
+        at = strstr(xml, key);
+        if (at && at < end)
+                (void)snprintf(ret, n, "%.*s", (int)strcspn(at + strlen(key), "\""),
+                               at + strlen(key));
+        return ret;
+}
+
+static void call_hostile(const char *path, const char *interface, const char *member,
+                         const char *xml, unsigned turn) {
+        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
+        const char *end = strstr(xml, "</method>"), *tag_end = strchr(xml, '>');
+        sd_bus_message *m = NULL, *reply = NULL;
+        char type[32], direction[8];
+
+        assert_true(sd_bus_message_new_method_call(bus, &m, NULL, path, interface, member) >= 0);
+        if (tag_end[-1] != '/') /* it has arguments */
+                for (const char *arg = strstr(xml, "<arg "); arg && arg < end;
+                     arg = strstr(arg + 1, "<arg "))
+                        if (strcmp(attribute(arg, "direction", direction, sizeof(direction)),
+                                   "in") == 0)
+                                append_hostile(m, attribute(arg, "type", type, sizeof(type)), turn);
+        (void)sd_bus_call(bus, m, 20 * 1000 * 1000, &e, &reply);
+        if (e.name && (strcmp(e.name, SD_BUS_ERROR_NO_REPLY) == 0 ||
+                       strcmp(e.name, SD_BUS_ERROR_TIMEOUT) == 0 ||
+                       strcmp(e.name, SD_BUS_ERROR_DISCONNECTED) == 0))
+                fail_msg("%s %s.%s, turn %u: %s", path, interface, member, turn, e.name);
+        if (!reply && !(e.message && e.message[0] && !strchr(e.message, '\x1b')))
+                fail_msg("%s %s.%s, turn %u: \"%s\"", path, interface, member, turn, e.message);
+        sd_bus_message_unref(m);
+        sd_bus_message_unref(reply);
+        ping();
+}
+
+static unsigned attack(const char *path, const char *xml) {
+        char interface[80] = "", member[80];
+        unsigned n = 0;
+
+        for (const char *tag = strchr(xml, '<'); tag; tag = strchr(tag + 1, '<')) {
+                if (strncmp(tag, "<interface ", 11) == 0)
+                        (void)attribute(tag, "name", interface, sizeof(interface));
+                if (strncmp(tag, "<method ", 8) != 0 || strncmp(interface, FACE, strlen(FACE)) != 0)
+                        continue;
+                (void)attribute(tag, "name", member, sizeof(member));
+                if (strcmp(member, "Shutdown") == 0)
+                        continue;
+                for (unsigned turn = 0; turn < ELEMENTSOF(hostile_texts); turn++)
+                        call_hostile(path, interface, member, tag, turn);
+                n++;
+        }
+        return n;
+}
+
+static void test_hostile(void **state) {
+        static const char *const objects[] = { "",         "/vm",    "/pod",  "/scsi",
+                                               "/network", "/plan9", "/vpci", "/migration" };
+        _cleanup_free_ char *vm = NULL;
+        unsigned n = 0;
+
+        memset(long_text, 'A', sizeof(long_text) - 1);
+        memset(deep, '[', sizeof(deep) - 1);
+        for (size_t i = 0; i < ELEMENTSOF(objects); i++) {
+                sd_bus_message *reply = NULL;
+                const char *xml;
+                char path[128];
+
+                (void)snprintf(path, sizeof(path), ROOT "%s", objects[i]);
+                assert_true(sd_bus_call_method(bus, NULL, path,
+                                               "org.freedesktop.DBus.Introspectable", "Introspect",
+                                               NULL, &reply, "") >= 0);
+                assert_true(sd_bus_message_read(reply, "s", &xml) >= 0);
+                n += attack(path, xml);
+                sd_bus_message_unref(reply);
+        }
+        assert_true(n > 25);
+        assert_true(sd_bus_get_property_string(bus, NULL, ROOT "/vm", FACE ".Vm", "State", NULL,
+                                               &vm) >= 0);
+        assert_string_equal(vm, "not-created");
+}
+
 /* More than it takes: those beyond are turned away, those that are there go on, and when they leave
  * there is room again. */
 static void test_many(void **state) {
@@ -377,7 +512,8 @@ int main(void) {
                 cmocka_unit_test(test_calls),       cmocka_unit_test(test_introspection),
                 cmocka_unit_test(test_properties),  cmocka_unit_test(test_second_shim),
                 cmocka_unit_test(test_bad_options), cmocka_unit_test(test_garbage),
-                cmocka_unit_test(test_many),        cmocka_unit_test(test_shutdown),
+                cmocka_unit_test(test_hostile),     cmocka_unit_test(test_many),
+                cmocka_unit_test(test_shutdown),
         };
 
         return cmocka_run_group_tests_name("bus", tests, start, stop);

@@ -184,8 +184,36 @@ static void test_ids(void **state) {
         assert_non_null(strstr(e.text, "pod name"));
 }
 
+/* Whatever is quoted, nobody's terminal obeys it and the bus takes it. */
+static void test_clean(void **state) {
+        static const struct {
+                const char *in, *out;
+        } rows[] = {
+                { "plain", "plain" },
+                { "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\x99",
+                  "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\x99" },
+                { "\x1b[31m\r\nred\x7f\t", "?[31m??red??" },
+                { "\xc2\x9b"
+                  "31m",
+                  "??31m" },                                   /* one control character */
+                { "\xff\xc3", "??" },                          /* never UTF-8; cut short */
+                { "\xc0\xaf\xe0\x80\xaf", "?????" },           /* longer than needed */
+                { "\xed\xa0\x80\xf4\x90\x80\x80", "???????" }, /* surrogate; out of range */
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                Error e = ERROR_INIT;
+
+                (void)error_setf(&e, -EINVAL, "%s", rows[i].in);
+                assert_string_equal(e.text, rows[i].out);
+                (void)error_prefix(&e, -EINVAL, "%s", rows[i].in);
+                assert_memory_equal(e.text, rows[i].out, strlen(rows[i].out));
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_clean),
                 cmocka_unit_test(test_error_setf),
                 cmocka_unit_test(test_error_prefix),
                 cmocka_unit_test(test_error_is_cut_not_overrun),
