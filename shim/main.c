@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* containerd-shim-podferry-v2: one pod's shim. Reads its options, takes the run directory, goes to
  * the background, and runs the loop. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
@@ -14,11 +15,12 @@
 #include "shim/daemon.h"
 #include "shim/dbus/paths.h"
 #include "shim/log-sink.h"
+#include "shim/migrate/migrate.h"
 #include "shim/shim.h"
 
 typedef struct Options {
         const char *pod, *run_dir, *state_dir, *config;
-        bool receive, adopt, foreground;
+        bool receive, bound, adopt, foreground;
 } Options;
 
 static const char usage[] =
@@ -27,6 +29,7 @@ static const char usage[] =
         "\n"
         "  --pod NAME        the pod to serve\n"
         "  --receive         wait for a pod that another host sends\n"
+        "  --bound           with --receive: end what is not decided when stdin ends\n"
         "  --adopt           serve the running pod of a shim that was killed\n"
         "  --run-dir DIR     instead of /run/podferry: the pod's sockets are in DIR/NAME\n"
         "  --state-dir DIR   instead of /var/lib/podferry\n"
@@ -37,10 +40,22 @@ static const char usage[] =
 
 /* 1: go on; 0: done; < 0: wrong. */
 static int parse_options(int argc, char **argv, Options *o) {
-        enum { POD = 1, RECEIVE, ADOPT, RUN_DIR, STATE_DIR, CONFIG, FOREGROUND, VERSION, HELP };
+        enum {
+                POD = 1,
+                RECEIVE,
+                BOUND,
+                ADOPT,
+                RUN_DIR,
+                STATE_DIR,
+                CONFIG,
+                FOREGROUND,
+                VERSION,
+                HELP
+        };
         static const struct option options[] = {
                 { "pod", required_argument, NULL, POD },
                 { "receive", no_argument, NULL, RECEIVE },
+                { "bound", no_argument, NULL, BOUND },
                 { "adopt", no_argument, NULL, ADOPT },
                 { "run-dir", required_argument, NULL, RUN_DIR },
                 { "state-dir", required_argument, NULL, STATE_DIR },
@@ -59,6 +74,9 @@ static int parse_options(int argc, char **argv, Options *o) {
                         break;
                 case RECEIVE:
                         o->receive = true;
+                        break;
+                case BOUND:
+                        o->bound = true;
                         break;
                 case ADOPT:
                         o->adopt = true;
@@ -84,9 +102,10 @@ static int parse_options(int argc, char **argv, Options *o) {
                 default:
                         return -EINVAL;
                 }
-        if (o->adopt && o->receive) {
-                (void)fprintf(stderr, "%s: --adopt and --receive exclude each other\n",
-                              program_invocation_short_name);
+        if ((o->adopt && o->receive) || (o->bound && !o->receive)) {
+                (void)fprintf(stderr, "%s: %s\n", program_invocation_short_name,
+                              o->bound ? "--bound goes with --receive"
+                                       : "--adopt and --receive exclude each other");
                 return -EINVAL;
         }
         if (optind < argc || !o->pod) {
@@ -186,6 +205,14 @@ static int adopt(sd_event *event, Shim *s, Error *reterr) {
         return a.r < 0 ? error_setf(reterr, a.r, "%s", error_text(&a.err, a.r)) : 0;
 }
 
+/* stdin becomes the pipe that tells of the driver's end; the shim's own will be /dev/null. */
+static int bind_to_stdin(Shim *s, Error *reterr) {
+        int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+
+        return fd < 0 ? error_setf(reterr, -errno, "stdin: %m")
+                      : migrate_bind_pipe(s->migrate, fd, reterr);
+}
+
 /* All that can fail before the shim serves. */
 static int prepare(const Options *o, sd_event **event, Shim **shim, Error *reterr) {
         RunDir dir __attribute__((cleanup(run_dir_done))) = RUN_DIR_INIT;
@@ -210,6 +237,8 @@ static int prepare(const Options *o, sd_event **event, Shim **shim, Error *reter
         if (r < 0)
                 return r;
         r = watch_signals(*event, *shim, reterr);
+        if (r == 0 && o->bound)
+                r = bind_to_stdin(*shim, reterr);
         return r == 0 && o->adopt ? adopt(*event, *shim, reterr) : r;
 }
 

@@ -93,6 +93,13 @@ static int add_objects(sd_bus *bus, void *userdata) {
         return faces_add(bus, userdata);
 }
 
+static void on_bus_gone(const sd_bus *bus, void *userdata) {
+        Shim *s = userdata;
+
+        if (s->migrate)
+                migrate_bus_gone(s->migrate, bus);
+}
+
 static int make_parts(Shim *s, Error *reterr) {
         _cleanup_free_ char *socket = run_dir_file(&s->dir, "bus.sock");
         _cleanup_free_ char *logs = run_dir_file(&s->dir, "logs");
@@ -108,7 +115,7 @@ static int make_parts(Shim *s, Error *reterr) {
             (r = guest_rpc_new(s->link, &rpc_ops, s, &s->rpc, reterr)) < 0 ||
             (r = stdio_hub_new(s->event, s->link, &stdio, &s->stdio, reterr)) < 0)
                 return r;
-        return bus_server_new(s->event, socket, add_objects, s, &s->bus, reterr);
+        return bus_server_new(s->event, socket, add_objects, on_bus_gone, s, &s->bus, reterr);
 }
 
 int shim_new(sd_event *event, const char *pod_id, bool receive, Config *config, RunDir *dir,
@@ -143,7 +150,7 @@ Shim *shim_free(Shim *s) {
                 return NULL;
         fsm_set_observer(NULL, NULL);
         s->keep = keep_free(s->keep);
-        (void)migrate_free(s->migrate);
+        s->migrate = migrate_free(s->migrate);
         if (s->pod)
                 (void)pod_free(s->pod);
         if (s->vm)

@@ -44,7 +44,7 @@ static void free_environment(char **env, bool own_path) {
         free(env);
 }
 
-static int start(const char *const argv[], char **env, int out, int err, pid_t *ret_pid) {
+static int start(const char *const argv[], char **env, int in, int out, int err, pid_t *ret_pid) {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t none, all;
@@ -60,7 +60,9 @@ static int start(const char *const argv[], char **env, int out, int err, pid_t *
         }
         if (r != 0)
                 return -r;
-        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        r = in < 0 ? posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY,
+                                                      0)
+                   : posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
         if (r == 0)
@@ -143,7 +145,7 @@ static int failed(const char *program, int status, Buf *text, Error *reterr) {
                           *line ? ": " : "", line);
 }
 
-static int run(const char *const argv[], char **env, Buf *ret_stdout, Error *reterr) {
+static int run(const char *const argv[], char **env, int in, Buf *ret_stdout, Error *reterr) {
         _cleanup_close_ int out_r = -EBADF, out_w = -EBADF, err_r = -EBADF, err_w = -EBADF;
         _cleanup_buf_ Buf text = {};
         int out[2], err[2], status, r;
@@ -156,7 +158,7 @@ static int run(const char *const argv[], char **env, Buf *ret_stdout, Error *ret
                 return error_setf(reterr, -errno, "pipe: %m");
         err_r = err[0], err_w = err[1];
 
-        r = start(argv, env, out_w, err_w, &pid);
+        r = start(argv, env, in, out_w, err_w, &pid);
         if (r == -ENOENT)
                 return error_setf(reterr, r, "%s is not installed", argv[0]);
         if (r < 0)
@@ -178,7 +180,7 @@ int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
         env = make_environment();
         if (!env)
                 return error_oom(reterr);
-        r = run(argv, env, ret_stdout, reterr);
+        r = run(argv, env, -EBADF, ret_stdout, reterr);
         free_environment(env, path && *path);
         return r;
 }
@@ -199,6 +201,6 @@ int program_run_limited(const char *const argv[], Buf *ret_stdout, Error *reterr
         return program_run(all, ret_stdout, reterr);
 }
 
-int program_run_own(const char *const argv[], Buf *ret_stdout, Error *reterr) {
-        return run(argv, environ, ret_stdout, reterr);
+int program_run_own(const char *const argv[], int in, Buf *ret_stdout, Error *reterr) {
+        return run(argv, environ, in, ret_stdout, reterr);
 }

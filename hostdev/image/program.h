@@ -15,5 +15,6 @@ int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr);
 /* The same for a program that reads what may be hostile: at most 20 s, 10 s of CPU, 1 GiB of
  * memory. */
 int program_run_limited(const char *const argv[], Buf *ret_stdout, Error *reterr);
-/* The same for a program of podferry: with the caller's whole environment. */
-int program_run_own(const char *const argv[], Buf *ret_stdout, Error *reterr);
+/* The same for a program of podferry: with the caller's whole environment, and `in` as its stdin
+ * (< 0: empty). */
+int program_run_own(const char *const argv[], int in, Buf *ret_stdout, Error *reterr);

@@ -6,7 +6,8 @@
  *      ... --adopt                the same for a shim that is there, or was killed: see go-on.h
  *      --layer DIGEST --size N    takes one image layer from stdin
  *
- * When stdin of the first ends and no pod has come, the shim is ended with all it prepared. */
+ * The shim is bound to the first, however that ends: if no pod has come by then, the shim ends with
+ * all that it prepared. */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -118,13 +119,6 @@ static void relay(int in, int out, int fd) {
 
 /* -- the calls -- */
 
-static bool is_one_of(const char *state, const char *const *states) {
-        for (; *states; states++)
-                if (strcmp(state, *states) == 0)
-                        return true;
-        return false;
-}
-
 static uint64_t now_ms(void) {
         struct timespec t;
 
@@ -132,83 +126,54 @@ static uint64_t now_ms(void) {
         return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
 }
 
-/* Until the shim has decided: while a transfer is being cancelled or handed over. */
-static int settle(sd_bus *bus, char **ret_state, Error *reterr) {
-        static const char *const moving[] = { "transport-waiting", "transferring", "switchover",
-                                              "cancelling", NULL };
-        uint64_t now, end = 0;
-
-        for (;;) {
-                _cleanup_free_ char *state = NULL;
-                int r;
-
-                r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "State", &state, reterr);
-                if (r < 0)
-                        return r;
-                now = now_ms();
-                if (end == 0)
-                        end = now + SETTLE_MS;
-                if (!is_one_of(state, moving) || now >= end) {
-                        *ret_state = TAKE(state);
-                        return 0;
-                }
-                /* any signal of the shim wakes us; a state change is one */
-                r = sd_bus_wait(bus, SECONDS(1));
-                while (r >= 0 && sd_bus_process(bus, NULL) > 0)
-                        ;
-        }
-}
-
-/* Whoever drove the migration is gone: what cannot go on alone is taken down. */
-static int leave(const Ctl *ctl, const char *pod, Error *reterr) {
-        _cleanup_free_ char *session = NULL, *state = NULL;
-        _cleanup_json_ json_object *dump = NULL;
+/* Whoever drove the migration is gone, and the shim, which has just heard so, ends it by itself.
+ * Returns when it has: it owns the pod, or is gone with all that it had prepared. */
+static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
+        _cleanup_free_ char *state = NULL;
         _cleanup_bus_ sd_bus *bus = NULL;
+        uint64_t end = now_ms() + SETTLE_MS;
         int r;
 
-        r = pod_connect(ctl->config.run_dir, pod, &bus, NULL);
-        if (r < 0)
-                return 0; /* it has ended */
-        r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "Session", &session, reterr);
-        if (r == 0 && *session) {
-                (void)pod_call(bus, CALL_DEADLINE, NULL, NULL, BUS_MIGRATION, MIGRATION_FACE,
-                               "Cancel", "s", session);
-                r = settle(bus, &state, reterr);
-                if (r == 0 && strcmp(state, "transferred") != 0)
-                        (void)pod_call(bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION,
-                                       MIGRATION_FACE, "Finalize", "ss", session, "stop");
-                else if (r == 0)
-                        (void)pod_call(bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION,
-                                       MIGRATION_FACE, "Finalize", "ss", session, "resume");
-                if (r == 0)
-                        (void)pod_call(bus, WORK_DEADLINE, NULL, NULL, BUS_MIGRATION,
-                                       MIGRATION_FACE, "Cleanup", "s", session);
-                return r == -ECONNRESET || r == -ENOTCONN ? 0 : r;
+        if (pod_connect(ctl->config.run_dir, pod, &bus, NULL) < 0)
+                return 0; /* gone */
+        for (;;) {
+                _cleanup_json_ json_object *dump = NULL;
+
+                free(state);
+                state = NULL;
+                r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "State", &state, NULL);
+                if (r < 0)
+                        return 0;
+                if (strcmp(state, "idle") == 0 &&
+                    (pod_dump(bus, &dump, NULL) < 0 || json_get(dump, "tree")))
+                        return 0;
+                if (now_ms() >= end)
+                        return error_setf(reterr, -ETIMEDOUT,
+                                          "%s: the migration is %s here and waits for the other "
+                                          "host's word; podferry rm --force %s drops what came",
+                                          pod, state, pod);
+                /* any signal of the shim wakes us; a state change is one, and so is its end */
+                r = sd_bus_wait(bus, SECONDS(1));
+                while (r >= 0 && (r = sd_bus_process(bus, NULL)) > 0)
+                        ;
+                if (r < 0)
+                        return 0;
         }
-        if (r == 0)
-                r = pod_dump(bus, &dump, reterr);
-        if (r == 0 && !json_get(dump, "tree"))
-                r = pod_call(bus, WORK_DEADLINE, NULL, reterr, BUS_ROOT, BUS_INTERFACE, "Shutdown",
-                             "");
-        return r == -ECONNRESET || r == -ENOTCONN ? 0 : r;
 }
 
 static int carry_calls(const Ctl *ctl, const char *pod, Error *reterr) {
-        _cleanup_close_ int fd = -EBADF;
+        _cleanup_close_ int fd = -EBADF, hold = -EBADF;
         int r;
 
-        r = shim_start(ctl, pod, true, reterr);
+        r = shim_start_receiver(ctl, pod, &hold, reterr);
         if (r < 0)
                 return r;
         r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
         if (r == 0)
                 relay(STDIN_FILENO, STDOUT_FILENO, fd);
         fd = close_fd(fd);
-        if (r < 0) {
-                (void)leave(ctl, pod, NULL);
-                return r;
-        }
-        return leave(ctl, pod, reterr);
+        hold = close_fd(hold);
+        return r < 0 ? r : wait_settled(ctl, pod, reterr);
 }
 
 /* For a hand-over that was cut off: the pod's shim is here, or was. It stays, whoever calls. */

@@ -391,7 +391,7 @@ static int open_pod(Run *r, Error *reterr) {
         int k;
 
         if (!r->join) {
-                k = shim_start(r->ctl, r->pod, false, reterr);
+                k = shim_start(r->ctl, r->pod, reterr);
                 if (k < 0)
                         return k;
                 r->made_pod = true;

@@ -2,6 +2,7 @@
 #include "shim/ctl/start.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,9 +60,10 @@ static int check_free(const Ctl *ctl, const char *pod, Error *reterr) {
         return r == -ENOENT ? 0 : error_prefix(reterr, r, "%s", pod);
 }
 
-static int spawn_shim(const Ctl *ctl, const char *pod, const char *how, Error *reterr) {
+/* in: what the shim is bound to as a receiver; < 0: nothing. */
+static int spawn_shim(const Ctl *ctl, const char *pod, const char *how, int in, Error *reterr) {
         _cleanup_free_ char *program = NULL;
-        const char *argv[9] = {};
+        const char *argv[10] = {};
         size_t n = 0;
         int r;
 
@@ -77,23 +79,42 @@ static int spawn_shim(const Ctl *ctl, const char *pod, const char *how, Error *r
         argv[n++] = ctl->config.state_dir;
         if (how)
                 argv[n++] = how;
-        r = program_run_own(argv, NULL, reterr);
+        if (in >= 0)
+                argv[n++] = "--bound";
+        r = program_run_own(argv, in, NULL, reterr);
         return r < 0 ? error_prefix(reterr, r, "cannot start the shim") : 0;
 }
 
-int shim_start(const Ctl *ctl, const char *pod, bool receive, Error *reterr) {
+static int start_new(const Ctl *ctl, const char *pod, const char *how, int in, Error *reterr) {
         int r;
 
         r = id_check("pod name", pod, reterr);
         if (r == 0)
                 r = check_free(ctl, pod, reterr);
-        return r < 0 ? r : spawn_shim(ctl, pod, receive ? "--receive" : NULL, reterr);
+        return r < 0 ? r : spawn_shim(ctl, pod, how, in, reterr);
+}
+
+int shim_start(const Ctl *ctl, const char *pod, Error *reterr) {
+        return start_new(ctl, pod, NULL, -EBADF, reterr);
+}
+
+int shim_start_receiver(const Ctl *ctl, const char *pod, int *ret_hold, Error *reterr) {
+        _cleanup_close_ int in = -EBADF, hold = -EBADF;
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return error_setf(reterr, -errno, "pipe: %m");
+        in = fds[0], hold = fds[1];
+        r = start_new(ctl, pod, "--receive", in, reterr);
+        if (r == 0)
+                *ret_hold = TAKE_FD(hold);
+        return r;
 }
 
 int shim_restart(const Ctl *ctl, const char *pod, Error *reterr) {
         int r = id_check("pod name", pod, reterr);
 
-        return r < 0 ? r : spawn_shim(ctl, pod, NULL, reterr);
+        return r < 0 ? r : spawn_shim(ctl, pod, NULL, -EBADF, reterr);
 }
 
 int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr) {
@@ -107,7 +128,7 @@ int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr) {
                 (void)close_fd(fd);
                 return error_setf(reterr, -EEXIST, "pod %s has a shim that lives", pod);
         }
-        return r == -ECONNREFUSED ? spawn_shim(ctl, pod, "--adopt", reterr)
+        return r == -ECONNREFUSED ? spawn_shim(ctl, pod, "--adopt", -EBADF, reterr)
                                   : error_prefix(reterr, r, "%s", pod);
 }
 

@@ -7,7 +7,10 @@
 
 /* Starts the shim of a pod: the daemon is found beside this program, in ../libexec/podferry, or in
  * PATH. It serves when this returns. -EEXIST: the pod is here already. */
-int shim_start(const Ctl *ctl, const char *pod, bool receive, Error *reterr);
+int shim_start(const Ctl *ctl, const char *pod, Error *reterr);
+/* The same at the destination of a migration. The shim lives as long as *ret_hold, which the caller
+ * owns, is open somewhere, and then ends unless it owns a pod. */
+int shim_start_receiver(const Ctl *ctl, const char *pod, int *ret_hold, Error *reterr);
 /* The same for a pod whose shim has died: a new one takes its place. */
 int shim_restart(const Ctl *ctl, const char *pod, Error *reterr);
 /* The same, and the new one goes on with the pod, which runs. -EEXIST: its shim lives. */

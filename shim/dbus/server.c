@@ -21,6 +21,7 @@ struct BusServer {
         sd_event *event;
         sd_event_source *listener, *post;
         BusAddObjects add;
+        BusGone gone;
         void *userdata;
         Conn *conns;
         unsigned n_conns;
@@ -36,6 +37,8 @@ static void conn_free(Conn *c) {
                         break;
                 }
         bus_jobs_forget(c->bus);
+        if (s->gone)
+                s->gone(c->bus, s->userdata);
         sd_bus_close_unref(c->bus);
         free(c);
 }
@@ -176,14 +179,16 @@ static int listen_at(const char *path, Error *reterr) {
         return TAKE_FD(fd);
 }
 
-int bus_server_new(sd_event *event, const char *path, BusAddObjects add, void *userdata,
-                   BusServer **ret, Error *reterr) {
+int bus_server_new(sd_event *event, const char *path, BusAddObjects add, BusGone gone,
+                   void *userdata, BusServer **ret, Error *reterr) {
         _cleanup_(bus_server_freep) BusServer *s = calloc(1, sizeof(*s));
         int fd, r;
 
         if (!s)
                 return error_oom(reterr);
-        *s = (BusServer){ .event = sd_event_ref(event), .add = add, .userdata = userdata };
+        *s = (BusServer){
+                .event = sd_event_ref(event), .add = add, .gone = gone, .userdata = userdata
+        };
         fd = listen_at(path, reterr);
         if (fd < 0)
                 return fd;

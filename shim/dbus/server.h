@@ -20,9 +20,12 @@ typedef struct BusServer BusServer;
 /* Adds the objects to a new connection; < 0 refuses it. */
 typedef int (*BusAddObjects)(sd_bus *bus, void *userdata);
 
-/* Listens on `path` (an old socket there is replaced). */
-int bus_server_new(sd_event *event, const char *path, BusAddObjects add, void *userdata,
-                   BusServer **ret, Error *reterr);
+/* A connection is over, whichever side ended it. */
+typedef void (*BusGone)(const sd_bus *bus, void *userdata);
+
+/* Listens on `path` (an old socket there is replaced). `gone` may be NULL. */
+int bus_server_new(sd_event *event, const char *path, BusAddObjects add, BusGone gone,
+                   void *userdata, BusServer **ret, Error *reterr);
 BusServer *bus_server_free(BusServer *s); /* what was sent and not yet written is lost */
 DEFINE_CLEANUP(BusServer *, bus_server_free);
 

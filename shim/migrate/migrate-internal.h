@@ -39,9 +39,9 @@ struct Migrate {
         bool statistics_in_flight;
 
         /* migrate-driver.c */
-        sd_bus *driver; /* NULL: the session is bound to nobody */
-        sd_event_source *driver_timer;
-        bool driver_gone;
+        sd_bus *driver; /* source: whom the session is bound to, or NULL */
+        sd_event_source *driver_pipe, *driver_step;
+        bool driver_bound, driver_gone, driver_cancelled;
 
         /* migrate-peer.c */
         Ferry *ferry;
@@ -204,6 +204,7 @@ void migrate_tell_clients(Migrate *m);
 void migrate_forget_driver(Migrate *m);
 /* Nobody drives this session: once it is over, the shim ends it by itself. */
 void migrate_end_alone(Migrate *m);
+void migrate_driver_changed(Migrate *m); /* the session's state did */
 
 /* migrate-logs.c */
 int migrate_logs_begin(Migrate *m, Error *reterr);

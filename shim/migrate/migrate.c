@@ -138,6 +138,7 @@ static void op_changed(void *u) {
         } else if (m->adopted) {
                 migrate_end_alone(m);
         }
+        migrate_driver_changed(m);
 }
 
 /* Preflight */

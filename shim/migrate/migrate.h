@@ -50,6 +50,10 @@ int migrate_learn_facts(Migrate *m, OpDone done, void *job, Error *reterr);
 
 /* Source: when this connection closes in the middle of the session, the shim ends it by itself. */
 int migrate_bind_driver(Migrate *m, sd_bus *bus, Error *reterr);
+/* Destination: the same, and from now on, when this pipe comes to its end; without a pod by then
+ * the shim ends. fd is borrowed for good. */
+int migrate_bind_pipe(Migrate *m, int fd, Error *reterr);
+void migrate_bus_gone(Migrate *m, const sd_bus *bus);
 
 const char *migrate_ticket(const Migrate *m); /* NULL before it was made */
 /* Also ends the shim when nothing is left for it to do: a source whose pod has moved, a destination
