@@ -92,11 +92,10 @@ int pod_connect_fds(int in_fd, int out_fd, sd_bus **ret, Error *reterr) {
                      : 0;
 }
 
-/* What sd-bus and the other end say, as one of our codes and a text. */
-static int from_bus_error(const sd_bus_error *e, int r, Error *reterr) {
+int pod_error(const sd_bus_error *e, int r, Error *reterr) {
         int code;
 
-        if (!sd_bus_error_is_set(e)) {
+        if (!e || !sd_bus_error_is_set(e)) {
                 if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE)
                         return error_setf(reterr, r, "the shim has gone away");
                 return error_setf(reterr, r, "%s", strerrordesc_np(-r));
@@ -123,7 +122,7 @@ int pod_send(sd_bus *bus, sd_bus_message *m, uint64_t deadline, sd_bus_message *
 
         r = sd_bus_call(bus, m, deadline, &e, &reply);
         if (r < 0)
-                return from_bus_error(&e, r, reterr);
+                return pod_error(&e, r, reterr);
         if (ret)
                 *ret = TAKE(reply);
         return 0;

@@ -26,6 +26,8 @@ int pod_connect_socket(const char *run_dir, const char *pod, int *ret_fd, Error 
  * D-Bus error becomes its errno and its text. */
 int pod_call(sd_bus *bus, uint64_t deadline, sd_bus_message **ret, Error *reterr, const char *path,
              const char *interface, const char *member, const char *types, ...);
+/* What sd-bus and the other end say (e: NULL if it is r alone), as one of our codes and a text. */
+int pod_error(const sd_bus_error *e, int r, Error *reterr);
 /* The same with a message that is made already. */
 int pod_send(sd_bus *bus, sd_bus_message *m, uint64_t deadline, sd_bus_message **ret,
              Error *reterr);

@@ -34,6 +34,7 @@ enum {
         BANDWIDTH,
         COMPRESSION,
         CONNECTIONS,
+        PROGRESS_TIMEOUT,
         AUTO_CONVERGE,
         POST_COPY,
         KEEP_DISKS,
@@ -64,6 +65,8 @@ static const Option options[] = {
         { DOWNTIME, 0, "max-downtime", "TIME", "longest blackout to aim at" },
         { BANDWIDTH, 0, "bandwidth", "SIZE", "bytes a second at most" },
         { COMPLETION, 0, "completion-timeout", "TIME", "for memory and disks" },
+        { PROGRESS_TIMEOUT, 0, "progress-timeout", "TIME",
+          "roll back if no byte moves for so long (no limit)" },
         { ACTION, 0, "timeout-action", "A", "what then: abort or force-complete" },
         { AUTO_CONVERGE, 0, "auto-converge", NULL, "slow the pod down if it writes too fast" },
         { COMPRESSION, 0, "compression", "M", "zstd, zlib or xbzrle" },
@@ -92,6 +95,7 @@ static const struct {
         { BANDWIDTH, "bandwidth", 's' },
         { DOWNTIME, "max_downtime", 'd' },
         { COMPLETION, "completion_timeout", 'd' },
+        { PROGRESS_TIMEOUT, "progress_timeout", 'd' },
         { AUTO_CONVERGE, "auto_converge", 'b' },
         { POST_COPY, "post_copy", 'b' },
         { KEEP_DISKS, "keep_source_disks", 'b' },
@@ -106,8 +110,17 @@ const Command command_migrate = {
         .summary = "Move a pod to another host while it runs",
         .text = "Containers, open files, pipes and connections go on over there; logs and\n"
                 "layers that are missing there come along. podferry must be installed there;\n"
-                "no port and no daemon is needed. Whatever fails on the way, the pod runs on\n"
-                "here. Ctrl-C cancels. ssh asks for a password only on a terminal.\n"
+                "no port and no daemon is needed. ssh asks for a password only on a terminal.\n"
+                "\n"
+                "Whatever fails on the way, the pod runs on here; the message says so if its\n"
+                "shim does, and what to do if that could not be asked. Ctrl-C cancels, and\n"
+                "killing this command, or its part on the other host, does the same: both\n"
+                "shims notice. Once the pod has been handed over it stays over there.\n"
+                "\n"
+                "The other host has two minutes to answer. A connection that breaks later is\n"
+                "made again, up to 8 times in a row with less than 1 MiB of the pod moved in\n"
+                "between, up to 100 times in all, and within two minutes. One that hangs is\n"
+                "the command's to find (ssh does, in half a minute), or --progress-timeout's.\n"
                 "\n"
                 "  podferry migrate web --to ssh://root@h2\n"
                 "  podferry migrate web --to ssh://root@h2:2222 -i key -o ProxyJump=gate\n"
@@ -143,6 +156,8 @@ static int take_transport(Mover *m, Texts *t, const char *value, Error *reterr) 
                                   "--transport \"%.60s\": libvirt+tcp://HOST is expected", value);
         if (n > strlen(system) && strcmp(value + n - strlen(system), system) == 0)
                 n -= strlen(system);
+        if (!strstr(value, "://") || strcspn(strstr(value, "://") + 3, "/") == 0)
+                return error_setf(reterr, -EINVAL, "--transport \"%.60s\": no host in it", value);
         if (n >= sizeof(t->transport))
                 return error_setf(reterr, -EINVAL, "--transport: too long");
         memcpy(t->transport, value, n);
@@ -234,6 +249,9 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
         }
 }
 
+/* As long as for the first answer of the other host. */
+#define TRANSPORT_TIMEOUT_MS "120000"
+
 static int check_line(Mover *m, const Line *l, int n, char **operands, Error *reterr) {
         int r;
 
@@ -248,6 +266,7 @@ static int check_line(Mover *m, const Line *l, int n, char **operands, Error *re
         m->new_name = m->new_name ?: m->pod;
         m->to = l->to;
         m->program = l->program ?: "";
+        put(m, "transport_timeout", TRANSPORT_TIMEOUT_MS);
         r = id_check("pod name", m->pod, reterr);
         return r < 0 ? r : remote_parse(l->to, l->program, l->ssh_args, &m->remote, reterr);
 }

@@ -126,26 +126,38 @@ static uint64_t now_ms(void) {
         return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
 }
 
+/* 0: it ended as it should, and left nothing. */
+static int check_gone(const Ctl *ctl, const char *pod, Error *reterr) {
+        int fd, r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
+
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0)
+                (void)close_fd(fd);
+        return error_setf(reterr, -ECONNREFUSED,
+                          "%s: its shim here has died; podferry adopt %s goes on with it", pod,
+                          pod);
+}
+
 /* Whoever drove the migration is gone, and the shim, which has just heard so, ends it by itself.
  * Returns when it has: it owns the pod, or is gone with all that it had prepared. */
 static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
         _cleanup_free_ char *state = NULL;
         _cleanup_bus_ sd_bus *bus = NULL;
         uint64_t end = now_ms() + SETTLE_MS;
-        int r;
+        int r = pod_connect(ctl->config.run_dir, pod, &bus, NULL);
 
-        if (pod_connect(ctl->config.run_dir, pod, &bus, NULL) < 0)
-                return 0; /* gone */
-        for (;;) {
+        while (r >= 0) {
                 _cleanup_json_ json_object *dump = NULL;
 
                 free(state);
                 state = NULL;
                 r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "State", &state, NULL);
+                if (r == 0 && strcmp(state, "idle") == 0)
+                        r = pod_dump(bus, &dump, NULL);
                 if (r < 0)
-                        return 0;
-                if (strcmp(state, "idle") == 0 &&
-                    (pod_dump(bus, &dump, NULL) < 0 || json_get(dump, "tree")))
+                        break;
+                if (json_get(dump, "tree"))
                         return 0;
                 if (now_ms() >= end)
                         return error_setf(reterr, -ETIMEDOUT,
@@ -156,9 +168,8 @@ static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
                 r = sd_bus_wait(bus, SECONDS(1));
                 while (r >= 0 && (r = sd_bus_process(bus, NULL)) > 0)
                         ;
-                if (r < 0)
-                        return 0;
         }
+        return check_gone(ctl, pod, reterr);
 }
 
 static int carry_calls(const Ctl *ctl, const char *pod, Error *reterr) {
@@ -196,16 +207,36 @@ typedef struct Session {
         bool again; /* what was carried before is forgotten */
 } Session;
 
-static int register_socket(const Ctl *ctl, const Session *s, int fd, Error *reterr) {
-        _cleanup_bus_ sd_bus *bus = NULL;
+/* *ret_bus is open as long as the shim lives. */
+static int register_socket(const Ctl *ctl, const Session *s, int fd, sd_bus **ret_bus,
+                           Error *reterr) {
         int r;
 
-        r = pod_connect(ctl->config.run_dir, s->pod, &bus, reterr);
+        r = pod_connect(ctl->config.run_dir, s->pod, ret_bus, reterr);
         if (r < 0)
                 return r;
-        r = pod_call(bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
+        r = pod_call(*ret_bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
                      s->again ? "Reconnect" : "RegisterSocket", "sh", s->id, fd);
         return r < 0 ? error_prefix(reterr, r, "%s: cannot hand over the transport", s->pod) : 0;
+}
+
+/* The shim has the socket; what is waited for is its end, and the shim's, after which the other
+ * host must not take the stream for one that is only slow. */
+static void wait_for_either(int fd, sd_bus *bus) {
+        for (;;) {
+                struct pollfd p[] = { { .fd = fd },
+                                      { .fd = sd_bus_get_fd(bus), .events = POLLIN } };
+
+                if (poll(p, ELEMENTSOF(p), -1) < 0 && errno != EINTR)
+                        return;
+                if (p[0].revents & (POLLHUP | POLLERR))
+                        return;
+                for (int r = 1; r > 0;) {
+                        r = sd_bus_process(bus, NULL);
+                        if (r < 0 || sd_bus_is_open(bus) <= 0)
+                                return;
+                }
+        }
 }
 
 /* stdin and stdout are one stream socket: the shim can have it itself. */
@@ -221,21 +252,19 @@ static bool is_one_socket(void) {
 
 static int carry_transport(const Ctl *ctl, const Session *s, Error *reterr) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        _cleanup_bus_ sd_bus *bus = NULL;
         int pair[2], r;
 
         if (is_one_socket()) {
-                struct pollfd p = { .fd = STDIN_FILENO }; /* its end alone */
-
-                r = register_socket(ctl, s, STDIN_FILENO, reterr);
-                while (r == 0 && (poll(&p, 1, -1) >= 0 || errno == EINTR))
-                        if (p.revents & (POLLHUP | POLLERR))
-                                break;
+                r = register_socket(ctl, s, STDIN_FILENO, &bus, reterr);
+                if (r == 0)
+                        wait_for_either(STDIN_FILENO, bus);
                 return r;
         }
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return error_setf(reterr, -errno, "socketpair: %m");
         ours = pair[0], theirs = pair[1];
-        r = register_socket(ctl, s, theirs, reterr);
+        r = register_socket(ctl, s, theirs, &bus, reterr);
         theirs = close_fd(theirs);
         if (r == 0)
                 relay(STDIN_FILENO, STDOUT_FILENO, ours);

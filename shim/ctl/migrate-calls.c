@@ -17,10 +17,29 @@ int mover_connect_source(Mover *m, Error *reterr) {
         return pod_connect(m->ctl->config.run_dir, m->pod, &m->source.bus, reterr);
 }
 
+/* The command to the other host did not come to an answer: what it says itself is the better
+ * reason, if it has ended. */
+static int explain_command(Mover *m, int r, Error *reterr) {
+        Error bus = reterr ? *reterr : ERROR_INIT, why = ERROR_INIT;
+
+        if (r == -ECANCELED || (r == -ETIMEDOUT && mover_interrupted(m, NULL) < 0))
+                return r;
+        if (remote_wait(&m->calls, 3000)) {
+                if (remote_finish(&m->calls, 0, &why) == 0)
+                        (void)error_setf(&why, r, "it ended without a word");
+        } else if (r == -ETIMEDOUT) {
+                (void)error_setf(&why, r, "podferry receive does not answer there");
+        } else {
+                (void)error_setf(&why, r, "what it says is not podferry receive's: %s",
+                                 error_text(&bus, r));
+        }
+        return error_setf(reterr, r, "%s: %s", m->remote.name, why.text);
+}
+
 int mover_start_destination(Mover *m, Error *reterr) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         const char *args[] = { "receive", "--pod", m->new_name, NULL };
-        int pair[2], r;
+        int pair[2], fd, r;
 
         m->destination.name = "destination";
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -30,24 +49,29 @@ int mover_start_destination(Mover *m, Error *reterr) {
         if (r < 0)
                 return r;
         theirs = close_fd(theirs);
-        r = fcntl(ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-        if (r == 0) {
-                int fd = TAKE_FD(ours);
+        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        fd = TAKE_FD(ours);
+        r = pod_connect_fds(fd, fd, &m->destination.bus, reterr);
+        return r < 0 ? explain_command(m, r, reterr) : 0;
+}
 
-                r = pod_connect_fds(fd, fd, &m->destination.bus, reterr);
-        }
-        return r < 0 ? error_prefix(reterr, r, "%s", m->remote.name) : 0;
+static int new_call(const Side *side, const char *path, const char *interface, const char *member,
+                    sd_bus_message **ret, Error *reterr) {
+        int r = sd_bus_message_new_method_call(side->bus, ret, NULL, path, interface, member);
+
+        return r < 0 ? error_setf(reterr, r, "%s: %s", member, strerrordesc_np(-r)) : 0;
 }
 
 int mover_connect_destination(Mover *m, Error *reterr) {
-        Error why = ERROR_INIT;
+        _cleanup_message_ sd_bus_message *message = NULL;
         int r;
 
-        r = pod_call(m->destination.bus, CONNECT_DEADLINE, NULL, reterr, BUS_ROOT, BUS_INTERFACE,
-                     "Ping", "");
-        if (r < 0 && remote_finish(&m->calls, 3000, &why) < 0)
-                return error_setf(reterr, r, "%s: %s", m->remote.name, why.text);
-        return r < 0 ? error_prefix(reterr, r, "%s", m->remote.name) : 0;
+        r = new_call(&m->destination, BUS_ROOT, BUS_INTERFACE, "Ping", &message, reterr);
+        if (r == 0)
+                r = mover_send(m, &m->destination, message, CONNECT_DEADLINE, NULL, reterr);
+        m->destination.answered = r == 0;
+        return r < 0 ? explain_command(m, r, reterr) : 0;
 }
 
 /* Opens a{sv} with the user's options, and `more` of the form name, value, NULL. */
@@ -67,15 +91,15 @@ static int call_with_options(Mover *m, Side *side, uint64_t deadline, const char
         _cleanup_message_ sd_bus_message *message = NULL, *reply = NULL;
         int r;
 
-        r = sd_bus_message_new_method_call(side->bus, &message, NULL, BUS_MIGRATION, MIGRATION_FACE,
-                                           member);
-        if (r >= 0)
-                r = sd_bus_message_append(message, "s", m->session);
+        r = new_call(side, BUS_MIGRATION, MIGRATION_FACE, member, &message, reterr);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(message, "s", m->session);
         if (r >= 0)
                 r = append_options(m, message, more);
         if (r < 0)
                 return error_setf(reterr, r, "%s: %s", member, strerrordesc_np(-r));
-        r = pod_send(side->bus, message, deadline, &reply, reterr);
+        r = mover_send(m, side, message, deadline, &reply, reterr);
         if (r < 0)
                 return error_prefix(reterr, r, "%s", side->name);
         if (ret)
@@ -83,16 +107,27 @@ static int call_with_options(Mover *m, Side *side, uint64_t deadline, const char
         return 0;
 }
 
-int mover_call(Mover *m, Side *side, uint64_t deadline, const char *member, const char *argument,
-               Error *reterr) {
+/* Strings only; NULL ends them. */
+static int call_strings(Mover *m, Side *side, uint64_t deadline, const char *member,
+                        const char *const *words, Error *reterr) {
+        _cleanup_message_ sd_bus_message *message = NULL;
         int r;
 
-        if (argument)
-                r = pod_call(side->bus, deadline, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
-                             member, "ss", m->session, argument);
-        else
-                r = pod_call(side->bus, deadline, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
-                             member, "s", m->session);
+        r = new_call(side, BUS_MIGRATION, MIGRATION_FACE, member, &message, reterr);
+        if (r < 0)
+                return r;
+        for (; *words && r >= 0; words++)
+                r = sd_bus_message_append(message, "s", *words);
+        if (r < 0)
+                return error_setf(reterr, r, "%s: %s", member, strerrordesc_np(-r));
+        return mover_send(m, side, message, deadline, NULL, reterr);
+}
+
+int mover_call(Mover *m, Side *side, uint64_t deadline, const char *member, const char *argument,
+               Error *reterr) {
+        const char *const words[] = { m->session, argument, NULL };
+        int r = call_strings(m, side, deadline, member, words, reterr);
+
         return r < 0 ? error_prefix(reterr, r, "%s", side->name) : 0;
 }
 
@@ -220,7 +255,7 @@ static int ask_missing(Mover *m, const LayerRef *list, size_t n, char ***ret, Er
                 r = sd_bus_message_close_container(message);
         if (r < 0)
                 return error_setf(reterr, r, "MissingLayers: %s", strerrordesc_np(-r));
-        r = pod_send(m->destination.bus, message, CALL_DEADLINE, &reply, reterr);
+        r = mover_send(m, &m->destination, message, CALL_DEADLINE, &reply, reterr);
         if (r == 0 && sd_bus_message_read_strv(reply, ret) < 0)
                 r = error_setf(reterr, -EBADMSG, "an answer that is no list");
         return r < 0 ? error_prefix(reterr, r, "destination") : 0;
@@ -247,7 +282,7 @@ static int send_layer(Mover *m, const LayerRef *l, Error *reterr) {
         r = remote_start(&m->remote, args, fd, nothing, &run, reterr);
         if (r < 0)
                 return r;
-        r = remote_finish(&run, 3600U * 1000U, reterr);
+        r = mover_wait_command(m, &run, reterr);
         return r < 0 ? error_prefix(reterr, r, "layer %.19s", l->digest) : 0;
 }
 
@@ -316,7 +351,7 @@ int mover_import(Mover *m, Error *reterr) {
                 r = sd_bus_message_append_array(message, 'y', m->envelope, m->envelope_size);
         if (r < 0)
                 return error_setf(reterr, r, "Import: %s", strerrordesc_np(-r));
-        r = pod_send(m->destination.bus, message, WORK_DEADLINE, NULL, reterr);
+        r = mover_send(m, &m->destination, message, WORK_DEADLINE, NULL, reterr);
         return r < 0 ? error_prefix(reterr, r, "destination") : 0;
 }
 
@@ -389,10 +424,11 @@ int mover_patch(Mover *m, Error *reterr) {
         }
 
         for (JSON_EACH(i, containers, c)) {
-                int r = pod_call(m->destination.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION,
-                                 MIGRATION_FACE, "Patch", "ssss", m->session,
-                                 json_get_text(c, "id"), "",
-                                 json_object_to_json_string_ext(patch, JSON_C_TO_STRING_PLAIN));
+                const char *const words[] = {
+                        m->session, json_get_text(c, "id"), "",
+                        json_object_to_json_string_ext(patch, JSON_C_TO_STRING_PLAIN), NULL
+                };
+                int r = call_strings(m, &m->destination, CALL_DEADLINE, "Patch", words, reterr);
 
                 if (r < 0)
                         return error_prefix(reterr, r, "destination: container %s",
@@ -425,7 +461,6 @@ int mover_connect_transport(Mover *m, Error *reterr) {
                                "--session", m->session, NULL };
         int pair[2], r;
 
-        (void)remote_finish(&m->transport, 0, NULL);
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return error_setf(reterr, -errno, "socketpair: %m");
         ours = pair[0], theirs = pair[1];
@@ -438,11 +473,31 @@ int mover_connect_transport(Mover *m, Error *reterr) {
         return r < 0 ? error_prefix(reterr, r, "source") : 0;
 }
 
+/* What the source does, as it does it. */
+static int on_notification(sd_bus_message *message, void *userdata, sd_bus_error *reterr) {
+        _cleanup_json_ json_object *n = NULL;
+        Mover *m = userdata;
+        const char *text;
+        uint64_t id;
+
+        if (sd_bus_message_read(message, "ts", &id, &text) < 0 ||
+            json_read(text, strlen(text), &n, NULL) < 0)
+                return 0;
+        if (strcmp(json_get_text(n, "session"), m->session) == 0 &&
+            strcmp(json_get_text(n, "result"), "started") == 0)
+                show_phase(&m->show, json_get_text(n, "phase"));
+        return 0;
+}
+
 int mover_transfer(Mover *m, Error *reterr) {
         const char *const more[] = { "ticket",   m->ticket, "to",        m->to, "to_program",
                                      m->program, "to_pod",  m->new_name, NULL };
         int r;
 
+        r = sd_bus_match_signal(m->source.bus, NULL, NULL, BUS_MIGRATION, MIGRATION_FACE,
+                                "Notification", on_notification, m);
+        if (r < 0)
+                return error_setf(reterr, r, "source: %s", strerrordesc_np(-r));
         r = call_with_options(m, &m->destination, CALL_DEADLINE, "Transfer", NULL, NULL, reterr);
         if (r == 0)
                 r = call_with_options(m, &m->source, CALL_DEADLINE, "Transfer", more, NULL, reterr);

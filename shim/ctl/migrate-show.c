@@ -47,9 +47,16 @@ void show_step(Show *s, const char *step, const char *text) {
                 put_event(s, "step", "step", step, text, NULL);
                 return;
         }
+        if (!text)
+                return;
         close_line(s);
         (void)fprintf(stderr, "%7.2f s  %-10s %s\n", (double)(clock_ms() - s->started_ms) / 1000.0,
                       step, text);
+}
+
+void show_phase(Show *s, const char *phase) {
+        if (s->json)
+                put_event(s, "phase", "phase", phase, NULL, NULL);
 }
 
 static unsigned percent_of(json_object *count) {

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /* What a person, or a program, sees of a migration: a line that moves on a terminal, plain lines
- * elsewhere, or one JSON object a line on stdout ({"event": "step" | "progress" | "note" |
- * "result", ...}). */
+ * elsewhere, or one JSON object a line on stdout ({"event": "step" | "progress" | "phase" |
+ * "note" | "result", ...}). */
 typedef struct Show {
         bool json, terminal, line_open;
         char phase[32]; /* last one shown */
@@ -16,7 +16,8 @@ typedef struct Show {
 } Show;
 
 void show_init(Show *s, bool json);
-void show_step(Show *s, const char *step, const char *text);
+void show_step(Show *s, const char *step, const char *text); /* text NULL: for programs only */
+void show_phase(Show *s, const char *phase);                 /* of the transfer; for programs */
 void show_progress(Show *s, json_object *progress);
 void show_note(Show *s, const char *text);
 /* source and destination: what their Finished said; either may be NULL. */

@@ -11,15 +11,18 @@
  *
  *      cmd-migrate.c   the command line, and what its end means
  *      migrate-calls.c single calls and the commands on the other host
- *      migrate-drive.c the order of calls, the wait, the rollback */
+ *      migrate-drive.c the order of calls, and the wait for the transfer
+ *      migrate-end.c   the end, one way or the other, and what is said of it
+ *      migrate-wait.c  waiting, while Ctrl-C and --timeout are heard */
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 #define OPTIONS_MAX    24U
 
 typedef struct Side {
         const char *name; /* "source", "destination" */
         sd_bus *bus;
-        bool began; /* the session may be known there: it is cleaned up */
-        bool lost;  /* its shim did not answer any more when all was to be rolled back */
+        bool began;     /* the session may be known there: it is cleaned up */
+        bool answered;  /* at all */
+        bool abandoned; /* a call to it was left alone while it was at work */
         char state[32];
         json_object *result; /* of Finished */
 } Side;
@@ -35,8 +38,8 @@ typedef struct Mover {
                 const char *name, *value;
         } options[OPTIONS_MAX];
         size_t n_options;
-        char **disks; /* "FILE=THERE" each, NULL-terminated; may be NULL */
-        uint64_t time_limit_ms;
+        char **disks;                   /* "FILE=THERE" each, NULL-terminated; may be NULL */
+        uint64_t time_limit_ms, end_ms; /* --timeout, and when that is; 0: none */
 
         Show show;
         const char *step; /* what is under way, for the message of a failure */
@@ -46,9 +49,11 @@ typedef struct Mover {
         char *envelope, *ticket;
         size_t envelope_size;
         int signal_fd;
-        bool cancelled;      /* Ctrl-C */
-        bool undecided;      /* the source could not be rolled back */
-        unsigned transports; /* started so far */
+        bool cancelled;                  /* Ctrl-C */
+        bool ending;                     /* it is rolled back or finished: that takes its time */
+        bool hopeless;                   /* no more transports are made */
+        unsigned transports, fruitless;  /* started so far; of these, in a row for nothing */
+        uint64_t moved_before, retry_ms; /* bytes at the last break; when to connect again */
 } Mover;
 
 /* -- migrate-calls.c -- */
@@ -70,7 +75,29 @@ int mover_call(Mover *m, Side *side, uint64_t deadline, const char *member, cons
 int mover_get_state(Mover *m, Side *side, Error *reterr);
 int mover_get_json(Side *side, const char *property, json_object **ret, Error *reterr);
 
+/* -- migrate-wait.c -- */
+/* True once Ctrl-C (or SIGTERM, SIGHUP) came. */
+bool mover_take_signals(Mover *m);
+/* -ECANCELED after a signal, -ETIMEDOUT after --timeout; never when it is ending. */
+int mover_interrupted(Mover *m, Error *reterr);
+/* Works off what both shims sent, then waits for more, a signal, or ms. */
+void mover_wait_for_news(Mover *m, unsigned ms);
+/* pod_send() that is interrupted as above; the side is then `abandoned`. */
+int mover_send(Mover *m, Side *side, sd_bus_message *message, uint64_t deadline,
+               sd_bus_message **ret, Error *reterr);
+/* Until it ends; killed when interrupted. */
+int mover_wait_command(Mover *m, RemoteRun *run, Error *reterr);
+
+/* -- migrate-end.c -- */
+/* Finishes what has moved and rolls back what has not; r, err: how the steps before ended. Tells
+ * the user, and returns the result of all. */
+int mover_end(Mover *m, int r, Error *err);
+void mover_done(Mover *m);
+
 /* -- migrate-drive.c -- */
+/* Until both sides have ended their transfer, which way ever; when ending, until each that can
+ * still be asked has. */
+int mover_wait_for_end(Mover *m, Error *reterr);
+bool mover_is_over(const Side *s);
 /* 0: moved. Everything that was begun has been finished or rolled back; the user was told. */
 int mover_run(Mover *m);
-void mover_done(Mover *m);

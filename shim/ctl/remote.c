@@ -73,6 +73,9 @@ static int parse_ssh(const char *text, char **ssh_args, Remote *r, Error *reterr
                 port = colon + 1;
         } else
                 colon = NULL;
+        if (colon && (strlen(port) > 5 || atoi(port) < 1 || atoi(port) > 65535))
+                return error_setf(reterr, -EINVAL, "\"ssh://%.100s\": port %.20s: 1 to 65535", text,
+                                  port);
         if (!*host || *host == '-' || strpbrk(host, " \t'\"\\$`;|&<>"))
                 return error_setf(reterr, -EINVAL, "\"ssh://%.100s\": no host in it", text);
         if (!mkdtemp(directory))
@@ -245,8 +248,7 @@ bool remote_has_ended(RemoteRun *run) {
                 si.si_pid == run->pid);
 }
 
-/* True: it has ended. */
-static bool wait_for(RemoteRun *run, unsigned timeout_ms) {
+bool remote_wait(RemoteRun *run, unsigned timeout_ms) {
         int fd = (int)syscall(SYS_pidfd_open, run->pid, 0);
         bool ended;
 
@@ -257,13 +259,18 @@ static bool wait_for(RemoteRun *run, unsigned timeout_ms) {
         return ended;
 }
 
+/* What it started may still write, without an end. */
+#define LAST_WORDS_MAX (1 << 20)
+
 /* The last line that it wrote, without our own name in front. */
 static void last_words(int fd, char *ret, size_t size) {
         char text[4096], *line, *end;
-        ssize_t n, used = 0;
+        ssize_t n, used = 0, all = 0;
 
-        while ((n = read(fd, text + used, sizeof(text) - 1 - (size_t)used)) > 0) {
+        while (all < LAST_WORDS_MAX &&
+               (n = read(fd, text + used, sizeof(text) - 1 - (size_t)used)) > 0) {
                 used += n;
+                all += n;
                 if ((size_t)used == sizeof(text) - 1) {
                         memmove(text, text + used / 2, (size_t)(used - used / 2));
                         used -= used / 2;
@@ -285,9 +292,9 @@ int remote_finish(RemoteRun *run, unsigned timeout_ms, Error *reterr) {
 
         if (run->pid <= 0)
                 return 0;
-        if (!wait_for(run, timeout_ms)) {
+        if (!remote_wait(run, timeout_ms)) {
                 (void)kill(run->pid, SIGTERM);
-                if (!wait_for(run, 2000))
+                if (!remote_wait(run, 2000))
                         (void)kill(run->pid, SIGKILL);
         }
         while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)

@@ -44,6 +44,8 @@ int remote_start(const Remote *r, const char *const args[], int in, int out, Rem
                  Error *reterr);
 /* True once it has ended. */
 bool remote_has_ended(RemoteRun *run);
+/* Waits for its end, at most so long. True: it has ended. */
+bool remote_wait(RemoteRun *run, unsigned timeout_ms);
 /* Waits at most so long, then kills it; adds what it said last to *reterr if it failed. 0 if it
  * exited with 0. */
 int remote_finish(RemoteRun *run, unsigned timeout_ms, Error *reterr);

@@ -199,7 +199,8 @@ remove_pods() {
                                 pid=$(cat "$d/pid" 2>/dev/null) && kill -9 "$pid"
                                 virsh -q -c qemu:///system destroy "podferry-${d##*/}"
                                 rm -rf "$d" "/var/lib/podferry/pods/${d##*/}"
-                        done' "$podferry" >/dev/null 2>&1
+                        done
+                        rm -rf /run/podferry/.migrate-*' "$podferry" >/dev/null 2>&1
         done
 }
 
