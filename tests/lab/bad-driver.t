@@ -66,10 +66,10 @@ refused "its command cannot be run" 'etc' migrate exec:/etc/passwd
 refused "it says why on stderr" 'no route to nowhere' migrate "exec:sh -c 'echo no route to nowhere >&2; exit 255'"
 refused "its command says back what it hears" 'not podferry receive' migrate "exec:sh -c 'exec cat'"
 refused "its command says one thing without an end" 'not podferry receive' migrate "exec:sh -c 'exec yes'"
-refused "its command says what nobody can understand" 'not podferry receive' migrate "exec:sh -c 'head -c 1000000 /dev/urandom; exec sleep 1000'"
+refused "its command says what nobody can understand" 'not podferry receive' migrate "exec:sh -c 'head -c 1000000 /dev/urandom; exec sleep 100'"
 refused "its command says it all on stderr" 'not done in 3.0 s' migrate "exec:sh -c 'yes >&2'" --timeout 3s
 refused "it does not answer: --timeout" 'not done in 1.5 s' migrate "exec:sh -c 'exec sleep 1000'" --timeout 1500ms
-"$lab" enter h1 "$podferry" migrate t-b --to "exec:sh -c 'exec sleep 1000'" >"$work/out" 2>&1 &
+"$lab" enter h1 "$podferry" migrate t-b --to "exec:sh -c 'exec sleep 1000$$'" >"$work/out" 2>&1 &
 pid=$!
 until_ok 5 grep -q 'the other host' "$work/out"
 kill -INT $pid
@@ -78,7 +78,7 @@ wait $pid
 is $? 130 "it does not answer: Ctrl-C" F68
 [ $SECONDS -le 8 ]
 ok "and that is soon" || diag "$SECONDS s"
-is "$(pgrep -c -f '^sleep 1000')" 0 "its command is ended"
+is "$(pgrep -c -f "^sleep 1000$$\$")" 0 "its command is ended"
 refused "the destination is the source, under another name" 'destination is the source' \
         pf h1 migrate t-b --name t-c --to "$(to h1)"
 refused "no libvirt in the transport's URI" 'transport' migrate "$(to h2)" --transport libvirt+tcp://
