@@ -6,6 +6,7 @@
 #include "shim/ctl/values.h"
 
 #define LOOK_MS   250U   /* between two looks at the progress */
+#define IN_USE_MS 1000U  /* between two looks whether a transport is wanted */
 #define SETTLE_MS 60000U /* for a cancelled transfer to end */
 
 /* When a broken transport is not worth another one: so many in a row that carried less than so much
@@ -122,6 +123,12 @@ static int keep_transport(Mover *m, Error *reterr) {
         if (r < 0 || clock_ms() < m->retry_ms)
                 return r;
         r = mover_connect_transport(m, reterr);
+        if (r == -EEXIST) { /* both shims still have the one whose command has ended */
+                (void)remote_finish(&m->transport, 0, NULL);
+                m->retry_ms = clock_ms() + IN_USE_MS;
+                m->transports--;
+                return 0;
+        }
         return r == -EBADFD ? 0 : r; /* over meanwhile */
 }
 

@@ -6,7 +6,6 @@
 
 #include "shim/ctl/migrate.h"
 #include "shim/ctl/values.h"
-#include "shim/ctl/values.h"
 
 #define LOOK_MS     250U
 #define SETTLE_MS   75000U /* for the other host's command, which waits for its shim */
@@ -273,7 +272,6 @@ void mover_done(Mover *m) {
         (void)json_object_put(m->facts);
         free(m->envelope);
         free(m->ticket);
-        (void)words_free(m->disks);
         (void)words_free(m->disks);
         m->signal_fd = close_fd(m->signal_fd);
         remote_done(&m->remote);

@@ -151,7 +151,9 @@ for phase in ${PHASES:-export import patch prepare $late $last}; do
 done
 for phase in ${PHASES:-$late}; do
         strike $phase transport KILL
-        is "$status" 0 "receive --transport killed at $phase: made again, and the pod moves" B6 || diag "$(cat "$work/err")"
+        [ "$status" = 0 ]
+        ok "receive --transport killed at $phase: made again, and the pod moves" B6 ||
+                diag "$(cat "$work/err")" "$(grep -v progress "$work/events" | tail -n 8)"
         fine "receive --transport killed at $phase"
 done
 for phase in ${PHASES:-import $late}; do
