@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /org/podferry/Shim1/container/<id>: one container. exec_id "" is its init. */
+#include <stdarg.h>
 #include <string.h>
 
 #include "shim/api-error.h"
@@ -60,6 +61,18 @@ static int get_pid(sd_bus *bus, const char *path, const char *interface, const c
         return sd_bus_message_append(reply, "u", process_pid(container_init_process(c)));
 }
 
+/* Reads the arguments of a call, and makes the job that answers it. */
+static int begin(sd_bus_message *m, BusJobReply reply, BusJob **ret, sd_bus_error *reterr,
+                 const char *types, ...) {
+        va_list ap;
+        int r;
+
+        va_start(ap, types);
+        r = sd_bus_message_readv(m, types, ap);
+        va_end(ap);
+        return r < 0 ? r : bus_job_new(m, 0, reply, ret, reterr);
+}
+
 static int on_start(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
@@ -80,10 +93,7 @@ static int on_kill(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         uint32_t number;
         int all, r;
 
-        r = sd_bus_message_read(m, "sub", &exec_id, &number, &all);
-        if (r < 0)
-                return r;
-        r = bus_job_new(m, 0, NULL, &job, reterr);
+        r = begin(m, NULL, &job, reterr, "sub", &exec_id, &number, &all);
         if (r < 0)
                 return r;
         r = container_kill(container_of_call(userdata, m), exec_id, number, all, bus_job_done, job,
@@ -100,10 +110,7 @@ static int on_delete(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         Shim *s = userdata;
         int r;
 
-        r = sd_bus_message_read(m, "s", &exec_id);
-        if (r < 0)
-                return r;
-        r = bus_job_new(m, 0, reply_exit, &job, reterr);
+        r = begin(m, reply_exit, &job, reterr, "s", &exec_id);
         if (r < 0)
                 return r;
         if (exec_id[0])
@@ -144,10 +151,7 @@ static int on_start_exec(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         uint32_t pid = 0;
         int r;
 
-        r = sd_bus_message_read(m, "s", &exec_id);
-        if (r < 0)
-                return r;
-        r = bus_job_new(m, 0, reply_pid, &job, reterr);
+        r = begin(m, reply_pid, &job, reterr, "s", &exec_id);
         if (r < 0)
                 return r;
         r = container_start_exec(container_of_call(userdata, m), exec_id, &pid, bus_job_done, job,
@@ -288,10 +292,7 @@ static int on_update(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         const char *resources;
         int r;
 
-        r = sd_bus_message_read(m, "s", &resources);
-        if (r < 0)
-                return r;
-        r = bus_job_new(m, 0, NULL, &job, reterr);
+        r = begin(m, NULL, &job, reterr, "s", &resources);
         if (r < 0)
                 return r;
         r = container_update(container_of_call(userdata, m), resources, bus_job_done, job, &err);
@@ -304,10 +305,7 @@ static int on_add_volume(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         const char *json;
         int r;
 
-        r = sd_bus_message_read(m, "s", &json);
-        if (r < 0)
-                return r;
-        r = bus_job_new(m, 0, NULL, &job, reterr);
+        r = begin(m, NULL, &job, reterr, "s", &json);
         if (r < 0)
                 return r;
         r = volume_add(userdata, container_id(container_of_call(userdata, m)), json, bus_job_done,
@@ -321,10 +319,7 @@ static int on_remove_volume(sd_bus_message *m, void *userdata, sd_bus_error *ret
         const char *path;
         int r;
 
-        r = sd_bus_message_read(m, "s", &path);
-        if (r < 0)
-                return r;
-        r = bus_job_new(m, 0, NULL, &job, reterr);
+        r = begin(m, NULL, &job, reterr, "s", &path);
         if (r < 0)
                 return r;
         r = container_remove_volume(container_of_call(userdata, m), path, bus_job_done, job, &err);
