@@ -184,6 +184,7 @@ json_object *migrate_result_json(const Migrate *m) {
         put_number(o, "blackout_ns",
                    p.blackout_end_ns > p.blackout_start_ns ? p.blackout_end_ns - p.blackout_start_ns
                                                            : 0);
+        put_number(o, "peer_blackout_ns", p.peer_blackout_ns);
         put_number(o, "memory_bytes", m->memory_bytes ?: p.now.memory.processed);
         put_number(o, "disk_bytes", m->disk_bytes ?: p.now.disks.processed);
         return o;

@@ -148,8 +148,10 @@ pf h1 exec t-n /bin/true
 ok "without the bus the pod goes on"
 is "$(pf h1 ps | grep -c t-n)" 1 "and is found by its socket"
 bus_start
-move h1 t-n --handover shims >"$work/out" 2>&1
+move h1 t-n --progress json >"$work/out" 2>&1
 ok "a move when the bus has gone and come" B1 || diag "$(cat "$work/out")"
+jq -es 'map(.result.source? // empty) | last | .peer_blackout_ns > 0 and .peer_blackout_ns < .blackout_ns' "$work/out" >/dev/null
+ok "the result says which part of the blackout was the destination's" B8 F62 || diag "$(cat "$work/out")"
 session=$(sed -n 's/^SESSION=//p' "$work/journal" | head -n 1)
 [ -n "$session" ] && journal_has POD=t-n "SESSION=$session"
 ok "messages about a migration name its session" || diag "$(grep -a MESSAGE "$work/journal" | tail -n 20)"
