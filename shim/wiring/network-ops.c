@@ -176,7 +176,7 @@ static int start(Shim *s, NetJob *j_arg, Error *reterr) {
 }
 
 int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *reterr) {
-        NetJob *j;
+        NetJob *j = NULL;
         int r;
 
         r = net_job_new(path, 0, done, job, &j, reterr);
