@@ -264,16 +264,26 @@ int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *jo
         return migrate_take_connections(u, reterr);
 }
 
-/* A guest runs on complete disks only: the marks go first, and are gone for good. */
+/* A guest runs on complete disks only: the marks go first, and are gone for good. While libvirt
+ * lets it run, the tree comes to life and the link says HELLO: the guest finds it when it wakes,
+ * and its output goes on one round trip earlier. What fails of that is tried again, and told, when
+ * the guest runs. */
 int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr) {
         Migrate *m = u;
-        int r;
+        Error e = ERROR_INIT;
+        int r, k;
 
-        if (migration_role(m->migration) == MIGRATION_DESTINATION) {
-                r = each_copied(m, commit_disk, reterr);
-                return r < 0 ? r : migrate_resume_with_network(m, done, job, reterr);
+        if (migration_role(m->migration) != MIGRATION_DESTINATION)
+                return virt_resume(m->shim->virt, done, job, reterr);
+        r = each_copied(m, commit_disk, reterr);
+        if (r == 0)
+                r = migrate_resume_with_network(m, done, job, reterr);
+        if (r == 1 && !m->adopted) {
+                k = migrate_resume_destination(m, &e);
+                if (k < 0)
+                        log_info("migration: before the guest runs: %s", error_text(&e, k));
         }
-        return virt_resume(m->shim->virt, done, job, reterr);
+        return r;
 }
 
 int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr) {

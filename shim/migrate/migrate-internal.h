@@ -191,6 +191,8 @@ void migrate_forget_network(Migrate *m);
 void migrate_join_network(Migrate *m);
 void migrate_gates(Migrate *m, bool open);
 void migrate_guest_complete(Migrate *m);
+/* The tree of the destination and its guest link come to life; once. */
+int migrate_resume_destination(Migrate *m, Error *reterr);
 int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr);
 void migrate_reset_network(Migrate *m);
 

@@ -178,7 +178,7 @@ int migrate_op_unpatched(void *u, Buf *ret) {
         return x.n;
 }
 
-static int resume_destination(Migrate *m, Error *reterr) {
+int migrate_resume_destination(Migrate *m, Error *reterr) {
         Shim *s = m->shim;
         int r;
 
@@ -211,7 +211,7 @@ int migrate_op_resume_tree(void *u, MigrationRole role, OpDone done, void *job, 
         int r;
 
         if (role == MIGRATION_DESTINATION)
-                return resume_destination(m, reterr);
+                return migrate_resume_destination(m, reterr);
         if (vm_imported_link(s->vm)) /* of a shim that was killed in between */
                 return migrate_own_resume_source(m, reterr);
         migrate_logs_end(m);
@@ -256,6 +256,10 @@ int migrate_op_abort_tree(void *u, const char *reason, Error *reterr) {
         log_info("migration: the import is given up: %s", reason);
         if (migration_role(m->migration) == MIGRATION_DESTINATION)
                 migrate_discard_disks(m); /* while it is known which */
+        if (m->resumed) {                 /* it had come to life for a guest that then never ran */
+                shim_vm_gone(s, reason);
+                return 0;
+        }
         (void)pod_abort_migrated(s->pod, NULL);
         (void)vm_abort_migrated(s->vm, NULL);
         guest_link_close(s->link);
