@@ -94,7 +94,7 @@ static void tell_clients(Shim *s, const PodEvent *e) {
         const Container *c = s->pod ? pod_container(s->pod, e->container_id) : NULL;
         Stdio *io = c ? stdio_find(s->stdio, container_guest_id(c), e->exec_id) : NULL;
 
-        if (io && !e->exit.moved)
+        if (io)
                 stdio_exited(io, e->exit.code);
 }
 
@@ -138,6 +138,8 @@ void shim_on_pod_event(void *userdata, const PodEvent *e) {
         log_event(e);
         switch (e->kind) {
         case POD_EVENT_EXITED:
+                if (e->exit.moved) /* it has not ended: the other host will tell when it does */
+                        break;
                 tell_clients(s, e);
                 emit_exit(s, e);
                 break;

@@ -48,6 +48,8 @@ for ms in 2000 2200 2400 2600 2700 2800 2900 3100 3500 5000; do
                 echo $? >"$work/exit.$n"
         ) 2>"$work/exit.$n.err" &
 done
+on h1 python3 -B "$top/tests/bench/listen.py" exits /run/podferry/t-e/bus.sock >"$work/reported" 2>&1 &
+until_ok 10 grep -q there "$work/reported"
 # A process that is starting refuses the freeze.
 all_run() {
         [ "$(pf h1 inspect --json t-e | jq '[.. | select(.kind? == "process" and .id != "init")] | length')" = $n ] &&
@@ -78,6 +80,7 @@ told_twice_or_never() {
 }
 until_ok 10 eval '[ -z "$(told_twice_or_never)" ]'
 is "$(told_twice_or_never)" "" "each exit is known once, with its status: to the client that waited, or at the destination" H8 B1
+is "$(grep -vcE '^(there|1[01][0-9])$' "$work/reported")" 0 "the source reports no exit of what only moved" H8
 is "$(pf h2 exec t-e /bin/sh -c 'exit 44'; echo $?)" 44 "and the next exec works at the destination"
 pf h1 rm --force t-e 2>/dev/null || pf h2 rm --force t-e
 finish
