@@ -327,6 +327,10 @@ static void on_created(void *userdata, int r, const void *result, const Error *e
 
         if (r < 0 && c->scratch)
                 (void)unlink(c->scratch);
+        /* Its streams were opened before the guest refused it; left behind, they would be handed
+         * over with the pod as those of a process that there is none of. */
+        if (r < 0 && c->shim->pod && !pod_container(c->shim->pod, c->id))
+                stdio_remove(c->shim->stdio, c->id, "");
         (void)create_call_free(c);
         done(job, r, NULL, err);
 }

@@ -277,7 +277,8 @@ static int on_number(Loop *l, uint8_t type, uint64_t v) {
                 return on_taken(l, v);
         case ATTACH_GAP:
                 l->shown += v;
-                ctl_say("%llu bytes of the log are no longer there", (unsigned long long)v);
+                if (l->shown > v || !l->s->lines) /* else it begins with what there is */
+                        ctl_say("%llu bytes of the log are no longer there", (unsigned long long)v);
                 return catch_up(l);
         default: /* ATTACH_END */
                 if (!l->caught_up)
@@ -392,8 +393,8 @@ int attach_run(AttachSession *s, AttachEnd *ret, Error *reterr) {
         sigset_t old;
         int r = 0;
 
-        l.signal_fd = open_signals(&old);
-        if (l.signal_fd < 0)
+        l.signal_fd = s->lines ? -EBADF : open_signals(&old); /* who only reads is ended by them */
+        if (l.signal_fd < 0 && !s->lines)
                 return error_setf(reterr, l.signal_fd, "signals: %s",
                                   strerrordesc_np(-l.signal_fd));
         enter_raw(&l);
@@ -405,7 +406,8 @@ int attach_run(AttachSession *s, AttachEnd *ret, Error *reterr) {
         leave_raw(&l);
         buf_done(&l.kept);
         (void)close_fd(l.signal_fd);
-        (void)sigprocmask(SIG_SETMASK, &old, NULL);
+        if (!s->lines)
+                (void)sigprocmask(SIG_SETMASK, &old, NULL);
         if (r == -EPROTO)
                 return error_setf(reterr, r, "its shim counts the input otherwise");
         if (r < 0)

@@ -116,6 +116,16 @@ static int find_root(int dir_fd, const char *directory, json_object *config, cha
         return 0;
 }
 
+/* A name of its own is only for a container that does not share the machine's. */
+static bool has_uts_namespace(json_object *config) {
+        json_object *list = json_get_array(json_get(config, "linux"), "namespaces"), *ns;
+
+        for (JSON_EACH(i, list, ns))
+                if (strcmp(json_get_text(ns, "type"), "uts") == 0)
+                        return true;
+        return false;
+}
+
 /* What the command line says over what the bundle says. */
 static int override(json_object *config, const OciOptions *o, Error *reterr) {
         json_object *process = json_get(config, "process"), *linux_part = json_get(config, "linux");
@@ -148,7 +158,7 @@ static int override(json_object *config, const OciOptions *o, Error *reterr) {
         }
         if (o->terminal && json_add(process, "terminal", json_object_new_boolean(true)) < 0)
                 return error_oom(reterr);
-        if (o->hostname && !json_get(config, "hostname") &&
+        if (o->hostname && has_uts_namespace(config) && !json_get(config, "hostname") &&
             json_add_string(config, "hostname", o->hostname) < 0)
                 return error_oom(reterr);
         json_object_object_del(config, "hooks");

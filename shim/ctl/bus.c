@@ -240,3 +240,14 @@ int pod_find_container(sd_bus *bus, const char *pod, const char *container, char
                 *ret_id = TAKE(id);
         return 0;
 }
+
+int pod_dump_of(const char *run_dir, const char *pod, json_object **ret, Error *reterr) {
+        _cleanup_bus_ sd_bus *bus = NULL;
+        int r;
+
+        r = pod_connect(run_dir, pod, &bus, reterr);
+        if (r < 0)
+                return r;
+        r = pod_dump(bus, ret, reterr);
+        return r < 0 ? error_prefix(reterr, r, "%s", pod) : 0;
+}

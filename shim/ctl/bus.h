@@ -37,6 +37,8 @@ int pod_get_string(sd_bus *bus, const char *path, const char *interface, const c
 /* The whole tree: root's Dump(). */
 struct json_object;
 int pod_dump(sd_bus *bus, struct json_object **ret, Error *reterr);
+/* The same of a pod of this host. */
+int pod_dump_of(const char *run_dir, const char *pod, struct json_object **ret, Error *reterr);
 /* The object of a container. `container` NULL: the only one there is (-EINVAL if there are more,
  * with their names). The id goes to *ret_id (may be NULL). */
 int pod_find_container(sd_bus *bus, const char *pod, const char *container, char **ret_path,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* podferry ps and inspect: what is on this host, from every shim's own dump. */
+/* podferry ps: what is on this host, from every shim's own dump. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,6 @@
 static const Option json_options[] = { CTL_OPTION_JSON };
 
 static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv);
-static int inspect_run(Ctl *ctl, const Command *self, int argc, char **argv);
 
 const Command command_ps = {
         .name = "ps",
@@ -26,18 +25,6 @@ const Command command_ps = {
         .n_options = ELEMENTSOF(json_options),
         .completes = "",
         .run = ps_run,
-};
-
-const Command command_inspect = {
-        .name = "inspect",
-        .operands = "POD",
-        .summary = "Show everything that a pod's shim knows",
-        .text = "The tree of the machine, the pod, its containers and processes with their\n"
-                "states, the guest link and the logs.",
-        .options = json_options,
-        .n_options = ELEMENTSOF(json_options),
-        .completes = "pods",
-        .run = inspect_run,
 };
 
 static void print_line(const char *pod, const char *container, const char *state, const char *pid,
@@ -91,17 +78,6 @@ static void print_pod(const char *pod, json_object *dump) {
                            vm ? memory : "-");
 }
 
-static int dump_of(const Ctl *ctl, const char *pod, json_object **ret, Error *reterr) {
-        _cleanup_bus_ sd_bus *bus = NULL;
-        int r;
-
-        r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
-        if (r < 0)
-                return r;
-        r = pod_dump(bus, ret, reterr);
-        return r < 0 ? error_prefix(reterr, r, "%s", pod) : 0;
-}
-
 static void show(const char *pod, json_object *dump, const Error *e, bool json) {
         _cleanup_json_ json_object *o = NULL;
 
@@ -134,100 +110,9 @@ static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 _cleanup_json_ json_object *dump = NULL;
                 Error why = ERROR_INIT;
 
-                r = dump_of(ctl, pods[i], &dump, &why);
+                r = pod_dump_of(ctl->config.run_dir, pods[i], &dump, &why);
                 if (r != -ENOENT) /* gone since we looked */
                         show(pods[i], dump, &why, json);
         }
-        return CTL_OK;
-}
-
-/* -- inspect -- */
-
-static void print_value(const char *key, json_object *value) {
-        const char *text = json_object_is_type(value, json_type_string)
-                                   ? json_object_get_string(value)
-                                   : json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN);
-
-        if (text && *text)
-                (void)printf(" %s=%s", key, text);
-}
-
-/* A list of objects, a line each; anything else was printed on the node's own line. */
-static void print_list(const char *key, json_object *list, unsigned depth) {
-        json_object *e;
-
-        for (JSON_EACH(i, list, e)) {
-                (void)printf("%*s%s:", (int)(2 * depth), "", key);
-                json_object_object_foreach(e, name, value) print_value(name, value);
-                (void)putchar('\n');
-        }
-}
-
-static bool is_list_of_objects(json_object *v) {
-        return json_object_is_type(v, json_type_array) &&
-               (json_object_array_length(v) == 0 ||
-                json_object_is_type(json_object_array_get_idx(v, 0), json_type_object));
-}
-
-static void print_node(json_object *node, unsigned depth) {
-        json_object *children = json_get_array(node, "children"), *child;
-        const char *id = json_get_text(node, "id");
-
-        (void)printf("%*s%s%s%s: %s", (int)(2 * depth), "", json_get_text(node, "kind"),
-                     *id ? " " : "", id, json_get_text(node, "state"));
-        json_object_object_foreach(node, key, value) {
-                if (strcmp(key, "kind") != 0 && strcmp(key, "id") != 0 &&
-                    strcmp(key, "state") != 0 && !is_list_of_objects(value))
-                        print_value(key, value);
-        }
-        (void)putchar('\n');
-        json_object_object_foreach(node, list_key, list) {
-                if (strcmp(list_key, "children") != 0 && is_list_of_objects(list))
-                        print_list(list_key, list, depth + 1);
-        }
-        for (JSON_EACH(i, children, child))
-                print_node(child, depth + 1);
-}
-
-static void print_section(const char *name, json_object *o) {
-        json_object *e;
-
-        if (json_object_is_type(o, json_type_array))
-                for (JSON_EACH(i, o, e))
-                        print_section(name, e);
-        if (!json_object_is_type(o, json_type_object))
-                return;
-        (void)printf("%s:", name);
-        json_object_object_foreach(o, key, value) print_value(key, value);
-        (void)putchar('\n');
-}
-
-static int inspect_run(Ctl *ctl, const Command *self, int argc, char **argv) {
-        _cleanup_json_ json_object *dump = NULL;
-        Error e = ERROR_INIT;
-        bool json = false;
-        int r, n, status;
-        char **operands;
-
-        if (!ctl_simple(self, argc, argv, 1, 1, &json, &operands, &n, &status))
-                return status;
-        r = dump_of(ctl, operands[0], &dump, &e);
-        if (r < 0)
-                return ctl_fail(r, &e, "inspect");
-        if (json) {
-                json_print(dump, true);
-                return CTL_OK;
-        }
-        (void)printf("shim:");
-        json_object_object_foreach(dump, key,
-                                   value) if (!json_object_is_type(value, json_type_object) &&
-                                              !json_object_is_type(value, json_type_array) && value)
-                print_value(key, value);
-        (void)putchar('\n');
-        if (json_get(dump, "tree"))
-                print_node(json_get(dump, "tree"), 0);
-        print_section("link", json_get(dump, "link"));
-        print_section("migration", json_get(dump, "migration"));
-        print_section("stdio", json_get(dump, "stdio"));
         return CTL_OK;
 }

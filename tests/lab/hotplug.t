@@ -50,7 +50,7 @@ ok "a partition" H10
 is "$(in_pod cat /mnt/part/name)" two "the one that was asked for"
 like "$(pf h1 volume ls t-h)" "main +/mnt/one +raw +32M rw +copy +attached +$work/one.*main +/mnt/three +qcow2 +32M ro +same +attached.*/mnt/part" "volume ls"
 is "$(pf h1 volume ls --json t-h | jq -r '.destination + " " + .disk.mode' | tr '\n' ' ')" "/mnt/one copy /mnt/three same /mnt/part copy " "volume ls --json"
-like "$(pf h1 inspect t-h)" 'disks: slot=[0-9]+ path=[^ ]*/three.qcow2 kind=volume mode=same format=qcow2.*state=attached' "inspect shows every disk with its state"
+like "$(pf h1 inspect t-h)" 'volume +r[ow] +same +qcow2 +[0-9.]+ +attached +[0-9]+ +[^ ]*/three.qcow2' "inspect shows every disk with its state"
 
 truncate -s 8M "$work/raw-block" && loop=$(losetup -f --show "$work/raw-block") || bail "no loop device"
 pf h1 volume add t-h "$loop:/dev/data:block"

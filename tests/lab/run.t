@@ -38,7 +38,7 @@ is "$(pf h1 exec --env Z=1 t-a /bin/sh -c 'echo $Z')" 1 "exec --env"
 is "$(script -qec "$lab enter h1 $podferry exec --tty t-a /bin/sh -c 'tty >/dev/null && echo is a tty'" /dev/null </dev/null | tr -d '\r')" "is a tty" "exec --tty" H17
 is "$(pf h1 exec t-a /bin/cat /etc/image)" "a file of the image" "the image is the container's root"
 pf h1 exec t-a /bin/sh -c 'echo kept >/tmp/x && sync' && is "$(pf h1 exec t-a /bin/cat /tmp/x)" kept "the root is writable"
-like "$(pf h1 inspect t-a)" 'pod t-a: active' "inspect"
+like "$(pf h1 inspect t-a | tr '\n' '|')" 'Pod t-a\|.*machine +running: 256 MiB, 1 CPU.*Container main: running.*init +running +[0-9]+ no .*DISK .*layer +ro +.* attached' "inspect is a page for people"
 pf h1 inspect --json t-a | jq -e . >/dev/null
 ok "inspect is JSON"
 
