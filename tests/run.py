@@ -185,7 +185,10 @@ def known_to_meson(directory):
     found = []
     for t in json.loads(out):
         suites = [s.split(":")[-1] for s in t.get("suite") or []]
-        found.append((f"{suites[0] if suites else 'unit'}/{t['name']}", t["cmd"], t["env"],
+        # meson names a program that is an argument (of tests/tap) as seen from the build directory
+        paths = [os.path.join(directory, a) for a in t["cmd"]]
+        cmd = [p if os.path.isfile(p) else a for p, a in zip(paths, t["cmd"])]
+        found.append((f"{suites[0] if suites else 'unit'}/{t['name']}", cmd, t["env"],
                       t["timeout"] or 30, t.get("is_parallel", True)))
     return found
 
