@@ -80,13 +80,20 @@ def attach_peer(r, path):
     run_in_guest(r, SHOW_PEER)
 
 
-def fio_once(r, device, mode, seconds):
-    """Operations a second."""
-    out = r.run("h1", "exec", POD, "/bin/fio", "--name=x", f"--filename={device}", "--bs=4k", "--ioengine=psync",
-                "--direct=1", "--invalidate=0", "--size=64M", "--time_based", f"--runtime={seconds}",
-                "--minimal", *MODES[mode])
-    fields = [l for l in out.splitlines() if l.count(";") > 50][-1].split(";")
-    return int(fields[7]) + int(fields[48])  # IOPS of reads and of writes, version 3 of the terse output
+def fio_pairs(r, mode, pairs):
+    """(operations a second of the volume, of the peer) by turns of a second: one process, and so close together
+    that what else the machine does falls on both."""
+    command = ["/bin/fio", "--minimal", "--bs=4k", "--ioengine=psync", "--direct=1", "--invalidate=0", "--size=64M",
+               "--time_based", "--runtime=1", *MODES[mode]]
+    order = [("/dev/volume", "/dev/peer") if i % 2 else ("/dev/peer", "/dev/volume") for i in range(pairs + 1)]
+    for device in (d for pair in order for d in pair):
+        command += [f"--name={os.path.basename(device)}", f"--filename={device}", "--stonewall"]
+    found = {"volume": [], "peer": []}
+    for line in r.run("h1", "exec", POD, *command).splitlines():
+        fields = line.split(";")  # version 3 of the terse output
+        if len(fields) > 50:
+            found[fields[2]].append(int(fields[7]) + int(fields[48]))
+    return list(zip(found["volume"], found["peer"]))[1:]  # the first ones are still loading
 
 
 def bench_fio(r, report, args):
@@ -99,13 +106,7 @@ def bench_fio(r, report, args):
         r.run("h1", "run", "--name", POD, "--rootfs", root, "--detach", "--volume", f"{ours}:/dev/volume:block", "--",
               "/bin/sleep", "1000000")
         attach_peer(r, peer)
-        rates = {m: [] for m in MODES}
-        for i in range(args.runs + 1):
-            for mode, found in rates.items():
-                order = ("/dev/volume", "/dev/peer") if i % 2 else ("/dev/peer", "/dev/volume")
-                pair = {d: fio_once(r, d, mode, 3) for d in order}
-                if i > 0:  # the first one loads fio
-                    found.append((pair["/dev/volume"], pair["/dev/peer"]))
+        rates = {m: fio_pairs(r, m, 2 * args.runs) for m in MODES}
     finally:
         r.run("h1", "rm", "--force", POD, check=False)
         for path in (ours, peer):
