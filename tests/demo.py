@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rig as rigs
 
 POD = "demo"
-COUNTER, MEMORY = "counter", "memory"
+COUNTER, MEMORY, ECHO = "counter", "memory", "echo"
 TTY = sys.stdout.isatty()
 BEFORE, AFTER = 1.5, 1.5  # seconds of counting to see on either side
 CHECKS = 3  # of the memory at least on either side, however busy the machine is
@@ -140,12 +140,16 @@ def run_pod(r):
     begin = time.monotonic()
     start_containers(r)
     say(f"  {time.monotonic() - begin:6.2f} s  pod {POD} runs on h1: {COUNTER} says a line every 10 ms, "
-        f"{MEMORY} checks 32 MiB ten times a second")
+        f"{MEMORY} checks 32 MiB ten times a second, {ECHO} serves TCP at 10.213.0.50")
 
 
 def start_containers(r):
-    r.run("h1", "run", "--name", POD, "--container", COUNTER, "--rootfs", r.rootfs, "--detach", "--",
-          "/bin/probe", "count", "10")
+    r.pod_netns("h1", POD, "02:50:46:00:00:01", "10.213.0.50/24")
+    r.pod_netns("h2", POD, "02:50:46:00:00:02")
+    r.run("h1", "run", "--name", POD, "--container", COUNTER, "--rootfs", r.rootfs, "--net",
+          f"ns:/run/netns/{POD}", "--detach", "--", "/bin/probe", "count", "10")
+    r.run("h1", "run", "--pod", POD, "--container", ECHO, "--rootfs", r.rootfs, "--detach", "--",
+          "/bin/netprobe", "echo", "7")
     r.run("h1", "run", "--pod", POD, "--container", MEMORY, "--rootfs", r.rootfs, "--detach", "--",
           "/bin/probe", "memory", "32", "100")
 
@@ -207,6 +211,8 @@ def main():
 
 def show(r):
     run_pod(r)
+    rigs.wait_until(10, lambda: "listening" in r.run("h1", "logs", f"{POD}/{ECHO}"))
+    client = rigs.Client(r)
     before_id = identity(r, "h1")
     time.sleep(BEFORE)
     checked_more(r, "h1")
@@ -214,17 +220,17 @@ def show(r):
     t = Timeline()
     wall = time.monotonic()
     at_begin = time.time_ns()
-    for o in r.migrate("h1", POD):
+    for o in r.migrate("h1", POD, "--net", f"ns:/run/netns/{POD}"):
         t.take(o)
     wall = time.monotonic() - wall
     at_end = time.time_ns()
     t.line(f"pod {POD} runs on h2")
     time.sleep(AFTER)
     checked_more(r, "h2")
-    return judge(r, t, wall, at_begin, at_end, before_id)
+    return judge(r, t, wall, at_begin, at_end, before_id, client.end())
 
 
-def judge(r, t, wall, at_begin, at_end, before_id):
+def judge(r, t, wall, at_begin, at_end, before_id, silence):
     v = Verdict()
     say(bold("Verdict"))
     found = rigs.counts(r.log_lines("h2", POD, COUNTER))
@@ -240,6 +246,9 @@ def judge(r, t, wall, at_begin, at_end, before_id):
     good, bad, ident = memory_checks(r.log_lines("h2", POD, MEMORY))
     v.check(good >= 2 * CHECKS and bad == 0 and ident is not None, "memory contents",
             f"32 MiB checked {good} times, {bad} differences")
+    v.check(silence is not None, "TCP client on a third host",
+            "the connection ended" if silence is None else
+            f"one connection all the time, silent for {silence:.0f} ms at most")
     left = r.enter("h1", "sh", "-c", "ls /run/podferry; virsh -q -c qemu:///system list --all --name").strip()
     v.check(not left, "nothing left on h1", left.replace("\n", " ") or "no domain, no shim, no file")
     phases = t.result.get("phases") or []

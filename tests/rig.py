@@ -101,10 +101,35 @@ class Rig:
         if status != 0:
             raise SystemExit(f"podferry migrate: exit status {status}: {error}")
 
+    def pod_netns(self, host, name, mac, address=None):
+        """A network namespace on the lab's switch. One with an address answers for it until a pod has it."""
+        subprocess.run([self.lab, "netns", host, name], env=self.env, check=True)
+        if address:
+            self.enter(host, "ip", "-n", name, "addr", "add", address, "dev", "eth0", check=True)
+        self.enter(host, "ip", "-n", name, "link", "set", "eth0", "address", mac, "up", check=True)
+
     def log_lines(self, host, pod, container):
         """(time in ns, stream, text) of a container's log, read from its file."""
         text = self.enter(host, "cat", f"/run/podferry/{pod}/logs/{container}.log")
         return list(parse_log(text))
+
+
+class Client:
+    """Of a TCP server in the pod, on the third host: a message every 10 ms, whatever became of those before."""
+
+    def __init__(self, r):
+        self.process = subprocess.Popen([r.lab, "enter", "h3", f"{r.rootfs}/bin/netprobe", "client", "10.213.0.50",
+                                         "7", "10"], env=r.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+        if "connected" not in self.process.stdout.readline():
+            raise SystemExit("the client does not connect")
+
+    def end(self):
+        """Longest time between two answers, ms; None if the connection ended."""
+        self.process.terminate()
+        said = self.process.stdout.read()
+        found = re.search(r"longest ([0-9.]+)", said)
+        return float(found.group(1)) if self.process.wait() == 0 and found else None
 
 
 def flat(o):

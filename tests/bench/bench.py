@@ -242,34 +242,8 @@ def bench_memory(r, report, args):
     report.figure("shim-memory", median(sizes), "MiB", 4, "", len(sizes), note=f"PSS, largest {max(sizes):.1f}")
 
 
-def pod_netns(r, host, name, mac):
-    """A namespace on the lab's switch, with the pod's address."""
-    subprocess.run([r.lab, "netns", host, name], env=r.env, check=True)
-    for args in (["link", "set", "eth0", "address", mac], ["addr", "add", "10.213.0.50/24", "dev", "eth0"],
-                 ["link", "set", "eth0", "up"]):
-        r.enter(host, "ip", "-n", name, *args, check=True)
-
-
-class Client:
-    """Of a TCP server in the pod, on the third host: a message every 10 ms, whatever became of those before."""
-
-    def __init__(self, r):
-        self.process = subprocess.Popen([r.lab, "enter", "h3", f"{r.rootfs}/bin/netprobe", "client", "10.213.0.50",
-                                         "7", "10"], env=r.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True)
-        if "connected" not in self.process.stdout.readline():
-            raise SystemExit("the client does not connect")
-
-    def end(self):
-        """Longest time between two answers, ms; None if the connection ended."""
-        self.process.terminate()
-        said = self.process.stdout.read()
-        found = re.search(r"longest ([0-9.]+)", said)
-        return float(found.group(1)) if self.process.wait() == 0 and found else None
-
-
 def start_echo(r, what="echo"):
-    pod_netns(r, "h1", "bench", "02:50:46:00:00:01")
+    r.pod_netns("h1", "bench", "02:50:46:00:00:01", "10.213.0.50/24")
     r.run("h1", "run", "--name", POD, "--container", "net", "--rootfs", r.rootfs, "--net",
           "ns:/run/netns/bench", "--detach", "--", "/bin/netprobe", what, "7")
     rigs.wait_until(10, lambda: "listening" in r.run("h1", "logs", f"{POD}/net"))
@@ -281,8 +255,8 @@ def bench_tcp_gap(r, report, args):
     felt, beyond, blackouts, broken = [], [], [], 0
     start_echo(r)
     for _ in range(args.moves):
-        pod_netns(r, target, "bench", "02:50:46:00:00:02")
-        client = Client(r)
+        r.pod_netns(target, "bench", "02:50:46:00:00:02")
+        client = rigs.Client(r)
         result = {}
         for o in r.migrate(source, POD, "--net", "ns:/run/netns/bench"):
             if "outcome" in o:
