@@ -21,7 +21,7 @@ ok "a pod in user mode"
 like "$(in_pod h1 t-u ip -o addr show dev eth0)" '10.0.2.15/24' "it has the address of that network"
 like "$(in_pod h1 t-u ip route)" 'default via 10.0.2.2' "its gateway"
 like "$(in_pod h1 t-u cat /etc/resolv.conf)" 'nameserver 10.0.2.3' "its DNS"
-like "$(pf h1 inspect t-u)" 'network: configured.*network=user' "inspect says so"
+like "$(pf h1 inspect t-u)" 'network +configured +network user' "inspect says so"
 reaches h1 "it reaches a third host"
 like "$(move h1 t-u --net ns:/run/netns/Y 2>&1)" 'the pod.s network is "user"|never made' "a namespace for it is refused" F10
 out=$(move h1 t-u 2>&1)
