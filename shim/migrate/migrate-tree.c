@@ -260,6 +260,8 @@ int migrate_op_abort_tree(void *u, const char *reason, Error *reterr) {
                 shim_vm_gone(s, reason);
                 return 0;
         }
+        if (s->ending)
+                return 0; /* whoever ends the shim has the VM stopped, and all of it goes then */
         (void)pod_abort_migrated(s->pod, NULL);
         (void)vm_abort_migrated(s->vm, NULL);
         guest_link_close(s->link);
