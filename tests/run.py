@@ -21,7 +21,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build", "test")
 RESULTS = os.path.join(TOP, "build", "results.json")
-LAB = "podferry-test"
+LAB = os.environ.get("PODFERRY_TEST_LAB", "podferry-test")  # never the lab that a person works in
 ASAN_BUILD = os.path.join(TOP, "build", "asan")
 # Lab tests that --long runs once more, with shim and CLI built with the sanitizers.
 SANITIZED_LAB = ("run", "migrate", "stdio", "bad")
