@@ -274,8 +274,11 @@ def lab_tests(long_too, wanted):
 
 
 def long_builds(wanted):
-    """Sanitizers and fuzzers: the same tests, built otherwise."""
+    """Sanitizers and fuzzers: the same tests, built otherwise. What has no test that is wanted is not built."""
     results = []
+    known = [name for name, *_ in known_to_meson(BUILD)]
+    lab = any(sanitized for _, _, sanitized in lab_passes(True, wanted))
+    fuzzers = [n[:-2] for n in os.listdir(os.path.join(TOP, "tests", "fuzz")) if re.match(r"fuzz-.*\.c$", n)]
     flavours = [
         ("asan", ["-Db_sanitize=address,undefined", "-Db_lundef=false"], lambda n: wanted(n), "gcc"),
         ("tsan", ["-Db_sanitize=thread", "-Db_lundef=false"],
@@ -283,25 +286,30 @@ def long_builds(wanted):
     ]
     env = dict(SANITIZERS, TSAN_OPTIONS=f"halt_on_error=1:suppressions={os.path.join(TOP, 'tests', 'tsan.supp')}")
     for name, options, which, cc in flavours:
+        if not (any(which(n) for n in known) or (name == "asan" and lab)):
+            continue
         d = os.path.join(TOP, "build", name)
         ok = build(d, ["-Dwerror=true"] + options, name, cc)
         results.append(step(f"build {name}", ok))
         if ok:
             results += run_meson_tests(d, which, f"{name}/", env, slow=10)
+    if not any(wanted("fuzz/" + n[5:]) for n in fuzzers):
+        return results
     d = os.path.join(TOP, "build", "fuzz")
     ok = build(d, ["-Dfuzz=true", "-Dtests=true"], "fuzz", "clang")
     results.append(step("build fuzz", ok))
     if ok:
-        results += fuzz_smoke(d)
+        results += fuzz_smoke(d, wanted)
     return results
 
 
-def fuzz_smoke(directory):
+def fuzz_smoke(directory, wanted):
     """Each libFuzzer target for a while, from its corpus, in a scratch copy of it."""
     results = []
     root = os.path.join(directory, "tests")
     for base, _, files in os.walk(root):
-        for name in sorted(f for f in files if f.startswith("fuzz-") and "." not in f):
+        for name in sorted(f for f in files if f.startswith("fuzz-") and "." not in f and
+                           wanted("fuzz/" + f[5:])):
             corpus = os.path.join(TOP, "tests", "fuzz", "corpus", name[5:])
             with tempfile.TemporaryDirectory(prefix="podferry-fuzz.") as scratch:
                 argv = [os.path.join(base, name), "-max_total_time=20", "-timeout=10",
