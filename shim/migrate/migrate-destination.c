@@ -46,6 +46,10 @@ static int commit_disk(const ScsiDiskConfig *disk, Error *reterr) {
         return disk_commit(disk->host_path, reterr);
 }
 
+int migrate_commit_disks(Migrate *m, Error *reterr) {
+        return each_copied(m, commit_disk, reterr);
+}
+
 static int discard_disk(const ScsiDiskConfig *disk, Error *reterr) {
         Error err = ERROR_INIT;
         int r = disk_discard(disk->host_path, &err);
@@ -275,7 +279,7 @@ int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr) {
 
         if (migration_role(m->migration) != MIGRATION_DESTINATION)
                 return virt_resume(m->shim->virt, done, job, reterr);
-        r = each_copied(m, commit_disk, reterr);
+        r = migrate_commit_disks(m, reterr);
         if (r == 0)
                 r = migrate_resume_with_network(m, done, job, reterr);
         if (r == 1 && !m->adopted) {

@@ -148,7 +148,8 @@ int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, vo
 int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                        const MigrationOptions *o, OpDone done, void *job, Error *reterr);
-void migrate_discard_disks(Migrate *m); /* those that the transfer was to fill */
+void migrate_discard_disks(Migrate *m);              /* those that the transfer was to fill */
+int migrate_commit_disks(Migrate *m, Error *reterr); /* they are complete; may be repeated */
 int migrate_take_connections(Migrate *m, Error *reterr);
 int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
 int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr);

@@ -210,8 +210,10 @@ int migrate_op_resume_tree(void *u, MigrationRole role, OpDone done, void *job, 
         Shim *s = m->shim;
         int r;
 
-        if (role == MIGRATION_DESTINATION)
-                return migrate_resume_destination(m, reterr);
+        if (role == MIGRATION_DESTINATION) { /* with handover=fast it runs by itself */
+                r = migrate_commit_disks(m, reterr);
+                return r < 0 ? r : migrate_resume_destination(m, reterr);
+        }
         if (vm_imported_link(s->vm)) /* of a shim that was killed in between */
                 return migrate_own_resume_source(m, reterr);
         migrate_logs_end(m);
