@@ -9,6 +9,7 @@
 
 #include "peer.pb-c.h"
 #include "shim/ferry/ferry-control.h"
+#include "shim/ferry/ferry-gate.h"
 
 #define SOCKET_BUFFER (1 << 20)
 
@@ -235,6 +236,49 @@ static void end_in(Ferry *f, Conn *c) {
                 f->finishing = true;
 }
 
+static void stop_at_gate(Ferry *f, Conn *c, int r) {
+        Error e = ERROR_INIT;
+
+        if (c->gated)
+                return;
+        c->gated = true;
+        if (r < 0)
+                (void)error_setf(&e, r, "libvirt speaks a protocol that is not known");
+        ferry_post(f, FERRY_EVENT_GATE, c->kind, r, &e);
+}
+
+/* At most how many of its bytes may be read now? 0: none, until more comes or the gate opens. */
+static size_t pass_gate(Ferry *f, Conn *c, size_t room) {
+        ssize_t n;
+
+        if (!f->gate || c->kind != FERRY_LIBVIRT || c->packet_left >= room)
+                return room;
+        if (c->packet_left > 0)
+                return c->packet_left;
+        n = recv(c->watch.fd, f->chunk, FERRY_CHUNK, MSG_PEEK | MSG_DONTWAIT);
+        if (n <= 0)
+                return room; /* the read says what it is */
+        switch (gate_look(f->chunk, (size_t)n, FERRY_CHUNK, &c->packet_left)) {
+        case GATE_PASS:
+                break;
+        case GATE_MORE:
+                c->packet_left = 0;
+                if (c->watch.ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+                        return MIN_OF((size_t)n,
+                                      room); /* there is no more: a half one does nothing */
+                c->watch.ready &= ~(uint32_t)EPOLLIN;
+                return 0;
+        case GATE_STOP:
+                c->packet_left = 0;
+                stop_at_gate(f, c, 0);
+                return 0;
+        case GATE_GARBLED:
+                stop_at_gate(f, c, -EBADMSG);
+                return 0;
+        }
+        return MIN_OF((size_t)c->packet_left, room);
+}
+
 /* Socket to channel. True: it may have more. */
 static bool pump_conn(Ferry *f, Conn *c) {
         for (size_t moved = 0; !c->in_done && !c->full;) {
@@ -242,7 +286,7 @@ static bool pump_conn(Ferry *f, Conn *c) {
                 ssize_t n;
                 void *p;
 
-                if (c->peer_deaf) {
+                if (c->peer_deaf || (c->gated && c->deaf)) { /* cut: what waits never passes */
                         end_in(f, c);
                         break;
                 }
@@ -255,8 +299,15 @@ static bool pump_conn(Ferry *f, Conn *c) {
                         c->full = true;
                         return false;
                 }
-                n = recv(c->watch.fd, p, MIN_OF(room, (size_t)FERRY_CHUNK), MSG_DONTWAIT);
+                room = pass_gate(f, c, MIN_OF(room, (size_t)FERRY_CHUNK));
+                if (room == 0) {
+                        if (c->gated && c->deaf)
+                                continue;
+                        return false;
+                }
+                n = recv(c->watch.fd, p, room, MSG_DONTWAIT);
                 if (n > 0) {
+                        c->packet_left -= MIN_OF(c->packet_left, (uint32_t)n);
                         session_commit(f->session, c->channel, (size_t)n);
                         f->counters.kind[c->kind].sent += (uint64_t)n;
                         moved += (size_t)n;

@@ -48,6 +48,8 @@ typedef struct Conn {
         bool peer_deaf;   /* the other end takes no more of ours */
         bool peer_ended;  /* the channel's end-of-stream came */
         bool in_done, out_done;
+        bool gated;           /* its next packet waits at the gate */
+        uint32_t packet_left; /* with a gate: of a packet that passes */
 } Conn;
 
 typedef enum CommandType {
@@ -57,6 +59,8 @@ typedef enum CommandType {
         COMMAND_HOLD,
         COMMAND_LET_GO,
         COMMAND_CUT,
+        COMMAND_GATE,
+        COMMAND_OPEN_GATE,
 } CommandType;
 
 typedef struct Command {
@@ -95,6 +99,7 @@ struct Ferry {
         Watch listeners[_FERRY_KIND_MAX];
         char *rules[_FERRY_KIND_MAX];
         bool held[_FERRY_KIND_MAX];
+        bool gate; /* SOURCE: what libvirt says is looked at */
         Conn *conns;
         MessageReader control;
         Buf control_out;

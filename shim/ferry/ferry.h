@@ -75,6 +75,11 @@ int ferry_rule(Ferry *f, FerryKind kind, const char *path, Error *reterr);
 int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr);
 int ferry_cut(Ferry *f, FerryKind kind, Error *reterr);
 
+/* SOURCE: a gate for what libvirt here says to the other one, to be closed before ferry_listen().
+ * All of it passes but the call by which the other libvirt lets the guest run: that one waits, and
+ * all that follows it, until the gate is opened; FERRY_EVENT_GATE says that it is there. */
+int ferry_gate(Ferry *f, bool closed, Error *reterr);
+
 /* The shims' own byte stream to the peer: a non-blocking UNIX stream socket, borrowed. What is
  * written to it may be written before there is a transport (up to what the buffers hold, then
  * EAGAIN). End-of-file on it means that the peer called ferry_finish() or that the ferry failed. */
@@ -91,6 +96,8 @@ typedef enum FerryEventType {
         FERRY_EVENT_CONNECTED, /* a connection of `kind` is through */
         FERRY_EVENT_REFUSED,   /* a connection of `kind` could not be made; `error` says why */
         FERRY_EVENT_SENT,      /* see ferry_finish() */
+        FERRY_EVENT_GATE,      /* see ferry_gate(); with an error: what libvirt says is not its
+                                  protocol, and none of it passes */
         FERRY_EVENT_FAILED, /* the ferry itself can no longer go on (memory, or a peer that breaks
                                the rules); every connection was closed; free it */
 } FerryEventType;
