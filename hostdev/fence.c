@@ -71,6 +71,7 @@ struct Fence {
         bool dead;    /* proven, and stays so */
         bool stopped; /* SIGSTOP was sent by us */
         bool killed;  /* SIGKILL was sent by us */
+        bool keep;    /* a stop outlives the fence */
         VcpuTime mark[VCPUS_MAX];
         size_t n_mark; /* 0: there is no mark */
 
@@ -251,7 +252,15 @@ void fence_continue(Fence *f) {
         if (f->stopped && !f->killed &&
             syscall(SYS_pidfd_send_signal, f->pidfd, SIGCONT, NULL, 0) < 0 && errno != ESRCH)
                 log_warning("fence: QEMU %d does not go on: %m", (int)f->pid);
-        f->stopped = false;
+        f->stopped = f->keep = false;
+}
+
+bool fence_stands(const Fence *f) {
+        return !f->dead && all_tasks(f, task_is_stopped);
+}
+
+void fence_keep(Fence *f) {
+        f->keep = true;
 }
 
 void fence_inherit_stop(Fence *f) {
@@ -311,8 +320,9 @@ int fence_open(sd_event *loop, pid_t pid, const char *uuid, FenceExited exited, 
 Fence *fence_free(Fence *f) {
         if (!f)
                 return NULL;
-        assert(!f->timer);
-        if (!fence_is_dead(f))
+        assert(!f->timer || !f->killed);
+        f->timer = sd_event_source_disable_unref(f->timer);
+        if (!fence_is_dead(f) && !f->keep)
                 fence_continue(f);
         sd_event_source_disable_unref(f->exit_source);
         sd_event_unref(f->loop);

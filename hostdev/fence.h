@@ -20,7 +20,8 @@ typedef void (*FenceExited)(void *userdata);
  * process ends for whatever reason. */
 int fence_open(sd_event *loop, pid_t pid, const char *uuid, FenceExited exited, void *userdata,
                Fence **ret, Error *reterr);
-/* Not while a stop or a kill is in flight. A QEMU that fence_stop() stopped goes on. */
+/* Not while a kill is in flight. A QEMU that fence_stop() stopped, or was about to, goes on, unless
+ * fence_keep() was called. */
 Fence *fence_free(Fence *f);
 DEFINE_CLEANUP(Fence *, fence_free);
 
@@ -35,6 +36,11 @@ int fence_mark(Fence *f, Error *reterr);
  * too. */
 int fence_stop(Fence *f, OpDone done, void *userdata, Error *reterr);
 void fence_continue(Fence *f);
+/* True if every thread of it stands, whoever stopped it. Does not signal anything. */
+bool fence_stands(const Fence *f);
+/* Stopped, it stays so until fence_continue(), also when the fence is freed or this process ends.
+ */
+void fence_keep(Fence *f);
 /* A process that was killed may have stopped it as by fence_stop(): it goes on by the same ways. */
 void fence_inherit_stop(Fence *f);
 

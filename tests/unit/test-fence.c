@@ -352,6 +352,35 @@ static void test_inherited_stop(void **state) {
         rig_down(&rig);
 }
 
+/* One that is kept stands until it is let go, whoever frees the fence; another fence finds it so.
+ */
+static void test_keep(void **state) {
+        _cleanup_(fence_freep) Fence *f = NULL;
+        uint64_t before;
+        Rig rig;
+
+        rig_up(&rig, "2", "0");
+        assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+        assert_false(fence_stands(f));
+        assert_int_equal(stop(&rig, f), 0);
+        assert_true(fence_stands(f));
+        fence_keep(f);
+        f = fence_free(f);
+        before = sum(&rig);
+        assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
+        assert_true(fence_stands(f));
+        fence_inherit_stop(f);
+        fence_keep(f);
+        assert_true(sum(&rig) == before);
+        fence_continue(f);
+        wait_for_progress(&rig, 1000);
+        assert_false(fence_stands(f));
+        assert_int_equal(stop(&rig, f), 0);
+        f = fence_free(f); /* it was let go: the next stop is an ordinary one */
+        wait_for_progress(&rig, 1000);
+        rig_down(&rig);
+}
+
 static void test_mark_needs_vcpus(void **state) {
         _cleanup_(fence_freep) Fence *f = NULL;
         Rig rig;
@@ -369,6 +398,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_fence_of_a_quiet_guest),
                 cmocka_unit_test(test_fence_of_a_guest_that_ran),
                 cmocka_unit_test(test_inherited_stop),
+                cmocka_unit_test(test_keep),
                 cmocka_unit_test(test_stop_and_continue),
                 cmocka_unit_test(test_mark_needs_vcpus),
                 cmocka_unit_test(test_stopped),
