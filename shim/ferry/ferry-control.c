@@ -107,9 +107,14 @@ void control_flush(Ferry *f) {
 }
 
 static void accept_one(Ferry *f, FerryKind kind, int fd) {
-        uint32_t channel = session_next_channel(f->session);
+        uint32_t channel;
         int r;
 
+        if (f->refusing[kind]) {
+                (void)close_fd(fd);
+                return;
+        }
+        channel = session_next_channel(f->session);
         r = ferry_add_conn(f, kind, channel, fd);
         if (r < 0) {
                 (void)close_fd(fd);

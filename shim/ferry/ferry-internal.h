@@ -59,6 +59,7 @@ typedef enum CommandType {
         COMMAND_HOLD,
         COMMAND_LET_GO,
         COMMAND_CUT,
+        COMMAND_REFUSE,
         COMMAND_GATE,
         COMMAND_OPEN_GATE,
 } CommandType;
@@ -99,7 +100,8 @@ struct Ferry {
         Watch listeners[_FERRY_KIND_MAX];
         char *rules[_FERRY_KIND_MAX];
         bool held[_FERRY_KIND_MAX];
-        bool gate; /* SOURCE: what libvirt says is looked at */
+        bool refusing[_FERRY_KIND_MAX]; /* SOURCE: nobody is let in any more */
+        bool gate;                      /* SOURCE: what libvirt says is looked at */
         Conn *conns;
         MessageReader control;
         Buf control_out;

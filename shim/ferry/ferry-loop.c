@@ -216,6 +216,10 @@ static void run_commands(Ferry *f) {
                 case COMMAND_OPEN_GATE:
                         f->gate = c->type == COMMAND_GATE;
                         break;
+                case COMMAND_REFUSE:
+                        f->refusing[c->kind] = true;
+                        ferry_cut_conns(f, c->kind);
+                        break;
                 case COMMAND_CUT:
                         ferry_cut_conns(f, c->kind);
                         break;

@@ -74,6 +74,8 @@ int ferry_rule(Ferry *f, FerryKind kind, const char *path, Error *reterr);
  * next pass. */
 int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr);
 int ferry_cut(Ferry *f, FerryKind kind, Error *reterr);
+/* SOURCE: cuts them, and closes every later one as soon as it is made. */
+int ferry_refuse(Ferry *f, FerryKind kind, Error *reterr);
 
 /* SOURCE: a gate for what libvirt here says to the other one, to be closed before ferry_listen().
  * All of it passes but the call by which the other libvirt lets the guest run: that one waits, and

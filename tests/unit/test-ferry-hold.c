@@ -182,6 +182,26 @@ static void test_cut(void **state) {
         rig_down(&r);
 }
 
+/* Refused: as cut, and so is whoever comes later; other kinds go on. */
+static void test_refuse(void **state) {
+        Rig r = { .seed = 27 };
+        int fd, later;
+
+        up(&r);
+        fd = dial(&r, FERRY_LIBVIRT);
+        say(fd, "there?");
+        hear(fd, "there?");
+        assert_int_equal(ferry_refuse(r.source, FERRY_LIBVIRT, NULL), 0);
+        hear_the_end(fd);
+        later = dial(&r, FERRY_LIBVIRT);
+        hear_the_end(later);
+        (void)close(fd);
+        (void)close(later);
+        until_open(r.source, FERRY_LIBVIRT, 0);
+        exchange(&r, FERRY_DISK);
+        rig_down(&r);
+}
+
 /* At the destination's end, and with nothing there. */
 static void test_cut_there(void **state) {
         Rig r = { .seed = 24 };
@@ -243,6 +263,7 @@ int main(void) {
                 cmocka_unit_test(test_hold),      cmocka_unit_test(test_hold_end),
                 cmocka_unit_test(test_cut),       cmocka_unit_test(test_cut_there),
                 cmocka_unit_test(test_hold_torn), cmocka_unit_test(test_kinds),
+                cmocka_unit_test(test_refuse),
         };
 
         return cmocka_run_group_tests_name("ferry-hold", tests, NULL, NULL);
