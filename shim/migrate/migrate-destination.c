@@ -296,6 +296,22 @@ int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr) {
         return m->shim->virt ? virt_destroy(m->shim->virt, done, job, reterr) : 0;
 }
 
+static void on_unwanted_destroyed(void *userdata, int r, const void *result, const Error *err) {
+        if (r < 0)
+                log_warning("migration: the incoming guest: %s", error_text(err, r));
+}
+
+/* libvirt had been asked to receive before the session was called off, and has only now begun. */
+void migrate_refuse_incoming(Migrate *m) {
+        Error e = ERROR_INIT;
+        int r;
+
+        log_info("migration: a guest comes in that was called off");
+        r = virt_destroy(m->shim->virt, on_unwanted_destroyed, m, &e);
+        if (r < 0)
+                log_warning("migration: the incoming guest: %s", error_text(&e, r));
+}
+
 static MigrationDomainState domain_state(const VirtDomain *d, MigrationRole role) {
         switch (d->state) {
         case VIRT_NONE:

@@ -409,6 +409,10 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
         case VIRT_EVENT_STARTED:
                 if (!destination)
                         break;
+                if (!m->shim->vm) {
+                        migrate_refuse_incoming(m);
+                        break;
+                }
                 r = guest_link_open(m->shim->link, vm_spec(m->shim->vm)->link_path, true, &err);
                 if (r < 0)
                         log_warning("migration: guest link: %s", error_text(&err, r));
