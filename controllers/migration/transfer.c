@@ -8,6 +8,8 @@
 
 #define MIB_PER_GIB 1024U
 #define GIB         (1ULL << 30)
+/* For a new transport while the guest stands still. A driver that lives makes one at once. */
+#define BLACKOUT_GRACE_MS 3000U
 
 /* -- limits -- */
 
@@ -66,6 +68,22 @@ static void limit_reached(Migration *m) {
         give_up(m, "time limit", "the transfer did not complete in time");
 }
 
+/* The source's guest stands still, and nothing is decided: the other side may be no more. */
+static bool waits_in_blackout(const Migration *m) {
+        return migration_state(m) == MIGRATION_SWITCHOVER && m->role == MIGRATION_SOURCE &&
+               m->journal == JOURNAL_PREPARED && !m->adopted_shim;
+}
+
+static void wait_for_transport(Migration *m) {
+        uint64_t ms = m->options.transport_timeout_ms;
+
+        if (waits_in_blackout(m))
+                ms = MIN_OF(ms, (uint64_t)BLACKOUT_GRACE_MS);
+        else if (migration_state(m) != MIGRATION_TRANSFERRING)
+                return;
+        m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, ms);
+}
+
 void migration_on_timer(Migration *m, MigrationTimer t) {
         MigrationState s = migration_state(m);
 
@@ -74,7 +92,8 @@ void migration_on_timer(Migration *m, MigrationTimer t) {
                 limit_reached(m);
                 break;
         case MIGRATION_TIMER_TRANSPORT:
-                if (!m->up && (s == MIGRATION_TRANSPORT_WAITING || s == MIGRATION_TRANSFERRING))
+                if (!m->up && (s == MIGRATION_TRANSPORT_WAITING || s == MIGRATION_TRANSFERRING ||
+                               waits_in_blackout(m)))
                         give_up(m, "connect", "no transport came in time");
                 break;
         case MIGRATION_TIMER_PROGRESS:
@@ -285,9 +304,7 @@ void migration_on_transport(Migration *m, bool up, const Error *why) {
                 (void)snprintf(text, sizeof(text), "transport lost: %.120s",
                                error_text(why, why ? why->code : -ENOTCONN));
                 migration_tell(m, m->progress.phase, MIGRATION_WARNING, text);
-                if (s == MIGRATION_TRANSFERRING)
-                        m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT,
-                                      m->options.transport_timeout_ms);
+                wait_for_transport(m);
                 return;
         }
         m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, 0);
@@ -318,6 +335,8 @@ void migration_blackout(Migration *m) {
         migration_phase_begin(m, MIGRATION_PHASE_SWITCHOVER);
         if (m->role == MIGRATION_SOURCE && !m->adopted_shim)
                 m->ops->timer(m->u, MIGRATION_TIMER_HANDOVER, m->options.handover_timeout_ms);
+        if (!m->up)
+                wait_for_transport(m);
 }
 
 static void source_event(Migration *m, MigrationDomainEvent e) {

@@ -469,17 +469,47 @@ static void test_fast_fails(void **state) {
         fake_world_done(&w);
 }
 
+/* The guest stands still and the transport is gone: it does not wait for long. */
+static void test_blackout_transport(void **state) {
+        MigrationOptions o = migration_defaults();
+        FakeWorld w;
+
+        fake_world_init(&w);
+        w.heeds_abort = true;
+        assert_true(fake_until_transferring(&w, &o));
+        w.side[1].mode[FAKE_RECEIVE] = FAKE_LATER;
+        libvirt_until(&w, FAKE_FINISHED);
+        fake_link(&w, false);
+        assert_int_equal(w.side[0].timer[MIGRATION_TIMER_TRANSPORT], 3000);
+        assert_true(fake_timer(&w.side[0], MIGRATION_TIMER_TRANSPORT));
+        fake_link(&w, true);
+        quiet_run(&w);
+        assert_int_equal(migration_outcome(SRC(&w)), MIGRATION_OUTCOME_KEPT);
+        assert_non_null(strstr(migration_error(SRC(&w))->text, "no transport came in time"));
+        fake_world_done(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_export),          cmocka_unit_test(test_import),
-                cmocka_unit_test(test_stale_import),    cmocka_unit_test(test_prepare),
-                cmocka_unit_test(test_transport),       cmocka_unit_test(test_no_transport),
-                cmocka_unit_test(test_limits),          cmocka_unit_test(test_blackout_limit),
-                cmocka_unit_test(test_cancel),          cmocka_unit_test(test_cancel_too_late),
-                cmocka_unit_test(test_finalize),        cmocka_unit_test(test_cleanup),
-                cmocka_unit_test(test_and_again),       cmocka_unit_test(test_runtime),
-                cmocka_unit_test(test_runtime_timeout), cmocka_unit_test(test_fast),
+                cmocka_unit_test(test_export),
+                cmocka_unit_test(test_import),
+                cmocka_unit_test(test_stale_import),
+                cmocka_unit_test(test_prepare),
+                cmocka_unit_test(test_transport),
+                cmocka_unit_test(test_no_transport),
+                cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_blackout_limit),
+                cmocka_unit_test(test_cancel),
+                cmocka_unit_test(test_cancel_too_late),
+                cmocka_unit_test(test_finalize),
+                cmocka_unit_test(test_cleanup),
+                cmocka_unit_test(test_and_again),
+                cmocka_unit_test(test_runtime),
+                cmocka_unit_test(test_runtime_timeout),
+                cmocka_unit_test(test_fast),
                 cmocka_unit_test(test_fast_fails),
+
+                cmocka_unit_test(test_blackout_transport),
         };
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
