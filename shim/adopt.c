@@ -18,6 +18,7 @@ typedef struct Adoption {
         KeptState state;
         JournalRecord last; /* where the journal stands; NONE with a session: it was receiving */
         bool destination;   /* of that session */
+        bool held;          /* handover=fast: QEMU stands, the other host may run the pod */
         VirtDomain domain;
         sd_event_source *poll;
         unsigned polls;
@@ -109,8 +110,7 @@ static bool undecided(const Adoption *a) {
         case JOURNAL_OWNED:
                 return a->destination;
         case JOURNAL_PREPARED:
-                return postcopy || gone ||
-                       (a->last.mode == MIGRATION_HANDOVER_FAST && a->domain.state != VIRT_RUNNING);
+                return postcopy || gone || a->held;
         case JOURNAL_KEPT:
         case JOURNAL_RUNNING:
         case JOURNAL_LOST:
@@ -254,7 +254,17 @@ static int ask_libvirt(Adoption *a, Error *reterr) {
                 r = virt_set_domain(virt, spec->domain_name, spec->uuid, reterr);
         if (r < 0)
                 return r;
-        /* A QEMU that is being fenced may stand still, and would answer nobody. */
+        if (a->last.kind == JOURNAL_PREPARED && a->last.mode == MIGRATION_HANDOVER_FAST) {
+                r = migrate_find_held(a->shim->migrate, reterr);
+                if (r < 0)
+                        return r;
+                a->held = r > 0;
+                if (!a->held) /* it may have been about to be */
+                        migrate_let_source_go(a->shim->migrate);
+        }
+        /* A QEMU that is being fenced or is held stands still, and would answer nobody. */
+        if (a->held)
+                return virt_query(virt, on_domain, a, reterr);
         return a->last.kind == JOURNAL_PREPARED ? virt_abort_job(virt, on_aborted, a, reterr)
                                                 : virt_query(virt, on_domain, a, reterr);
 }

@@ -238,14 +238,18 @@ MigrationMove migration_source_move(JournalKind journal, const MigrationDomain *
 
 MigrationMove migration_fast_source_move(JournalKind journal, const MigrationDomain *domain,
                                          MigrationPeerSays peer, bool wants_out) {
-        MigrationMove m = source_move(journal, domain, peer, MIGRATION_PEER_RUNNING, wants_out);
+        bool paused = domain->state == MIGRATION_AT_PAUSED;
 
-        /* libvirt may have let the destination run: only the peer knows. */
-        if (m == MIGRATION_MOVE_KEEP && journal == JOURNAL_PREPARED &&
-            domain->state == MIGRATION_AT_PAUSED && !has_refused(peer))
-                return peer == MIGRATION_PEER_RUNNING ? MIGRATION_MOVE_FENCE
-                                                      : MIGRATION_MOVE_HAND_OFF;
-        return m;
+        if (journal != JOURNAL_PREPARED)
+                return source_move(journal, domain, peer, MIGRATION_PEER_RUNNING, wants_out);
+        if (peer == MIGRATION_PEER_RUNNING && domain->state == MIGRATION_AT_RUNNING)
+                return MIGRATION_MOVE_ALARM; /* both do */
+        if (peer == MIGRATION_PEER_RUNNING && paused)
+                return MIGRATION_MOVE_FENCE;
+        if (domain->held && paused)
+                return peer == MIGRATION_PEER_GONE ? MIGRATION_MOVE_ROLL_BACK
+                                                   : MIGRATION_MOVE_HAND_OFF;
+        return source_prepared(domain, peer, MIGRATION_PEER_RUNNING, wants_out);
 }
 
 static MigrationMove destination_waiting(const MigrationDomain *domain, MigrationPeerSays peer,
@@ -330,7 +334,14 @@ MigrationMove migration_fast_destination_move(JournalKind journal, const Migrati
         if ((journal == JOURNAL_NONE || journal == JOURNAL_READY) &&
             domain->state == MIGRATION_AT_RUNNING)
                 return peer == MIGRATION_PEER_KEPT ? MIGRATION_MOVE_ALARM : MIGRATION_MOVE_OWN;
-        if (journal == JOURNAL_NONE && domain->state == MIGRATION_AT_PAUSED && !cannot &&
+        /* Refused is not enough: libvirt might let it run yet. The source has its own copy, held,
+         * as long as it did not hear RUNNING. */
+        if ((journal == JOURNAL_REFUSED ||
+             ((journal == JOURNAL_NONE || journal == JOURNAL_READY) && cannot)) &&
+            (domain->state == MIGRATION_AT_PAUSED || domain->state == MIGRATION_AT_INCOMING ||
+             (journal == JOURNAL_REFUSED && domain->state == MIGRATION_AT_RUNNING)))
+                return MIGRATION_MOVE_DISCARD;
+        if (journal == JOURNAL_NONE && domain->state == MIGRATION_AT_PAUSED &&
             peer != MIGRATION_PEER_KEPT)
                 return MIGRATION_MOVE_WAIT; /* libvirt resumes it */
         return migration_destination_move(journal, domain, peer, handoff, cannot);

@@ -23,6 +23,9 @@ typedef enum MigrationDomainState {
 typedef struct MigrationDomain {
         MigrationDomainState state;
         bool job_active; /* libvirt is still at it */
+        /* Source, handover=fast: its QEMU stands as a whole, and cannot go on by anything that
+         * libvirt does; since then libvirt may have let the destination run. */
+        bool held;
 } MigrationDomain;
 
 typedef enum MigrationVerdict {
@@ -109,7 +112,8 @@ MigrationMove migration_destination_move(JournalKind journal, const MigrationDom
                                          MigrationPeerSays peer, bool handoff, bool cannot);
 
 /* The same with handover=fast: libvirt lets the destination run by itself, and RUNNING takes the
- * place of READY. */
+ * place of READY. A source that is held waits for RUNNING or GONE, whatever else it knows; before
+ * that nothing can run at the destination. */
 MigrationMove migration_fast_source_move(JournalKind journal, const MigrationDomain *domain,
                                          MigrationPeerSays peer, bool wants_out);
 MigrationMove migration_fast_destination_move(JournalKind journal, const MigrationDomain *domain,

@@ -140,8 +140,8 @@ typedef struct MigrationOps {
                        const MigrationOptions *o, OpDone done, void *job, Error *reterr);
         /* Source: libvirt's migration; completes when its call returned, whatever it says. */
         int (*migrate)(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
-        int (*migrate_abort)(void *u, OpDone done, void *job, Error *reterr); /* asks; the outcome
-                                                                                 is migrate's */
+        /* Asks; the outcome is migrate's. A guest that is held goes on. */
+        int (*migrate_abort)(void *u, OpDone done, void *job, Error *reterr);
         /* Destination: ready to take connections of the transfer. */
         int (*receive)(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
         /* Result: const MigrationDomain *. -ENOENT is not a failure here: state NONE. A failure
@@ -242,6 +242,7 @@ int migration_tune(Migration *m, const char *session, MigrationCall what, uint64
 typedef enum MigrationDomainEvent {
         MIGRATION_DOMAIN_INCOMING, /* destination: its QEMU is there, empty */
         MIGRATION_DOMAIN_BLACKOUT, /* source: stopped for the switchover */
+        MIGRATION_DOMAIN_HELD,     /* source, handover=fast: see MigrationDomain.held */
         MIGRATION_DOMAIN_COMPLETE, /* destination: complete and paused */
         MIGRATION_DOMAIN_RUNNING,  /* it runs (again) */
         MIGRATION_DOMAIN_GONE,     /* no domain any more */

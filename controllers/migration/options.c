@@ -197,6 +197,10 @@ int migration_options_check(const MigrationOptions *o, Error *reterr) {
         if (o->connections > 0 && o->compression == MIGRATION_COMPRESSION_XBZRLE)
                 return error_setf(reterr, -EINVAL,
                                   "options connections and compression=xbzrle exclude each other");
+        if (o->transport[0] && o->handover == MIGRATION_HANDOVER_FAST && !o->postcopy)
+                return error_setf(reterr, -EINVAL,
+                                  "option handover=fast needs the shims' own transport: over "
+                                  "another, nothing keeps libvirt from letting both copies run");
         if (o->postcopy && o->handover != MIGRATION_HANDOVER_FAST)
                 return error_setf(reterr, -EINVAL,
                                   "option post_copy needs handover=fast: there the destination "

@@ -25,6 +25,11 @@ static void roll_back(Migration *m) {
                 return;
         m->abort_asked = true;
         m->aborting = true;
+        if (m->domain.held) { /* it is libvirt's again, which knows more of it than we do now */
+                m->domain.held = false;
+                if (!m->migrating)
+                        m->domain.state = MIGRATION_AT_UNKNOWN;
+        }
         r = m->ops->migrate_abort(m->u, aborted, m, &e);
         if (r <= 0)
                 aborted(m, r, NULL, &e);

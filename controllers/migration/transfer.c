@@ -222,7 +222,7 @@ static void begin_source(Migration *m) {
                 return;
         }
         m->begun = true;
-        m->domain = (MigrationDomain){ MIGRATION_AT_RUNNING, false };
+        m->domain = (MigrationDomain){ MIGRATION_AT_RUNNING, false, false };
         migration_move(m, MIGRATION_TRANSFERRING);
         migration_limit_arm(m);
         m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, m->options.progress_timeout_ms);
@@ -247,7 +247,7 @@ static void begin_destination(Migration *m) {
                 return;
         }
         m->begun = true;
-        m->domain = (MigrationDomain){ MIGRATION_AT_NONE, false };
+        m->domain = (MigrationDomain){ MIGRATION_AT_NONE, false, false };
         migration_move(m, MIGRATION_TRANSFERRING);
         migration_op_start(m, OP_RECEIVE);
 }
@@ -340,8 +340,9 @@ void migration_blackout(Migration *m) {
 }
 
 static void source_event(Migration *m, MigrationDomainEvent e) {
-        if (e == MIGRATION_DOMAIN_BLACKOUT) {
+        if (e == MIGRATION_DOMAIN_BLACKOUT || e == MIGRATION_DOMAIN_HELD) {
                 m->domain.state = MIGRATION_AT_PAUSED;
+                m->domain.held |= e == MIGRATION_DOMAIN_HELD;
                 migration_blackout(m);
         } else if (e == MIGRATION_DOMAIN_RUNNING) {
                 m->domain.state = MIGRATION_AT_RUNNING;
@@ -359,6 +360,7 @@ static void destination_event(Migration *m, MigrationDomainEvent e, const char *
                 m->seen = true;
                 break;
         case MIGRATION_DOMAIN_BLACKOUT:
+        case MIGRATION_DOMAIN_HELD:
         case MIGRATION_DOMAIN_COMPLETE:
                 m->domain.state = MIGRATION_AT_PAUSED;
                 migration_blackout(m);

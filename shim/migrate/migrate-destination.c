@@ -277,8 +277,10 @@ int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr) {
         Error e = ERROR_INIT;
         int r, k;
 
-        if (migration_role(m->migration) != MIGRATION_DESTINATION)
+        if (migration_role(m->migration) != MIGRATION_DESTINATION) {
+                migrate_let_source_go(m);
                 return virt_resume(m->shim->virt, done, job, reterr);
+        }
         r = migrate_commit_disks(m, reterr);
         if (r == 0)
                 r = migrate_resume_with_network(m, done, job, reterr);
@@ -368,6 +370,18 @@ static void on_domain(void *userdata, int r, const void *result, const Error *er
                 return;
         }
         d.state = domain_state(result, migration_role(m->migration));
+        if (m->adopted && m->adopted_at == JOURNAL_PREPARED && d.state == MIGRATION_AT_PAUSED &&
+            migrate_journal_last(m)->mode == MIGRATION_HANDOVER_FAST &&
+            (r = migrate_find_held(m, &e)) < 0) {
+                relay_done(relay, r, NULL, &e);
+                return;
+        }
+        d.held = m->held && d.state == MIGRATION_AT_PAUSED;
+        if (d.held) { /* it answers no question about a job; nor is the job over */
+                d.job_active = true;
+                relay_done(relay, 0, &d, NULL);
+                return;
+        }
         /* A QEMU that the shim before had stopped to kill it answers no question about a job. */
         if (!m->adopted || (m->adopted_at == JOURNAL_FENCING && d.state != MIGRATION_AT_RUNNING)) {
                 relay_done(relay, 0, &d, NULL);

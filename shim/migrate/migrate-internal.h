@@ -66,8 +66,12 @@ struct Migrate {
         char *ticket;   /* destination: made by prepare */
         char *dest_xml; /* source: from the ticket */
         uint64_t memory_bytes, disk_bytes;
-        Fence *fence; /* source: of its QEMU, from the start of the transfer */
-        bool holding; /* source: libvirt does not hear the peer's libvirt */
+        Fence *fence;              /* source: of its QEMU, from the start of the transfer */
+        struct Relay *fence_waits; /* source: it is to be fenced, once QEMU has no question left */
+        bool holding;              /* source: libvirt does not hear the peer's libvirt */
+        /* source, handover=fast (migrate-fast.c): its libvirt's last call waits; QEMU is being
+         * stopped; it stands, and the call has gone */
+        bool gate_waits, stopping, held;
 
         /* migrate-handoff.c */
         bool checkpointed;
@@ -164,6 +168,10 @@ int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
 int migrate_make_dir(Migrate *m, Error *reterr);
 void migrate_remove_dir(Migrate *m);
 int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr);
+
+/* migrate-fast.c */
+void migrate_on_gate(Migrate *m, const Error *err);
+void migrate_stop_source(Migrate *m); /* if the gate waits for it, and it can be */
 
 /* migrate-storage.c */
 /* Removes what the transfer filled, at a destination that gives up. */

@@ -131,6 +131,9 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                         log_warning("migration: no %s connection: %s", ferry_kind_name(e.kind),
                                     error_text(&e.error, e.error.code));
                         break;
+                case FERRY_EVENT_GATE:
+                        migrate_on_gate(m, &e.error);
+                        break;
                 case FERRY_EVENT_CONNECTED:
                 case FERRY_EVENT_SENT:
                         break;

@@ -110,6 +110,8 @@ static int listen_for_libvirt(Migrate *m, Addresses *a, Error *reterr) {
         int r;
 
         r = migrate_ferry(m, &ferry, reterr);
+        if (r == 0 && m->options.handover == MIGRATION_HANDOVER_FAST && !m->options.postcopy)
+                r = ferry_gate(ferry, true, reterr);
         for (size_t i = 0; r == 0 && i < ELEMENTSOF(ends); i++) {
                 (void)snprintf(path, sizeof(path), "%s/%s", m->dir, ends[i].name);
                 r = ferry_listen(ferry, ends[i].kind, path, reterr);
@@ -243,7 +245,7 @@ int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *jo
  * blackout on. Once the guest is fenced it may come; if it was decided otherwise the connection is
  * cut, and libvirt takes the guest for its own. */
 void migrate_hold_libvirt(Migrate *m) {
-        if (m->ferry && m->options.handover != MIGRATION_HANDOVER_FAST && !m->holding)
+        if (m->ferry && !m->options.postcopy && !m->holding)
                 m->holding = ferry_hold(m->ferry, FERRY_LIBVIRT, true, NULL) == 0;
 }
 
@@ -255,15 +257,16 @@ void migrate_let_libvirt_go(Migrate *m) {
 
 /* An abort has to reach QEMU, whose main loop waits for answers to what it has written to the disks
  * over there, and libvirt, which waits for the libvirt there: with the transport gone neither would
- * ever come. So all of them see their peers go. */
+ * ever come. So all of them see their peers go, and find nobody if they try again. */
 int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
         static const FerryKind kinds[] = { FERRY_DISK, FERRY_MEMORY, FERRY_LIBVIRT };
         Migrate *m = u;
 
         for (size_t i = 0; m->ferry && i < sizeof(kinds) / sizeof(kinds[0]); i++)
-                (void)ferry_cut(m->ferry, kinds[i], NULL);
+                (void)ferry_refuse(m->ferry, kinds[i], NULL);
         m->holding = false;
         m->aborted = true;
+        migrate_let_source_go(m);
         return virt_abort_job(m->shim->virt, done, job, reterr);
 }
 
@@ -276,7 +279,7 @@ static void fence_end(Relay *relay, int r, const Error *err) {
 
         if (r == 0)
                 migrate_let_libvirt_go(m);
-        else
+        else if (!m->held)
                 fence_continue(m->fence);
         relay_done(relay, r, NULL, err);
 }
@@ -324,6 +327,33 @@ void migrate_mark_fence(Migrate *m) {
                 log_warning("migration: the fence will go by libvirt's word alone: %s", e.text);
 }
 
+static int stop_and_fence(Relay *relay, Error *reterr) {
+        Migrate *m = relay->migrate;
+        int r = fence_stop(m->fence, on_fence_stopped, relay, reterr);
+
+        if (r == 0) {
+                r = virt_query(m->shim->virt, on_fence_state, relay, reterr);
+                if (r < 0)
+                        fence_continue(m->fence);
+        }
+        return r;
+}
+
+/* A QEMU that stands answers nobody, and a question of ours that it has not answered would keep
+ * libvirt's answers to all that we ask after it. The last one about statistics was put before the
+ * blackout. */
+static void fence_that_waits(Migrate *m) {
+        Relay *relay = TAKE(m->fence_waits);
+        Error e = ERROR_INIT;
+        int r;
+
+        if (!relay)
+                return;
+        r = stop_and_fence(relay, &e);
+        if (r < 0)
+                relay_done(relay, r, NULL, &e);
+}
+
 int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
         Migrate *m = u;
         Relay *relay;
@@ -340,12 +370,19 @@ int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
         relay = relay_new(m, done, job);
         if (!relay)
                 return error_oom(reterr);
-        r = fence_stop(m->fence, on_fence_stopped, relay, reterr);
-        if (r == 0) {
-                r = virt_query(m->shim->virt, on_fence_state, relay, reterr);
-                if (r < 0)
-                        fence_continue(m->fence);
+        if (m->held) { /* it has stood since before anything could run at the other side */
+                r = fence_kill(m->fence, on_fenced, relay, reterr);
+                if (r == 0)
+                        migrate_let_libvirt_go(m);
+                if (r <= 0)
+                        free(relay);
+                return r;
         }
+        if (m->statistics_in_flight) {
+                m->fence_waits = relay;
+                return 1;
+        }
+        r = stop_and_fence(relay, reterr);
         if (r < 0)
                 free(relay);
         return r;
@@ -371,6 +408,8 @@ static void on_statistics(void *userdata, int r, const void *result, const Error
         MigrationStatistics st;
 
         m->statistics_in_flight = false;
+        migrate_stop_source(m);
+        fence_that_waits(m);
         if (r < 0 || job->kind != VIRT_JOB_ACTIVE || !m->statistics)
                 return;
         st = (MigrationStatistics){

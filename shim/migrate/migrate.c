@@ -130,7 +130,7 @@ static void op_changed(void *u) {
                 migrate_remove_dir(m);
                 migrate_logs_end(m);
                 m->fence = fence_free(m->fence);
-                m->holding = false;
+                m->holding = m->gate_waits = m->stopping = m->held = false;
                 m->adopted = false;
                 buf_done(&m->own_handoff);
                 if (m->imported[0].len == 0)

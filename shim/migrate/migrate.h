@@ -103,6 +103,11 @@ const JournalRecord *migrate_journal_last(const Migrate *m);
 const void *migrate_journal_handoff(const Migrate *m, size_t *ret_len);
 /* The session of the last record is over, and the pod stays here: on disk when it returns. */
 int migrate_keep_own(Migrate *m, Error *reterr);
+/* handover=fast, and the session's last record is PREPARED: 1 if the shim before had stopped its
+ * QEMU, so that the other host may run the pod; 0 if not, and then it does not. */
+int migrate_find_held(Migrate *m, Error *reterr);
+/* It is certain that the other side has nothing that runs or could come to. */
+void migrate_let_source_go(Migrate *m);
 /* The session goes on from this record, of the journal's session if it has it; the tree is
  * imported. handoff: what was kept of link and logs. */
 int migrate_go_on(Migrate *m, const JournalRecord *from, const Buf *handoff, Error *reterr);

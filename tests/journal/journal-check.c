@@ -89,8 +89,15 @@ static void check_together(Check *c) {
         for (size_t i = 0; i < c->n; i++) {
                 const Entry *e = &c->entries[i];
 
-                if (e->r.mode == 2) /* handover=fast: libvirt decides, and nothing is promised */
+                if (e->r.mode == 2) { /* handover=fast: libvirt lets it run, RUNNING decides */
+                        if (e->r.kind == JOURNAL_FENCING || e->r.kind == JOURNAL_DONE)
+                                needs(c, e, JOURNAL_RUNNING, e->r.epoch + 1);
+                        if (e->r.kind == JOURNAL_KEPT) {
+                                excludes(c, e, JOURNAL_RUNNING);
+                                excludes(c, e, JOURNAL_RELEASED);
+                        }
                         continue;
+                }
                 if (e->r.kind == JOURNAL_FENCING)
                         needs(c, e, JOURNAL_READY, e->r.epoch + 1);
                 if (e->r.kind == JOURNAL_OWNED)

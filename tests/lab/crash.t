@@ -13,5 +13,7 @@ crash stopped h1
 crash released h2
 crash ready h2
 crash owned h1 both
+crash stopped h1 --handover fast
+crash ready h2 --handover fast
 pf h1 rm --force t-x
 finish

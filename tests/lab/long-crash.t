@@ -28,6 +28,12 @@ done
 for moment in fencing ready owned; do
         crash "$moment" h1 --handover runtime
 done
+for moment in prepared stopped before-ready ready before-owned owned before-running running before-fencing fencing killed released; do
+        crash "$moment" h1 --handover fast
+done
+for moment in stopped ready before-fencing fencing; do
+        crash "$moment" h2 both --handover fast
+done
 pf h1 rm --force t-x
 
 # A pod with a network: what a shim that is killed had closed or joined, the next one opens.

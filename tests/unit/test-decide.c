@@ -54,8 +54,8 @@ static const char letters[_MIGRATION_VERDICT_MAX] = {
 };
 
 static MigrationDecision decide(int s, bool job, int d) {
-        MigrationDomain source = { (MigrationDomainState)s, job };
-        MigrationDomain destination = { (MigrationDomainState)d, false };
+        MigrationDomain source = { (MigrationDomainState)s, job, false };
+        MigrationDomain destination = { (MigrationDomainState)d, false, false };
 
         return migration_decide(&source, &destination);
 }
@@ -161,7 +161,7 @@ static void test_source(void **state) {
                 const SourceRow *row = &source_rows[i];
 
                 for (int s = 0; s < _MIGRATION_AT_MAX; s++) {
-                        MigrationDomain d = { (MigrationDomainState)s, row->job };
+                        MigrationDomain d = { (MigrationDomainState)s, row->job, false };
                         MigrationMove m =
                                 migration_source_move(row->journal, &d, row->peer, row->out);
 
@@ -206,9 +206,75 @@ static void test_destination(void **state) {
                 const DestinationRow *row = &destination_rows[i];
 
                 for (int s = 0; s < _MIGRATION_AT_MAX; s++) {
-                        MigrationDomain d = { (MigrationDomainState)s, false };
+                        MigrationDomain d = { (MigrationDomainState)s, false, false };
                         MigrationMove m = migration_destination_move(row->journal, &d, row->peer,
                                                                      row->handoff, row->cannot);
+
+                        if (move_letters[m] != row->moves[s])
+                                fail_msg("row %zu, %s: %s", i, migration_domain_state_name(d.state),
+                                         migration_move_name(m));
+                }
+        }
+}
+
+/* The same with handover=fast: RUNNING takes the place of READY, and what is held waits for it or
+ * for GONE. */
+typedef struct FastRow {
+        JournalKind journal;
+        MigrationPeerSays peer;
+        bool out, job, held;
+        const char *moves;
+} FastRow;
+
+static const FastRow fast_rows[] = {
+        { JOURNAL_PREPARED, MIGRATION_PEER_SILENT, false, true, false, "WH!HWWWHH" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_SILENT, true, true, false, "WH!BBWWHH" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_SILENT, true, false, false, "WH!KKWWHH" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_READY, false, true, false, "WH!HWWWHH" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_REFUSED, true, true, false, "WL!BBWWLL" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_SILENT, true, true, true, "WH!HBWWHH" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_SILENT, true, false, true, "WH!HKWWHH" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_REFUSED, true, true, true, "WL!HBWWLL" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_GONE, true, true, true, "WL!BBWWLL" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_RUNNING, true, true, true, "WF!F!WWFF" },
+        { JOURNAL_PREPARED, MIGRATION_PEER_RUNNING, true, false, false, "WF!F!WWFF" },
+        { JOURNAL_FENCING, MIGRATION_PEER_RUNNING, true, true, true, "FFFFWFFFF" },
+        { JOURNAL_RELEASED, MIGRATION_PEER_RUNNING, false, false, false, "DDDD!DDDD" },
+};
+
+static void test_fast_source(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(fast_rows); i++) {
+                const FastRow *row = &fast_rows[i];
+
+                for (int s = 0; s < _MIGRATION_AT_MAX; s++) {
+                        MigrationDomain d = { (MigrationDomainState)s, row->job, row->held };
+                        MigrationMove m =
+                                migration_fast_source_move(row->journal, &d, row->peer, row->out);
+
+                        if (move_letters[m] != row->moves[s])
+                                fail_msg("row %zu, %s: %s", i, migration_domain_state_name(d.state),
+                                         migration_move_name(m));
+                }
+        }
+}
+
+static const DestinationRow fast_destination_rows[] = {
+        { JOURNAL_NONE, MIGRATION_PEER_SILENT, true, false, "WWWWO!!XX" },
+        { JOURNAL_NONE, MIGRATION_PEER_SILENT, true, true, "WXTTO!!XX" },
+        { JOURNAL_NONE, MIGRATION_PEER_KEPT, true, false, "TTTT!TTTT" },
+        { JOURNAL_READY, MIGRATION_PEER_SILENT, true, true, "WXTTO!!XX" },
+        { JOURNAL_REFUSED, MIGRATION_PEER_SILENT, true, false, "XTTTTXXTT" },
+        { JOURNAL_OWNED, MIGRATION_PEER_SILENT, true, false, "WX!GD!!XX" },
+};
+
+static void test_fast_destination(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(fast_destination_rows); i++) {
+                const DestinationRow *row = &fast_destination_rows[i];
+
+                for (int s = 0; s < _MIGRATION_AT_MAX; s++) {
+                        MigrationDomain d = { (MigrationDomainState)s, false, false };
+                        MigrationMove m = migration_fast_destination_move(
+                                row->journal, &d, row->peer, row->handoff, row->cannot);
 
                         if (move_letters[m] != row->moves[s])
                                 fail_msg("row %zu, %s: %s", i, migration_domain_state_name(d.state),
@@ -223,7 +289,8 @@ static void test_rules(void **state) {
                 for (int s = 0; s < _MIGRATION_AT_MAX; s++)
                         for (int p = 0; p < _MIGRATION_PEER_MAX; p++)
                                 for (int f = 0; f < 8; f++) {
-                                        MigrationDomain d = { (MigrationDomainState)s, f & 4 };
+                                        MigrationDomain d = { (MigrationDomainState)s, f & 4,
+                                                              false };
                                         MigrationMove a = migration_source_move(
                                                 (JournalKind)j, &d, (MigrationPeerSays)p, f & 1);
                                         MigrationMove b = migration_destination_move(
@@ -257,8 +324,9 @@ static void test_rules(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_matrix), cmocka_unit_test(test_matrix_rules),
-                cmocka_unit_test(test_source), cmocka_unit_test(test_destination),
+                cmocka_unit_test(test_matrix),      cmocka_unit_test(test_matrix_rules),
+                cmocka_unit_test(test_source),      cmocka_unit_test(test_destination),
+                cmocka_unit_test(test_fast_source), cmocka_unit_test(test_fast_destination),
                 cmocka_unit_test(test_rules),
         };
 

@@ -469,6 +469,44 @@ static void test_fast_fails(void **state) {
         fake_world_done(&w);
 }
 
+/* Held: whatever the source wants, and whatever becomes of the transport, its guest stands until
+ * the destination has said which way it went. */
+static void test_fast_held(void **state) {
+        for (int runs = 0; runs < 2; runs++) {
+                MigrationOptions o = migration_defaults();
+                FakeWorld w;
+
+                o.handover = MIGRATION_HANDOVER_FAST;
+                fake_world_init(&w);
+                w.heeds_abort = true;
+                assert_true(fake_until_transferring(&w, &o));
+                libvirt_until(&w, FAKE_FINISHED);
+                migration_on_domain(SRC(&w), MIGRATION_DOMAIN_HELD, NULL);
+                assert_int_equal(migration_cancel(SRC(&w), "m1", NULL), 0);
+                fake_link(&w, false);
+                (void)fake_timer(&w.side[0], MIGRATION_TIMER_TRANSPORT);
+                (void)fake_timer(&w.side[0], MIGRATION_TIMER_HANDOVER);
+                for (int i = 0; i < 5; i++)
+                        (void)fake_timer(&w.side[0], MIGRATION_TIMER_REPEAT);
+                assert_int_equal(w.side[0].calls[FAKE_MIGRATE_ABORT], 0);
+                assert_int_equal(w.s, MIGRATION_AT_PAUSED);
+                assert_int_equal(migration_outcome(SRC(&w)), MIGRATION_OUTCOME_NONE);
+                if (runs) {
+                        w.d = MIGRATION_AT_RUNNING;
+                        migration_on_domain(DST(&w), MIGRATION_DOMAIN_RUNNING, NULL);
+                } else {
+                        fake_copy_dies(&w);
+                }
+                fake_link(&w, true);
+                assert_true(fake_run(&w, 300));
+                assert_string_equal(w.broken, "");
+                assert_int_equal(migration_outcome(SRC(&w)),
+                                 runs ? MIGRATION_OUTCOME_MOVED : MIGRATION_OUTCOME_KEPT);
+                assert_int_equal(w.s, runs ? MIGRATION_AT_NONE : MIGRATION_AT_RUNNING);
+                fake_world_done(&w);
+        }
+}
+
 /* The guest stands still and the transport is gone: it does not wait for long. */
 static void test_blackout_transport(void **state) {
         MigrationOptions o = migration_defaults();
@@ -508,7 +546,7 @@ int main(void) {
                 cmocka_unit_test(test_runtime_timeout),
                 cmocka_unit_test(test_fast),
                 cmocka_unit_test(test_fast_fails),
-
+                cmocka_unit_test(test_fast_held),
                 cmocka_unit_test(test_blackout_transport),
         };
 

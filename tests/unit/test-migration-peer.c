@@ -194,6 +194,9 @@ static void test_options(void **state) {
         assert_true(o.auto_converge);
         assert_int_equal(migration_options_each(&o, count_option, &copy), 0);
         assert_memory_equal(&o, &copy, sizeof(o));
+        assert_int_equal(migration_options_check(&o, NULL),
+                         -EINVAL); /* fast has a gate in the ferry */
+        o.transport[0] = '\0';
         assert_int_equal(migration_options_check(&o, NULL), 0);
         o.postcopy = true;
         assert_int_equal(migration_options_check(&o, NULL), -EINVAL);
