@@ -19,6 +19,9 @@
 #ifndef CRASHES
 #define CRASHES 2
 #endif
+#ifndef RUNTIME
+#define RUNTIME 0 /* handover=runtime: it may be called off although D is ready */
+#endif
 #ifndef SESSIONS
 #define SESSIONS 2
 #endif
@@ -121,7 +124,7 @@ end:	do
 	:: atomic { sj == J_RELEASED && !s_told -> s_told = true; send(to_d, RELEASED) }
 
 	/* A wish to stop (the user, a time limit, a failed step); libvirt decides which way it goes. */
-	:: atomic { sj == J_PREPARED && !s_abort && !s_ready -> s_abort = true }
+	:: atomic { sj == J_PREPARED && !s_abort && (RUNTIME || !s_ready) -> s_abort = true }
 	:: atomic { sj == J_PREPARED && s_abort && lv == IDLE -> lv = FAILED }
 	/* Only when libvirt's call is over may the guest be called ours again. */
 	:: atomic { sj == J_PREPARED && lv == FAILED && sd == PAUSED -> source_runs() }
