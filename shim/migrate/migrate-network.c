@@ -2,8 +2,9 @@
 /* The pod's network in a migration.
  *
  *      destination  Patch names the namespace; Prepare reads it and cuts it off; when QEMU is there
- *                   its taps are joined; when the guest is complete the gates open, so that what
- *                   arrives waits for it; it is resumed only after that.
+ *                   its taps are joined; when the source says that its guest has stopped the gates
+ *                   open and the switches are told, so that what arrives waits for the guest; it
+ *                   is resumed only after that.
  *      source       at the blackout the gates close; they open again if the pod stays.
  *
  * A copy that is paused says nothing, and a source whose gates are closed neither: so no address
@@ -88,6 +89,35 @@ void migrate_forget_network(Migrate *m) {
         m->network = (MigrateNetwork){};
 }
 
+/* At the destination: once taps are joined and the source's guest has stopped. */
+static void on_opened(void *userdata, int r, const void *result, const Error *err) {
+        Migrate *m = userdata;
+
+        m->network.open = m->network.opening && r == 0; /* not of a session that is over */
+        m->network.opening = false;
+        if (r < 0) /* it is tried again before the guest runs */
+                log_warning("migration: network: %s", error_text(err, r));
+}
+
+static void open_early(Migrate *m) {
+        Error e = ERROR_INIT;
+        int r;
+
+        if (m->network.joining || m->network.opening || m->network.open)
+                return;
+        m->network.opening = true;
+        r = shim_net_all(m->shim, SHIM_NET_OPEN, on_opened, m, &e);
+        if (r <= 0)
+                on_opened(m, r, NULL, &e);
+}
+
+void migrate_op_peer_stopped(void *u) {
+        Migrate *m = u;
+
+        m->network.stopped = true;
+        open_early(m);
+}
+
 /* QEMU is there, paused. That the guest is complete is told no sooner than that its taps are
  * joined.
  */
@@ -97,6 +127,8 @@ static void on_joined(void *userdata, int r, const void *result, const Error *er
         m->network.joining = false;
         if (r < 0)
                 migration_on_host_failed(m->migration, "network", r, err);
+        else if (m->network.stopped)
+                open_early(m);
         if (m->network.complete) {
                 m->network.complete = false;
                 migrate_guest_complete(m);
@@ -136,7 +168,7 @@ void migrate_guest_complete(Migrate *m) {
                 m->network.complete = true;
                 return;
         }
-        migrate_gates(m, true);
+        open_early(m); /* a handoff that comes late does not keep frames away */
         migration_on_domain(m->migration, MIGRATION_DOMAIN_COMPLETE, "");
 }
 
@@ -155,11 +187,14 @@ static void on_open(void *userdata, int r, const void *result, const Error *err)
                 done(job, r, NULL, &e);
 }
 
-/* Already done, as a rule; then it is done once more, before the guest runs. */
+/* Already done, as a rule. What is not known to be open is opened now, before the guest runs. */
 int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr) {
-        Relay *relay = relay_new(m, done, job);
+        Relay *relay;
         int r;
 
+        if (m->network.open)
+                return virt_resume(m->shim->virt, done, job, reterr);
+        relay = relay_new(m, done, job);
         if (!relay)
                 return error_oom(reterr);
         r = shim_net_all(m->shim, SHIM_NET_JOIN | SHIM_NET_OPEN, on_open, relay, reterr);

@@ -319,6 +319,7 @@ const MigrationOps migrate_ops = {
         .checkpoint = migrate_op_checkpoint,
         .uncheckpoint = migrate_op_uncheckpoint,
         .adopt = migrate_op_adopt,
+        .peer_stopped = migrate_op_peer_stopped,
         .send = migrate_op_send,
         .journal = op_journal,
         .timer = op_timer,
@@ -472,8 +473,7 @@ int migrate_register_socket(Migrate *m, const char *session, int fd, Error *rete
         if (r < 0)
                 return r;
         out = in; /* one socket, given twice */
-        r = ferry_set_transport(ferry, TAKE_FD(in), TAKE_FD(out), reterr);
-        return r;
+        return ferry_set_transport(ferry, TAKE_FD(in), TAKE_FD(out), reterr);
 }
 
 int migrate_reconnect(Migrate *m, const char *session, int fd, Error *reterr) {

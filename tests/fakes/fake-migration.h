@@ -91,7 +91,7 @@ struct FakeSide {
         size_t handoff_len;
         bool frozen, tree, link_frozen, running_tree, moved, made_disks;
         unsigned unpatched;
-        unsigned notified, changes;
+        unsigned notified, changes, peer_stopped;
         bool events_lost; /* libvirt's events do not reach this side */
 };
 

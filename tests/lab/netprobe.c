@@ -5,8 +5,9 @@
  *      netprobe echo PORT           sends back what comes, to any number of clients
  *      netprobe discard PORT        reads and forgets
  *      netprobe client HOST PORT MS
- *              every MS a numbered message, whatever became of those before; at SIGTERM "sent N
- *              received N longest MS"; a connection that ends is "broken REASON" and status 1
+ *              every MS a numbered message, whatever became of those before; at SIGTERM it waits
+ *              for what is not answered yet, then "sent N received N longest MS"; a connection that
+ *              ends, or does not answer for 10 s then, is "broken REASON" and status 1
  *      netprobe flood HOST PORT MS  sends for MS; "bytes N ns N"
  *      netprobe arp IF FROM TARGET MS
  *              asks by IF who has TARGET, every MS, of everybody
@@ -23,6 +24,7 @@
 #include <netpacket/packet.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +33,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLIENTS_MAX 64
+#define CLIENTS_MAX  64
+#define LAST_WAIT_MS 10000
 
 static volatile sig_atomic_t stop;
 
@@ -155,6 +158,21 @@ static int take_replies(int fd, Tally *t) {
         return 0;
 }
 
+/* A silence that has not ended yet would not count. */
+static bool take_last_replies(int fd, Tally *t) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+
+        while (t->received < t->sent) {
+                int k = poll(&p, 1, LAST_WAIT_MS);
+
+                if (k == 0)
+                        errno = ETIMEDOUT;
+                if (k == 0 || (k > 0 && take_replies(fd, t) < 0))
+                        return false;
+        }
+        return true;
+}
+
 static int run_client(const char *host, const char *port, uint64_t ms) {
         static Tally t;
         uint64_t next;
@@ -183,7 +201,7 @@ static int run_client(const char *host, const char *port, uint64_t ms) {
                         next += ms * 1000000;
                 }
         }
-        if (!stop) {
+        if (!stop || !take_last_replies(fd, &t)) {
                 (void)printf("broken %s after %llu\n", strerror(errno),
                              (unsigned long long)t.received);
                 return 1;
