@@ -31,8 +31,8 @@ typedef struct StartCall {
         DomainType type;
         char machine[64];
         char uuid[SD_ID128_UUID_STRING_MAX];
-        char *name, *kernel, *initrd, *network; /* as ShimVmOptions says */
-        NetFacts *facts;                        /* of its namespace */
+        char *name, *kernel, *initrd, *network, *publish; /* as ShimVmOptions says */
+        NetFacts *facts;                                  /* of its namespace */
         OpDone done;
         void *job;
 } StartCall;
@@ -44,6 +44,7 @@ static StartCall *start_call_free(StartCall *c) {
         free(c->kernel);
         free(c->initrd);
         free(c->network);
+        free(c->publish);
         (void)net_facts_free(c->facts);
         free(c);
         return NULL;
@@ -120,7 +121,7 @@ static int step_namespace(void *object, Task *t, Error *reterr) {
         return path ? shim_net_read(c->shim, path, on_namespace, c, reterr) : 0;
 }
 
-static int plan_network(StartCall *c, Error *reterr) {
+static int plan_kind(StartCall *c, Error *reterr) {
         const char *path = namespace_of(c->network);
         Network *n = pod_network(c->shim->pod);
 
@@ -132,6 +133,12 @@ static int plan_network(StartCall *c, Error *reterr) {
                 return facts ? network_plan(n, NETWORK_USER, "", facts, reterr) : error_oom(reterr);
         }
         return network_plan(n, NETWORK_NONE, "", NULL, reterr);
+}
+
+static int plan_network(StartCall *c, Error *reterr) {
+        int r = plan_kind(c, reterr);
+
+        return r < 0 || !c->publish[0] ? r : shim_publish(c->shim, c->publish, reterr);
 }
 
 static int make_tree(StartCall *c, Error *reterr) {
@@ -273,7 +280,8 @@ int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job,
                 return error_oom(reterr);
         *c = (StartCall){ .shim = s, .options = *options, .done = done, .job = job };
         c->network = strdup(options->network ?: "none");
-        if (!c->network)
+        c->publish = strdup(options->publish ?: "");
+        if (!c->network || !c->publish)
                 return error_oom(reterr);
         if ((r = check_network(c->network, reterr)) < 0 || (r = name_domain(c, reterr)) < 0 ||
             (r = find_guest(s, "vmlinux", &c->kernel, reterr)) < 0 ||

@@ -68,6 +68,7 @@ typedef struct ShimVmOptions {
         uint64_t memory_mib;
         uint32_t vcpus;
         const char *network; /* "none", "user", "ns:PATH"; NULL: none */
+        const char *publish; /* with "user": [ADDRESS:]HOST_PORT:POD_PORT[/udp] ...; NULL: none */
 } ShimVmOptions;
 
 /* Makes the tree and starts the VM. Running already: done. -EBADFD: it has ended, is being started,

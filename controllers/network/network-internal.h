@@ -18,6 +18,8 @@ struct Network {
         Interface interfaces[NET_INTERFACES_MAX];
         size_t n_interfaces;
         NetNames *names;
+        NetworkPort ports[NETWORK_PORTS_MAX]; /* kind user: published */
+        size_t n_ports;
         const NetworkOps *ops;
         void *userdata;
         bool lost; /* torn down while a call was in flight */

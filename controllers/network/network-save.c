@@ -7,6 +7,7 @@
 #include "network.pb-c.h"
 
 typedef Podferry__State__V1__Network PbNetwork;
+typedef Podferry__State__V1__Publish PbPublish;
 
 const EnvelopeType network_envelope = {
         .kind = "network",
@@ -19,8 +20,11 @@ const EnvelopeType network_envelope = {
 static const NetworkState phases[] = { NETWORK_NOT_CONFIGURED, NETWORK_CONFIGURED,
                                        NETWORK_TORN_DOWN };
 
+static const uint8_t any_address[4];
+
 int network_save(const Network *n, Buf *ret, Error *reterr) {
         NetInterface *interfaces[NET_INTERFACES_MAX];
+        PbPublish *ports[NETWORK_PORTS_MAX], published[NETWORK_PORTS_MAX];
         PbNetwork w = PODFERRY__STATE__V1__NETWORK__INIT;
 
         if (n->fsm.state != NETWORK_SOURCE_MIGRATING)
@@ -34,7 +38,39 @@ int network_save(const Network *n, Buf *ret, Error *reterr) {
         w.kind = n->kind;
         w.namespace_path = n->path;
         w.names = n->names;
+        for (size_t i = 0; i < n->n_ports; i++) {
+                published[i] = (PbPublish)PODFERRY__STATE__V1__PUBLISH__INIT;
+                published[i].udp = n->ports[i].udp;
+                published[i].host_port = n->ports[i].host;
+                published[i].pod_port = n->ports[i].pod;
+                if (memcmp(n->ports[i].address, any_address, sizeof(any_address)) != 0)
+                        published[i].address =
+                                (ProtobufCBinaryData){ sizeof(n->ports[i].address),
+                                                       (uint8_t *)(uintptr_t)n->ports[i].address };
+                ports[i] = &published[i];
+        }
+        w.publish = ports;
+        w.n_publish = n->n_ports;
         return envelope_seal(&network_envelope, &w.base, ret, reterr);
+}
+
+static int take_ports(Network *n, const PbNetwork *w, Error *reterr) {
+        if (w->n_publish > NETWORK_PORTS_MAX)
+                return error_setf(reterr, -EINVAL, "%zu published ports", w->n_publish);
+        for (size_t i = 0; i < w->n_publish; i++) {
+                const PbPublish *p = w->publish[i];
+                NetworkPort *port = &n->ports[n->n_ports++];
+
+                if (p->host_port > UINT16_MAX || p->pod_port > UINT16_MAX ||
+                    (p->address.len != 0 && p->address.len != sizeof(port->address)))
+                        return error_setf(reterr, -EINVAL, "a published port is none");
+                *port = (NetworkPort){ .host = (uint16_t)p->host_port,
+                                       .pod = (uint16_t)p->pod_port,
+                                       .udp = p->udp };
+                if (p->address.len > 0)
+                        memcpy(port->address, p->address.data, sizeof(port->address));
+        }
+        return 0;
 }
 
 static int take_message(Network *n, const PbNetwork *w, Error *reterr) {
@@ -65,6 +101,8 @@ static int take_message(Network *n, const PbNetwork *w, Error *reterr) {
                 if (!n->names)
                         r = error_oom(reterr);
         }
+        if (r == 0)
+                r = take_ports(n, w, reterr);
         if (r == 0)
                 r = network_check(n, reterr);
         return r < 0 ? error_prefix(reterr, r, "network envelope") : 0;

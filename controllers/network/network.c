@@ -138,12 +138,24 @@ static int dump_interface(const Interface *i, json_object *list) {
         return json_object_array_add(list, o);
 }
 
+static json_object *ports_json(const Network *n) {
+        json_object *list = json_object_new_array();
+        char text[NETWORK_PORT_TEXT];
+
+        for (size_t i = 0; list && i < n->n_ports; i++)
+                json_object_array_add(
+                        list, json_object_new_string(network_port_text(&n->ports[i], text)));
+        return list;
+}
+
 static int network_dump(const Controller *c, json_object *o) {
         const Network *n = (const Network *)c; /* its first member */
         json_object *list = json_object_new_array();
 
         json_object_object_add(o, "network", json_object_new_string(kind_names[n->kind]));
         json_object_object_add(o, "namespace", json_object_new_string(n->path));
+        if (n->n_ports > 0)
+                json_object_object_add(o, "published", ports_json(n));
         json_object_object_add(o, "interfaces", list);
         for (size_t i = 0; i < n->n_interfaces; i++)
                 if (!list || dump_interface(&n->interfaces[i], list) < 0)
@@ -280,6 +292,12 @@ int network_check(const Network *n, Error *reterr) {
             n->kind != NETWORK_NAMESPACE) /* whose last one may have been removed */
                 r = error_setf(reterr, -EINVAL, "network %s: %zu interfaces", kind_names[n->kind],
                                n->n_interfaces);
+        if (r == 0 && n->kind != NETWORK_USER && n->n_ports > 0)
+                r = error_setf(reterr, -EINVAL,
+                               "ports are published with the network \"user\" only, not \"%s\"",
+                               kind_names[n->kind]);
+        if (r == 0)
+                r = network_ports_check(n->ports, n->n_ports, reterr);
         for (size_t i = 0; r == 0 && i < n->n_interfaces; i++) {
                 r = net_interface_check(n->interfaces[i].config, reterr);
                 for (size_t k = 0; r == 0 && k < i; k++)
@@ -294,6 +312,7 @@ static void forget_plan(Network *n) {
         n->names = net_names_free(n->names);
         n->kind = NETWORK_NONE;
         n->path[0] = '\0';
+        n->n_ports = 0;
 }
 
 static int fill_plan(Network *n, const char *path, const NetFacts *facts, Error *reterr) {
@@ -329,4 +348,26 @@ int network_plan(Network *n, NetworkKind kind, const char *path, const NetFacts 
         if (r < 0)
                 forget_plan(n);
         return r;
+}
+
+int network_publish(Network *n, const NetworkPort *ports, size_t n_ports, Error *reterr) {
+        int r;
+
+        if (n->fsm.state != NETWORK_NOT_CONFIGURED)
+                return fsm_refuse(&n->fsm, "publish", reterr);
+        r = network_ports_check(ports, n_ports, reterr);
+        if (r < 0)
+                return r;
+        n->n_ports = n_ports;
+        if (n_ports > 0)
+                memcpy(n->ports, ports, n_ports * sizeof(*ports));
+        r = network_check(n, reterr);
+        if (r < 0)
+                n->n_ports = 0;
+        return r;
+}
+
+const NetworkPort *network_ports(const Network *n, size_t *ret_n) {
+        *ret_n = n->n_ports;
+        return n->ports;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "controllers/controller.h"
+#include "controllers/network/network-ports.h"
 #include "lib/net-message.h"
 
 /* The pod's network: a namespace of the host, and the interfaces in it, each of which the guest has
@@ -97,6 +98,10 @@ int network_each_interface(const Network *n, NetworkVisitor visit, void *userdat
  * or of the hypervisor's network (kind user); NULL with kind none. Copied. */
 int network_plan(Network *n, NetworkKind kind, const char *path, const NetFacts *facts,
                  Error *reterr);
+/* NotConfigured, after a plan of kind user: these ports of the host lead to the pod. -EINVAL: of
+ * another kind, or a port that is none; -EEXIST, -ENOSPC. Copied. */
+int network_publish(Network *n, const NetworkPort *ports, size_t n_ports, Error *reterr);
+const NetworkPort *network_ports(const Network *n, size_t *ret_n);
 /* NotConfigured -> Configured. The VM runs and its agent answers. Failure: Invalid, all left. */
 int network_setup(Network *n, OpDone done, void *job, Error *reterr);
 /* Configured, kind namespace only: an interface that has come up in the namespace, or one that is

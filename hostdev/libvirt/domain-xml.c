@@ -17,6 +17,8 @@
 #define SCSI_SLOT       3U
 #define PORTS_SLOT      1U
 #define CMDLINE_MAX     2048U
+#define FORWARDS_MAX    64U
+#define FORWARD_SIZE    48U
 #define CMDLINE_BASE    "quiet panic=-1 cryptomgr.notests noreplace-smp lsm= rootfstype=ramfs"
 #define CMDLINE_TCG     " nolapic_timer"
 #define CMDLINE_CONSOLE " console=ttyS0"
@@ -157,6 +159,12 @@ static int check_nic(const NicSpec *n, uint32_t n_ports, Error *reterr) {
         if (n->tap && (!n->tap[0] || strlen(n->tap) >= IFNAMSIZ || strchr(n->tap, '%') ||
                        strncmp(n->tap, "vnet", 4) == 0)) /* libvirt's own, which it renames */
                 return error_setf(reterr, -EINVAL, "interface slot %u: no name of a tap", n->slot);
+        if (n->n_forwards > 0 && n->tap)
+                return error_setf(reterr, -EINVAL, "interface slot %u: a tap forwards no ports",
+                                  n->slot);
+        if (n->n_forwards > FORWARDS_MAX)
+                return error_setf(reterr, -EINVAL, "interface slot %u: at most %u ports", n->slot,
+                                  FORWARDS_MAX);
         return 0;
 }
 
@@ -301,6 +309,60 @@ static void write_disk(XmlWriter *w, const DiskSpec *d) {
         xml_attr_u64(w, "target", d->slot % DOMAIN_SCSI_TARGETS);
         xml_attr(w, "unit", "0");
         xml_close(w);
+        xml_close(w);
+}
+
+static void qemu_argument(XmlWriter *w, const char *text) {
+        xml_open(w, "qemu:arg");
+        xml_attr(w, "value", text);
+        xml_close(w);
+}
+
+/* libvirt's <interface type='user'> can forward ports only by passt, whose network looks like that
+ * of the host that it runs on; QEMU's own (slirp) looks the same on every host, but libvirt has no
+ * element for its ports. So an interface with ports is given to QEMU directly: the same device, at
+ * the same address, that libvirt would make. QEMU listens before anything else happens, or ends at
+ * once: there is no moment at which the pod runs without its ports. */
+static void write_forwarding_nic(XmlWriter *w, const NicSpec *n) {
+        char netdev[64 + FORWARDS_MAX * FORWARD_SIZE], device[256], alias[DISK_ALIAS_SIZE];
+        size_t used;
+
+        nic_alias(n->slot, alias);
+        used = (size_t)snprintf(netdev, sizeof(netdev), "user,id=host%s", alias);
+        for (size_t i = 0; i < n->n_forwards; i++) {
+                const ForwardSpec *f = &n->forwards[i];
+
+                used += (size_t)snprintf(netdev + used, sizeof(netdev) - used,
+                                         ",hostfwd=%s:%u.%u.%u.%u:%u-:%u", f->udp ? "udp" : "tcp",
+                                         f->address[0], f->address[1], f->address[2], f->address[3],
+                                         f->host, f->pod);
+                assert(used < sizeof(netdev));
+        }
+        /* In JSON, as libvirt gives its own devices: QEMU makes the others first, when there is no
+         * port to plug this one into yet. */
+        (void)snprintf(device, sizeof(device),
+                       "{\"driver\":\"virtio-net-pci\",\"netdev\":\"host%s\",\"id\":\"%s\","
+                       "\"mac\":\"%02x:%02x:%02x:%02x:%02x:%02x\",\"bus\":\"pci.%u\","
+                       "\"addr\":\"0x0\",\"romfile\":\"\"}",
+                       alias, alias, n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4],
+                       n->mac[5], n->slot + 1);
+        qemu_argument(w, "-netdev");
+        qemu_argument(w, netdev);
+        qemu_argument(w, "-device");
+        qemu_argument(w, device);
+}
+
+static void write_forwarding_nics(XmlWriter *w, const DomainSpec *s) {
+        bool any = false;
+
+        for (size_t i = 0; i < s->n_nics; i++)
+                any = any || s->nics[i].n_forwards > 0;
+        if (!any)
+                return;
+        xml_open(w, "qemu:commandline");
+        for (size_t i = 0; i < s->n_nics; i++)
+                if (s->nics[i].n_forwards > 0)
+                        write_forwarding_nic(w, &s->nics[i]);
         xml_close(w);
 }
 
@@ -467,13 +529,15 @@ int domain_xml(const DomainSpec *spec, char **ret, Error *reterr) {
         for (size_t i = 0; i < spec->n_disks; i++)
                 write_disk(&w, &spec->disks[i]);
         for (size_t i = 0; i < spec->n_nics; i++)
-                write_nic(&w, &spec->nics[i]);
+                if (spec->nics[i].n_forwards == 0)
+                        write_nic(&w, &spec->nics[i]);
         write_link(&w, spec);
         write_console(&w, spec);
         xml_open(&w, "memballoon");
         xml_attr(&w, "model", "none");
         xml_close(&w);
         xml_close(&w);
+        write_forwarding_nics(&w, spec);
         write_quick_start(&w);
         xml_close(&w);
         return xml_finish(&w, ret, reterr);

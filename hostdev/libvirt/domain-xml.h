@@ -43,10 +43,19 @@ typedef struct DiskSpec {
         bool block;  /* path is a block device */
 } DiskSpec;
 
+/* A port of the host that QEMU listens at, for the hypervisor's own network. */
+typedef struct ForwardSpec {
+        uint8_t address[4]; /* 0.0.0.0: all of the host's */
+        uint16_t host, pod;
+        bool udp;
+} ForwardSpec;
+
 typedef struct NicSpec {
         uint32_t slot; /* below n_spare_ports */
         uint8_t mac[6];
         const char *tap; /* made by libvirt under this name; NULL: the hypervisor's own network */
+        const ForwardSpec *forwards; /* without a tap only */
+        size_t n_forwards;
 } NicSpec;
 
 typedef struct DomainSpec {

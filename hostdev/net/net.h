@@ -48,6 +48,10 @@ int net_gate(NetNs *ns, const char *wire, const char *tap, bool open, Error *ret
  * behind the wire now. Best effort: they learn it from the guest's first frame too. */
 void net_tell_switches(NetNs *ns, const NetInterface *wire);
 
+/* Whether this port could be listened at, where the caller is. -EBUSY: it is in use; -EINVAL: the
+ * address is none of this host's; -EACCES. Any thread. */
+int net_port_check(const uint8_t address[4], uint16_t port, bool udp, Error *reterr);
+
 typedef struct NetStatistics {
         uint64_t rx_bytes, rx_packets, rx_dropped, tx_bytes, tx_packets,
                 tx_dropped; /* the guest's */

@@ -8,6 +8,7 @@
 
 #include "hostdev/image/layer.h"
 #include "controllers/ids.h"
+#include "controllers/network/network-ports.h"
 #include "shim/ctl/attach-loop.h"
 #include "shim/ctl/bus.h"
 #include "shim/ctl/commands.h"
@@ -24,6 +25,7 @@
 typedef struct Run {
         const Ctl *ctl;
         char **roots, **env, **volume_texts; /* of the command line */
+        char *ports;                         /* with a space between */
         VolumeValue volumes[VOLUMES_MAX];
         size_t n_volumes;
         const char *bundle, *join, *container, *network;
@@ -59,6 +61,7 @@ enum {
         SCRATCH,
         INTERACTIVE,
         NETWORK,
+        PUBLISH,
         STAY,
 };
 
@@ -89,6 +92,9 @@ static const Option options[] = {
           "the pod's network: none; user, to the outside by the\n"
           "hypervisor's own means; or the interfaces of a network\n"
           "namespace of this host" },
+        { PUBLISH, 0, "publish", "[ADDRESS:]PORT:POD_PORT[/udp]",
+          "with --net user: this port of the host leads to the\n"
+          "pod's; again for more" },
         { SCRATCH, 0, "scratch", "SIZE", "size of the scratch disk, which is sparse (4G)" },
         { STAY, 0, "stay", NULL, ATTACH_STAY_HELP },
 };
@@ -118,6 +124,7 @@ static void run_done(Run *r) {
         (void)words_free(r->roots);
         (void)words_free(r->env);
         (void)words_free(r->volume_texts);
+        free(r->ports);
         for (size_t i = 0; i < r->n_volumes; i++)
                 volume_value_done(&r->volumes[i]);
         for (size_t i = 0; i < r->n_layers; i++)
@@ -130,6 +137,20 @@ static void run_done(Run *r) {
 }
 
 /* -- the command line -- */
+
+static int add_port(Run *r, const char *value, Error *reterr) {
+        char *old = r->ports;
+        NetworkPort port;
+        int k = network_port_parse(value, &port, reterr);
+
+        if (k < 0)
+                return k;
+        k = asprintf(&r->ports, "%s%s%s", old ?: "", old ? " " : "", value);
+        free(old);
+        if (k < 0)
+                r->ports = NULL;
+        return k < 0 ? error_oom(reterr) : 0;
+}
 
 static int take_option(Run *r, int id, const char *value, Error *reterr) {
         switch (id) {
@@ -171,6 +192,8 @@ static int take_option(Run *r, int id, const char *value, Error *reterr) {
         case NETWORK:
                 r->network = value;
                 return 0;
+        case PUBLISH:
+                return add_port(r, value, reterr);
         case WORKDIR:
                 r->oci.cwd = value;
                 return 0;
@@ -198,6 +221,9 @@ static int check_together(Run *r, Error *reterr) {
                                   "there already");
         if (r->join && r->network)
                 return error_setf(reterr, -EINVAL, "--net is the pod's, which is there already");
+        if (r->join && r->ports)
+                return error_setf(reterr, -EINVAL,
+                                  "--publish is the pod's, which is there already");
         if (r->join && r->remove)
                 return error_setf(reterr, -EINVAL, "--rm is for a pod of its own");
         if (r->detach && r->remove)
@@ -211,6 +237,10 @@ static int check_together(Run *r, Error *reterr) {
         if (words_count(r->roots) > ROOTS_MAX || words_count(r->volume_texts) > VOLUMES_MAX)
                 return error_setf(reterr, -EINVAL, "at most %u layers and %u volumes", ROOTS_MAX,
                                   VOLUMES_MAX);
+        if (r->ports && (!r->network || strcmp(r->network, "user") != 0))
+                return error_setf(reterr, -EINVAL,
+                                  "--publish goes with --net user; in a namespace the pod has "
+                                  "addresses of its own");
         if (r->memory > 0 && (r->memory < 64U << 20 || r->memory >> 20 > UINT32_MAX))
                 return error_setf(reterr, -EINVAL, "--memory: 64M at least");
         return 0;
@@ -383,8 +413,8 @@ static int start_vm(Run *r, Error *reterr) {
         uint32_t cpus = (uint32_t)r->cpus ?: r->ctl->config.vcpus;
 
         return pod_call(r->bus, WORK_DEADLINE, NULL, reterr, BUS_VM, BUS_INTERFACE ".Vm", "Start",
-                        "a{sv}", 3, "memory_mib", "t", mib, "vcpus", "u", cpus, "network", "s",
-                        r->network ?: "none");
+                        "a{sv}", 4, "memory_mib", "t", mib, "vcpus", "u", cpus, "network", "s",
+                        r->network ?: "none", "publish", "s", r->ports ?: "");
 }
 
 static int open_pod(Run *r, Error *reterr) {

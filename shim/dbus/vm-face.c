@@ -66,10 +66,12 @@ static int read_option(sd_bus_message *m, ShimVmOptions *o, sd_bus_error *reterr
                 r = sd_bus_message_peek_type(m, &type, &contents);
         if (r < 0)
                 return r;
-        if (strcmp(name, "network") == 0)
+        if (strcmp(name, "network") == 0 || strcmp(name, "publish") == 0)
                 return strcmp(contents, "s") == 0
-                               ? sd_bus_message_read(m, "v", "s", &o->network)
-                               : api_error_setf(reterr, -EINVAL, "option network must be a string");
+                               ? sd_bus_message_read(m, "v", "s",
+                                                     name[0] == 'n' ? &o->network : &o->publish)
+                               : api_error_setf(reterr, -EINVAL, "option %s must be a string",
+                                                name);
         if (strcmp(contents, "u") != 0 && strcmp(contents, "t") != 0)
                 return api_error_setf(reterr, -EINVAL, "option %s must be a number (u or t)", name);
         if (contents[0] == 'u')

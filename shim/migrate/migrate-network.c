@@ -73,8 +73,11 @@ int migrate_prepare_network(Migrate *m, OpDone done, void *job, Error *reterr) {
         Relay *relay;
         int r;
 
-        if (!m->network.path || !m->network.path[0])
-                return apply_patch(m, NULL, reterr);
+        if (!m->network.path || !m->network.path[0]) {
+                r = apply_patch(m, NULL, reterr);
+                /* A QEMU that is there already listens at them itself. */
+                return r < 0 || m->network.again ? r : shim_ports_check(m->shim, reterr);
+        }
         relay = relay_new(m, done, job);
         if (!relay)
                 return error_oom(reterr);

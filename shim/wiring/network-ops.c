@@ -41,11 +41,23 @@ size_t shim_interfaces(Shim *s, NetworkInterfaceInfo ret[NET_INTERFACES_MAX]) {
 }
 
 void shim_nic(Shim *s, const NetInterface *i, ShimNic *ret) {
+        Network *network = pod_network(s->pod);
+        size_t n_ports;
+        const NetworkPort *ports = network_ports(network, &n_ports);
+
         *ret = (ShimNic){ .spec = { .slot = i->slot } };
         memcpy(ret->spec.mac, i->device_mac.data, sizeof(ret->spec.mac));
         tap_name(s, i->slot, ret->tap);
-        if (network_kind(pod_network(s->pod)) == NETWORK_NAMESPACE)
+        if (network_kind(network) == NETWORK_NAMESPACE)
                 ret->spec.tap = ret->tap;
+        for (size_t k = 0; k < n_ports; k++) {
+                ret->forwards[k] = (ForwardSpec){ .host = ports[k].host,
+                                                  .pod = ports[k].pod,
+                                                  .udp = ports[k].udp };
+                memcpy(ret->forwards[k].address, ports[k].address, sizeof(ports[k].address));
+        }
+        ret->spec.forwards = ret->forwards;
+        ret->spec.n_forwards = n_ports;
 }
 
 size_t shim_nics(Shim *s, ShimNic ret[NET_INTERFACES_MAX]) {

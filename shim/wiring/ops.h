@@ -35,7 +35,8 @@ DiskSpec shim_disk_spec(uint32_t slot, const ScsiDiskConfig *disk);
 
 /* wiring/network-ops.c */
 typedef struct ShimNic {
-        NicSpec spec; /* its tap, if it has one, is the one below */
+        NicSpec spec; /* its tap, if it has one, is the one below; so are its forwards */
+        ForwardSpec forwards[NETWORK_PORTS_MAX];
         char tap[16];
 } ShimNic;
 void shim_nic(Shim *s, const NetInterface *i, ShimNic *ret); /* not to be copied */
@@ -44,6 +45,10 @@ size_t shim_interfaces(Shim *s, NetworkInterfaceInfo ret[NET_INTERFACES_MAX]);
 /* One interface with a MAC of its own, as the hypervisor serves it (wiring/user-net.c); the caller
  * owns it; NULL: out of memory. */
 NetFacts *shim_user_facts(void);
+/* Ports by their texts, with spaces in between, before the VM is there: free on this host, or
+ * refused. */
+int shim_publish(Shim *s, const char *list, Error *reterr);
+int shim_ports_check(Shim *s, Error *reterr); /* what the pod publishes is free on this host */
 /* Result: const NetFacts *. */
 int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *reterr);
 /* With every interface of the pod at once, in its namespace on this host. 0: it has none. In the

@@ -2,7 +2,7 @@
 /* The ends of a connection, and somebody who watches the wire: one static program for containers,
  * a third host and the switch.
  *
- *      netprobe echo PORT           sends back what comes, to any number of clients
+ *      netprobe echo PORT           sends back what comes, to any number of clients; also by UDP
  *      netprobe discard PORT        reads and forgets
  *      netprobe client HOST PORT MS
  *              every MS a numbered message, whatever became of those before; at SIGTERM it waits
@@ -56,30 +56,44 @@ static int fail(const char *what) {
 }
 
 /* Both families at once. */
-static int serve_at(int port) {
+static int serve_at(int port, int type) {
         struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-        int fd = socket(AF_INET6, SOCK_STREAM, 0), on = 1, off = 0;
+        int fd = socket(AF_INET6, type, 0), on = 1, off = 0;
 
         if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
             setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0 ||
-            bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 16) < 0)
+            bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+            (type == SOCK_STREAM && listen(fd, 16) < 0))
                 return -1;
         return fd;
 }
 
-static int run_server(int port, int echo) {
-        struct pollfd fds[CLIENTS_MAX + 1] = { { .fd = serve_at(port), .events = POLLIN } };
+static void echo_datagram(int fd) {
         static char buffer[65536];
-        int n = 1;
+        struct sockaddr_storage from;
+        socklen_t size = sizeof(from);
+        ssize_t k = recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *)&from, &size);
 
-        if (fds[0].fd < 0)
+        if (k >= 0)
+                (void)sendto(fd, buffer, (size_t)k, 0, (struct sockaddr *)&from, size);
+}
+
+static int run_server(int port, int echo) {
+        struct pollfd fds[CLIENTS_MAX + 2] = {
+                { .fd = serve_at(port, SOCK_STREAM), .events = POLLIN },
+                { .fd = echo ? serve_at(port, SOCK_DGRAM) : -1, .events = POLLIN },
+        };
+        static char buffer[65536];
+        int n = 2;
+
+        if (fds[0].fd < 0 || (echo && fds[1].fd < 0))
                 return fail("listen");
         (void)printf("listening\n");
         (void)fflush(stdout);
         for (;;) {
                 if (poll(fds, (nfds_t)n, -1) < 0)
                         return fail("poll");
-                for (int i = n - 1; i > 0; i--) {
+                for (int i = n - 1; i > 1; i--) {
                         ssize_t k;
 
                         if (!fds[i].revents)
@@ -92,7 +106,9 @@ static int run_server(int port, int echo) {
                                 fds[i] = fds[--n];
                         }
                 }
-                if (fds[0].revents && n <= CLIENTS_MAX) {
+                if (fds[1].revents)
+                        echo_datagram(fds[1].fd);
+                if (fds[0].revents && n < CLIENTS_MAX + 2) {
                         int on = 1, fd = accept(fds[0].fd, NULL, NULL);
 
                         if (fd >= 0) {

@@ -184,6 +184,30 @@ static void test_nics(void **state) {
         }
 }
 
+/* A port makes it QEMU's device, and libvirt's no more. */
+static void test_forwards(void **state) {
+        static const ForwardSpec forwards[65] = { { { 127, 0, 0, 1 }, 8080, 80, false },
+                                                  { {}, 53, 5353, true } };
+        NicSpec nic = { 1, { 2, 0, 0, 0, 0, 1 }, NULL, forwards, 2 };
+        _cleanup_free_ char *xml = NULL;
+        DomainSpec s = good;
+
+        s.nics = &nic;
+        s.n_nics = 1;
+        assert_int_equal(domain_xml(&s, &xml, NULL), 0);
+        assert_null(strstr(xml, "<interface"));
+        assert_non_null(strstr(xml, "<qemu:arg value=\"user,id=hostua-nic-1,"
+                                    "hostfwd=tcp:127.0.0.1:8080-:80,"
+                                    "hostfwd=udp:0.0.0.0:53-:5353\"/>"));
+        assert_non_null(strstr(xml, "&quot;mac&quot;:&quot;02:00:00:00:00:01&quot;,"
+                                    "&quot;bus&quot;:&quot;pci.2&quot;"));
+        nic.tap = "t";
+        refused(&s, "interface slot");
+        nic.tap = NULL;
+        nic.n_forwards = ELEMENTSOF(forwards);
+        refused(&s, "interface slot");
+}
+
 static void test_refusals(void **state) {
         static const DiskSpec twice[] = { { .slot = 3, .path = "/a", .format = "raw" },
                                           { .slot = 3, .path = "/b", .format = "raw" } };
@@ -261,6 +285,7 @@ int main(void) {
                 cmocka_unit_test(test_same_machine_elsewhere),
                 cmocka_unit_test(test_hostile_strings),
                 cmocka_unit_test(test_nics),
+                cmocka_unit_test(test_forwards),
                 cmocka_unit_test(test_refusals),
                 cmocka_unit_test(test_names_of_slots),
                 cmocka_unit_test(test_types),

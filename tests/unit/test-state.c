@@ -413,12 +413,17 @@ static Podferry__State__V1__ScsiMount **twice(Podferry__State__V1__ScsiMount *mo
           "a route is none")                                                                       \
         X("network: neighbour", NETWORK, Network, m->interfaces[0]->neighbours[0]->mac.len = 1,    \
           "a neighbour is none")                                                                   \
+        X("network: a port in a namespace", NETWORK, Network, m->publish = ports;                  \
+          m->n_publish = 1, "ports are published")                                                 \
         X("network: MTU", NETWORK, Network, m->interfaces[0]->mtu = 67, "MTU")                     \
         X("network: server", NETWORK, Network, m->names->servers[0][0] = '\n', "names")            \
         X("plan9: a share", PLAN9, Plan9, m->shares = shares;                                      \
           m->n_shares = 1, "not supported yet")                                                    \
         X("vpci: a device", VPCI, Vpci, m->devices = devices; m->n_devices = 1, "not supported yet")
 
+static Podferry__State__V1__Publish port =
+        PROTOBUF_C_MESSAGE_INIT(&podferry__state__v1__publish__descriptor);
+static Podferry__State__V1__Publish *ports[] = { &port };
 static Podferry__State__V1__Plan9Share share =
         PROTOBUF_C_MESSAGE_INIT(&podferry__state__v1__plan9_share__descriptor);
 static Podferry__State__V1__Plan9Share *shares[] = { &share };
