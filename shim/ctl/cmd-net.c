@@ -35,31 +35,50 @@ typedef struct Counters {
         uint64_t rx_bytes, rx_packets, rx_dropped, tx_bytes, tx_packets, tx_dropped;
 } Counters;
 
-static int print_one(json_object *list, const Counters *c, bool json, Error *reterr) {
-        _cleanup_json_ json_object *o = NULL;
-        json_object *i, *found = NULL;
+enum { COUNTERS_MAX = 64 };
 
-        for (JSON_EACH(k, list, i))
-                if (strcmp(json_get_text(i, "name"), c->name) == 0)
-                        found = i;
-        if (!found)
-                return 0; /* went meanwhile */
+static int read_counters(sd_bus_message *m, Counters *list, size_t *ret_n, Error *reterr) {
+        Counters c;
+        size_t n = 0;
+        int r = sd_bus_message_enter_container(m, 'a', "(stttttt)");
+
+        while (r >= 0 && n < COUNTERS_MAX &&
+               (r = sd_bus_message_read(m, "(stttttt)", &c.name, &c.rx_bytes, &c.rx_packets,
+                                        &c.rx_dropped, &c.tx_bytes, &c.tx_packets, &c.tx_dropped)) >
+                       0)
+                list[n++] = c;
+        *ret_n = n;
+        return r < 0 ? error_setf(reterr, -EBADMSG, "an answer that is no list") : 0;
+}
+
+static const char *number_text(const Counters *c, uint64_t n, char ret[24]) {
+        (void)snprintf(ret, 24, c ? "%" PRIu64 : "-", n);
+        return ret;
+}
+
+/* c: NULL if nobody counts what goes through it. */
+static int print_one(json_object *i, const Counters *c, bool json, Error *reterr) {
+        char received[24], sent[24];
+        _cleanup_json_ json_object *o = NULL;
+
         if (!json) {
-                (void)printf("%-15s %-8s %-17s %6lld %12" PRIu64 " %12" PRIu64 " %s\n", c->name,
-                             json_get_text(found, "state"), json_get_text(found, "mac"),
-                             (long long)json_get_number(found, "mtu"), c->rx_bytes, c->tx_bytes,
+                (void)printf("%-15s %-8s %-17s %6lld %12s %12s %s\n", json_get_text(i, "name"),
+                             json_get_text(i, "state"), json_get_text(i, "mac"),
+                             (long long)json_get_number(i, "mtu"),
+                             number_text(c, c ? c->rx_bytes : 0, received),
+                             number_text(c, c ? c->tx_bytes : 0, sent),
                              json_object_to_json_string_ext(
-                                     json_get(found, "addresses"),
+                                     json_get(i, "addresses"),
                                      JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
                 return 0;
         }
-        o = json_object_get(found);
-        if (json_add(o, "rx_bytes", json_object_new_uint64(c->rx_bytes)) < 0 ||
-            json_add(o, "rx_packets", json_object_new_uint64(c->rx_packets)) < 0 ||
-            json_add(o, "rx_dropped", json_object_new_uint64(c->rx_dropped)) < 0 ||
-            json_add(o, "tx_bytes", json_object_new_uint64(c->tx_bytes)) < 0 ||
-            json_add(o, "tx_packets", json_object_new_uint64(c->tx_packets)) < 0 ||
-            json_add(o, "tx_dropped", json_object_new_uint64(c->tx_dropped)) < 0)
+        o = json_object_get(i);
+        if (c && (json_add(o, "rx_bytes", json_object_new_uint64(c->rx_bytes)) < 0 ||
+                  json_add(o, "rx_packets", json_object_new_uint64(c->rx_packets)) < 0 ||
+                  json_add(o, "rx_dropped", json_object_new_uint64(c->rx_dropped)) < 0 ||
+                  json_add(o, "tx_bytes", json_object_new_uint64(c->tx_bytes)) < 0 ||
+                  json_add(o, "tx_packets", json_object_new_uint64(c->tx_packets)) < 0 ||
+                  json_add(o, "tx_dropped", json_object_new_uint64(c->tx_dropped)) < 0))
                 return error_oom(reterr);
         json_print(o, false);
         return 0;
@@ -68,29 +87,33 @@ static int print_one(json_object *list, const Counters *c, bool json, Error *ret
 static int list_interfaces(sd_bus *bus, bool json, Error *reterr) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         _cleanup_json_ json_object *dump = NULL;
-        json_object *list;
-        Counters c;
+        Counters counters[COUNTERS_MAX];
+        json_object *list, *i;
+        size_t n = 0;
         int r;
 
         r = pod_dump(bus, &dump, reterr);
         if (r == 0)
                 r = pod_call(bus, CALL_DEADLINE, &reply, reterr, BUS_ROOT "/network",
                              BUS_INTERFACE ".Interfaces", "Statistics", "");
+        if (r == 0)
+                r = read_counters(reply, counters, &n, reterr);
         if (r < 0)
                 return r;
         list = json_get_array(json_find_kind(json_get(dump, "tree"), "network"), "interfaces");
         if (!json)
                 (void)printf("%-15s %-8s %-17s %6s %12s %12s %s\n", "INTERFACE", "STATE", "MAC",
                              "MTU", "RECEIVED", "SENT", "ADDRESSES");
-        r = sd_bus_message_enter_container(reply, 'a', "(stttttt)");
-        while (r >= 0 && (r = sd_bus_message_read(reply, "(stttttt)", &c.name, &c.rx_bytes,
-                                                  &c.rx_packets, &c.rx_dropped, &c.tx_bytes,
-                                                  &c.tx_packets, &c.tx_dropped)) > 0) {
-                r = print_one(list, &c, json, reterr);
-                if (r < 0)
-                        return r;
+        for (JSON_EACH(k, list, i)) {
+                const Counters *its = NULL;
+
+                for (size_t c = 0; c < n; c++)
+                        if (strcmp(counters[c].name, json_get_text(i, "name")) == 0)
+                                its = &counters[c];
+                if (r == 0)
+                        r = print_one(i, its, json, reterr);
         }
-        return r < 0 ? error_setf(reterr, -EBADMSG, "an answer that is no list") : 0;
+        return r;
 }
 
 static int net_run(Ctl *ctl, const Command *self, int argc, char **argv) {

@@ -10,9 +10,9 @@ begin
 echo_pid=$!
 until_ok 5 grep -q listening "$work/echo"
 
-# reaches HOST: a connection from the pod to h3 and back.
+# reaches HOST DESCRIPTION [ADDRESS]: a connection from the pod to h3 and back.
 reaches() {
-        like "$(in_pod "$1" t-u /bin/sh -c '/bin/netprobe client 10.213.0.3 7 10 & sleep 1; kill -TERM $!; wait $!')" \
+        like "$(in_pod "$1" t-u /bin/sh -c '/bin/netprobe client '"${3:-10.213.0.3}"' 7 10 & sleep 1; kill -TERM $!; wait $!')" \
                 'sent [0-9]+ received [1-9]' "$2"
 }
 
@@ -23,10 +23,16 @@ like "$(in_pod h1 t-u ip route)" 'default via 10.0.2.2' "its gateway"
 like "$(in_pod h1 t-u cat /etc/resolv.conf)" 'nameserver 10.0.2.3' "its DNS"
 like "$(pf h1 inspect t-u)" 'network +configured +network user' "inspect says so"
 reaches h1 "it reaches a third host"
+like "$(pf h1 net ls t-u)" 'eth0 +up .* - +- ' "net ls shows the interface, without counters: QEMU keeps none of it"
+on h1 ip addr replace fd00:213::1/64 dev eth0 nodad
+on h2 ip addr replace fd00:213::2/64 dev eth0 nodad
+on h3 ip addr replace fd00:213::3/64 dev eth0 nodad
+reaches h1 "by IPv6 too" fd00:213::3
 like "$(move h1 t-u --net ns:/run/netns/Y 2>&1)" 'the pod.s network is "user"|never made' "a namespace for it is refused" F10
 out=$(move h1 t-u 2>&1)
 ok "it moves" F76 || diag "$out"
 reaches h2 "and reaches the third host from there"
+reaches h2 "and by IPv6" fd00:213::3
 like "$(pf h2 net add t-u eth1 2>&1)" 'in a namespace only' "an interface more is refused"
 pf h2 rm --force t-u
 ok "rm"
@@ -36,6 +42,8 @@ ok "a pod without network"
 is "$(in_pod h1 t-u ls /sys/class/net)" lo "has lo only"
 pf h1 rm --force t-u
 ok "rm again"
+on h1 ip addr del fd00:213::1/64 dev eth0
+on h2 ip addr del fd00:213::2/64 dev eth0
 kill $echo_pid
 wait $echo_pid
 finish
