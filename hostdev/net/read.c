@@ -11,7 +11,7 @@
 
 #include "hostdev/net/net-internal.h"
 
-enum { LINKS_MAX = 64 };
+enum { MTU_MAX = 65535 - 14 }; /* of a tap */
 
 typedef struct Reader {
         NetFacts *facts;
@@ -69,6 +69,32 @@ static bool is_ours_to_take(const struct nlmsghdr *h) {
         return true;
 }
 
+/* What cannot be taken along as it is: its frames go by another device of the namespace. */
+static int check_link(const struct nlmsghdr *h, const char *name, const char *path, Error *reterr) {
+        static const char *const upper[] = { "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap" };
+        struct nlattr *info = find(h, sizeof(struct ifinfomsg), IFLA_LINKINFO), *kind;
+        struct nlattr *mtu = find(h, sizeof(struct ifinfomsg), IFLA_MTU);
+
+        if (find(h, sizeof(struct ifinfomsg), IFLA_MASTER))
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "%s: %s belongs to a bridge, bond or VRF of the namespace, and a "
+                                  "pod takes single interfaces along: take it out of there",
+                                  path, name);
+        kind = info ? nla_find(nla_data(info), nla_len(info), IFLA_INFO_KIND) : NULL;
+        for (size_t i = 0; kind && i < ELEMENTSOF(upper); i++)
+                if (strcmp(nla_get_string(kind), upper[i]) == 0 &&
+                    find(h, sizeof(struct ifinfomsg), IFLA_LINK) &&
+                    !find(h, sizeof(struct ifinfomsg), IFLA_LINK_NETNSID))
+                        return error_setf(reterr, -EOPNOTSUPP,
+                                          "%s: %s (%s) sits on another interface of the namespace, "
+                                          "and a pod takes along only those that lead out of it",
+                                          path, name, upper[i]);
+        if (mtu && nla_get_u32(mtu) > MTU_MAX)
+                return error_setf(reterr, -EOPNOTSUPP, "%s: %s has MTU %u, and a tap %d at most",
+                                  path, name, nla_get_u32(mtu), MTU_MAX);
+        return 0;
+}
+
 static int add_link(void *userdata, const struct nlmsghdr *h, Error *reterr) {
         struct nlattr *name = find(h, sizeof(struct ifinfomsg), IFLA_IFNAME),
                       *mac = find(h, sizeof(struct ifinfomsg), IFLA_ADDRESS),
@@ -77,12 +103,17 @@ static int add_link(void *userdata, const struct nlmsghdr *h, Error *reterr) {
         Reader *v = userdata;
         NetFacts *f = v->facts;
         NetInterface *i;
+        int r;
 
         if (!name || !mac || nla_len(mac) != NET_MAC_BYTES || !is_ours_to_take(h))
                 return 0;
         if (f->n_interfaces >= NET_INTERFACES_MAX)
-                return error_setf(reterr, -ENOSPC, "%s: more than %d interfaces", v->path,
+                return error_setf(reterr, -ENOSPC,
+                                  "%s: more than %d interfaces, and a pod has no more", v->path,
                                   NET_INTERFACES_MAX);
+        r = check_link(h, nla_get_string(name), v->path, reterr);
+        if (r < 0)
+                return r;
         i = malloc(sizeof(*i));
         if (!i)
                 return error_oom(reterr);
@@ -105,29 +136,65 @@ static NetInterface *by_index(const Reader *v, int index) {
         return NULL;
 }
 
+/* An address with a peer is one of its own, and a route to the other end. */
+static int add_peer(NetInterface *i, const struct nlattr *peer, uint32_t prefix) {
+        NetRoute *t = malloc(sizeof(*t));
+
+        if (!t)
+                return -ENOMEM;
+        *t = (NetRoute)PODFERRY__NET__V1__ROUTE__INIT;
+        t->prefix = prefix;
+        if (GROW(&i->routes, &i->n_routes, t) < 0)
+                return -ENOMEM;
+        return set_attribute(&t->destination, peer);
+}
+
 static int add_address(void *userdata, const struct nlmsghdr *h, Error *reterr) {
         const struct ifaddrmsg *m = nlmsg_data(h);
-        struct nlattr *a = find(h, sizeof(*m), IFA_LOCAL) ?: find(h, sizeof(*m), IFA_ADDRESS);
+        struct nlattr *peer = find(h, sizeof(*m), IFA_ADDRESS),
+                      *a = find(h, sizeof(*m), IFA_LOCAL) ?: peer;
         NetInterface *i = by_index(userdata, (int)m->ifa_index);
+        bool has_peer = a && peer && nla_len(a) == nla_len(peer) &&
+                        memcmp(nla_data(a), nla_data(peer), (size_t)nla_len(a)) != 0;
         NetAddress *n;
 
-        if (!i || !a || m->ifa_flags & IFA_F_TEMPORARY ||
+        /* The same flag says "secondary" of an IPv4 address. */
+        if (!i || !a || (m->ifa_family == AF_INET6 && m->ifa_flags & IFA_F_TEMPORARY) ||
             (m->ifa_family != AF_INET && m->ifa_family != AF_INET6))
                 return 0;
         n = malloc(sizeof(*n));
         if (!n)
                 return error_oom(reterr);
         *n = (NetAddress)PODFERRY__NET__V1__ADDRESS__INIT;
-        n->prefix = m->ifa_prefixlen;
-        if (set_attribute(&n->address, a) < 0 || GROW(&i->addresses, &i->n_addresses, n) < 0)
+        n->prefix = has_peer ? (uint32_t)nla_len(a) * 8 : m->ifa_prefixlen;
+        if (GROW(&i->addresses, &i->n_addresses, n) < 0 || set_attribute(&n->address, a) < 0 ||
+            (has_peer && add_peer(i, peer, m->ifa_prefixlen) < 0))
                 return error_oom(reterr);
         return 0;
 }
 
 static bool route_counts(const struct rtmsg *m) {
-        return m->rtm_table == RT_TABLE_MAIN && m->rtm_type == RTN_UNICAST &&
-               m->rtm_protocol != RTPROT_KERNEL && !(m->rtm_flags & RTM_F_CLONED) &&
+        return m->rtm_table == RT_TABLE_MAIN && m->rtm_protocol != RTPROT_KERNEL &&
+               !(m->rtm_flags & RTM_F_CLONED) &&
                (m->rtm_family == AF_INET || m->rtm_family == AF_INET6);
+}
+
+/* Without it the pod would reach what it was not to, or the other way round. */
+static int check_route(const struct nlmsghdr *h, const char *path, Error *reterr) {
+        const struct rtmsg *m = nlmsg_data(h);
+
+        if (m->rtm_type != RTN_UNICAST)
+                return error_setf(
+                        reterr, -EOPNOTSUPP,
+                        "%s: a route of a kind like blackhole, unreachable or throw cannot "
+                        "be taken along",
+                        path);
+        if (find(h, sizeof(*m), RTA_MULTIPATH) || find(h, sizeof(*m), RTA_VIA))
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "%s: a route with several ways, or to a gateway of the other "
+                                  "family, cannot be taken along",
+                                  path);
+        return 0;
 }
 
 static int fill_route(const struct nlmsghdr *h, NetRoute *t) {
@@ -153,14 +220,13 @@ static int add_route(void *userdata, const struct nlmsghdr *h, Error *reterr) {
         Reader *v = userdata;
         NetInterface *i;
         NetRoute *t;
+        int r;
 
         if (!route_counts(m))
                 return 0;
-        if (find(h, sizeof(*m), RTA_MULTIPATH) || find(h, sizeof(*m), RTA_VIA))
-                return error_setf(reterr, -EOPNOTSUPP,
-                                  "%s: a route with several ways, or to a gateway of the other "
-                                  "family, cannot be taken along",
-                                  v->path);
+        r = check_route(h, v->path, reterr);
+        if (r < 0)
+                return r;
         i = out ? by_index(v, (int)nla_get_u32(out)) : NULL;
         if (!i)
                 return 0;

@@ -63,6 +63,78 @@ static void test_read(void **state) {
         assert_int_equal(net_read(ns, &f, &e), -EOPNOTSUPP);
 }
 
+/* Namespaces as people make them: what is read of each, or why it is refused. */
+typedef struct Odd {
+        const char *name, *script;
+        int r;
+        const char *expect; /* of the first interface: "NAME MTU ADDRESSES > ROUTES", or a part of
+                               the text */
+} Odd;
+
+#define VETH(name, rest)                                                                           \
+        "ip link add " name " address 02:00:00:00:00:01 " rest " type veth peer name p"
+#define UP(name) " && ip link set p up && ip link set " name " up addrgenmode none"
+/* clang-format off */
+static const Odd odd[] = {
+        { "down, without addresses", VETH("eth0", "mtu 9000") " && ip link set p addrgenmode none", 0, "eth0 9000 >" },
+        { "a name with dots", VETH("net.1_a-b", "") UP("net.1_a-b"), 0, "net.1_a-b 1500 >" },
+        { "IPv6 alone", VETH("eth0", "") UP("eth0") " && ip addr add fd00::5/64 dev eth0 nodad && ip -6 route add default via fd00::1", 0, "eth0 1500 16/64 > 16/0>16" },
+        { "link-local by hand, and a gateway there", VETH("eth0", "") UP("eth0") " && ip addr add fe80::5/64 dev eth0 nodad && ip -6 route add default via fe80::1 dev eth0", 0, "eth0 1500 16/64 > 16/0>16" },
+        { "two default routes", VETH("eth0", "") UP("eth0") " && ip addr add 10.1.0.5/16 dev eth0 && ip route add default via 10.1.0.1 && ip route add default via 10.1.0.2 metric 50", 0, "eth0 1500 4/16 > 4/0>4 4/0>4" },
+        { "a gateway beside the prefix", VETH("eth0", "") UP("eth0") " && ip addr add 10.1.0.5/32 dev eth0 && ip route add 169.254.1.1 dev eth0 && ip route add default via 169.254.1.1", 0, "eth0 1500 4/32 > 4/0>4 4/32" },
+        { "a peer", VETH("eth0", "") UP("eth0") " && ip addr add 10.1.0.5 peer 10.1.0.6/32 dev eth0", 0, "eth0 1500 4/32 > 4/32" },
+        { "two addresses, one secondary", VETH("eth0", "") UP("eth0") " && ip addr add 10.1.0.5/16 dev eth0 && ip addr add 10.1.0.6/16 dev eth0", 0, "eth0 1500 4/16 4/16 >" },
+        { "another table", VETH("eth0", "") UP("eth0") " && ip addr add 10.1.0.5/16 dev eth0 && ip route add 10.9.0.0/16 via 10.1.0.1 table 7", 0, "eth0 1500 4/16 >" },
+        { "MTU above a tap's", VETH("eth0", "mtu 65535") " && ip link set p mtu 65535", -EOPNOTSUPP, "has MTU 65535, and a tap 65521 at most" },
+        { "a blackhole", VETH("eth0", "") " && ip route add blackhole 10.0.0.0/8", -EOPNOTSUPP, "blackhole" },
+        { "an IPv6 one", VETH("eth0", "") " && ip -6 route add unreachable fd99::/64", -EOPNOTSUPP, "unreachable" },
+        { "in a bridge", VETH("eth0", "") " && ip link add br0 type bridge && ip link set eth0 master br0", -EOPNOTSUPP, "eth0 belongs to a bridge" },
+        { "five of them", "for i in 1 2 3; do ip link add a$i type veth peer name b$i; done", -ENOSPC, "more than 4 interfaces" },
+        { "a bridge and a tap alone", "ip link add br0 type bridge && ip tuntap add t0 mode tap", -ENOENT, "no interface beside lo" },
+};
+/* clang-format on */
+
+static void describe(const NetInterface *i, char *ret, size_t size) {
+        int n = snprintf(ret, size, "%s %u", i->name, i->mtu);
+
+        for (size_t k = 0; k < i->n_addresses; k++)
+                n += snprintf(ret + n, size - (size_t)n, " %zu/%u", i->addresses[k]->address.len,
+                              i->addresses[k]->prefix);
+        n += snprintf(ret + n, size - (size_t)n, " >");
+        for (size_t k = 0; k < i->n_routes; k++) {
+                const NetRoute *t = i->routes[k];
+
+                n += snprintf(ret + n, size - (size_t)n, " %zu/%u", t->destination.len, t->prefix);
+                if (t->gateway.len > 0)
+                        n += snprintf(ret + n, size - (size_t)n, ">%zu", t->gateway.len);
+        }
+}
+
+static void test_odd(void **state) {
+        const Odd *row = *state;
+        _cleanup_(net_facts_freep) NetFacts *f = NULL;
+        _cleanup_(netns_freep) NetNs *ns = NULL;
+        char text[512] = {};
+        Error e = ERROR_INIT;
+
+        if (!can)
+                skip();
+        assert_int_equal(unshare(CLONE_NEWNET), 0);
+        assert_int_equal(netns_open(MINE, &ns, &e), 0);
+        assert_int_equal(sh(row->script), 0);
+        assert_int_equal(net_read(ns, &f, &e), row->r);
+        if (row->r == 0) {
+                const NetInterface *i = f->interfaces[0];
+
+                if (strcmp(i->name, "p") == 0)
+                        i = f->interfaces[1];
+                describe(i, text, sizeof(text));
+                assert_string_equal(text, row->expect);
+        } else {
+                assert_non_null(strstr(e.text, row->expect));
+        }
+}
+
 /* The namespace does not answer any more, and does again; and nobody was moved into it. */
 static void test_cut(void **state) {
         _cleanup_(net_facts_freep) NetFacts *f = NULL;
@@ -129,13 +201,17 @@ static void test_bad_paths(void **state) {
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = {
+        struct CMUnitTest tests[4 + ELEMENTSOF(odd)] = {
                 cmocka_unit_test(test_bad_paths),
                 cmocka_unit_test(test_read),
                 cmocka_unit_test(test_cut),
                 cmocka_unit_test(test_join),
         };
 
+        for (size_t i = 0; i < ELEMENTSOF(odd); i++)
+                tests[4 + i] = (struct CMUnitTest){ .name = odd[i].name,
+                                                    .test_func = test_odd,
+                                                    .initial_state = (void *)(uintptr_t)&odd[i] };
         can = geteuid() == 0 && sh("ip -V >/dev/null 2>&1 && tc -V >/dev/null 2>&1") == 0;
         return cmocka_run_group_tests_name("net", tests, NULL, NULL);
 }
