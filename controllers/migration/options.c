@@ -67,7 +67,7 @@ static const Row rows[] = {
         { "post_copy", KIND_FLAG, FIELD(postcopy), 0, 1, NULL,
           "post-copy is allowed" },
         { "verify", KIND_FLAG, FIELD(verify), 0, 1, NULL,
-          "compare checksums of copied disks" },
+          "compare checksums of copied disks: refused, the guest would stand still while both read them" },
         { "keep_source_disks", KIND_FLAG, FIELD(keep_source_disks), 0, 1, NULL,
           "leave the copied scratch disks at the source" },
         { "remove_source_volumes", KIND_FLAG, FIELD(remove_source_volumes), 0, 1, NULL,
@@ -191,6 +191,10 @@ int migration_options_check(const MigrationOptions *o, Error *reterr) {
                 return error_setf(reterr, -EINVAL,
                                   "options keep_source_disks and remove_source_volumes contradict "
                                   "each other");
+        if (o->verify)
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "option verify is not supported: copied disks could only be "
+                                  "compared in the blackout, for as long as both hosts read them");
         if (o->postcopy && o->connections > 0)
                 return error_setf(reterr, -EINVAL,
                                   "options post_copy and connections exclude each other");

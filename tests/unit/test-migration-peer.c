@@ -200,6 +200,9 @@ static void test_options(void **state) {
         assert_int_equal(migration_options_check(&o, NULL), 0);
         o.postcopy = true;
         assert_int_equal(migration_options_check(&o, NULL), -EINVAL);
+        o.postcopy = false;
+        assert_int_equal(migration_options_set(&o, "verify", "true", NULL), 0);
+        assert_int_equal(migration_options_check(&o, NULL), -EOPNOTSUPP); /* not ignored */
 }
 
 static int collect(void *userdata, const MigrationNotification *n) {
