@@ -45,14 +45,15 @@ static int take_word(const char **field, const char *word) {
         return 0;
 }
 
-static int volume_flag(VolumeValue *v, const char *flag) {
+static int volume_flag(VolumeValue *v, const char **access, const char *flag) {
         static const char *const modes[] = { "copy", "shared", "same", NULL };
         static const char *const formats[] = { "raw", "qcow2", NULL };
         const char *word;
         uint64_t n;
 
-        if (strcmp(flag, "ro") == 0) {
-                v->read_only = true;
+        if (strcmp(flag, "ro") == 0 || strcmp(flag, "rw") == 0) {
+                v->read_only = flag[1] == 'o';
+                return take_word(access, flag);
         } else if (strcmp(flag, "dev") == 0 || strcmp(flag, "block") == 0) {
                 v->block_device = true;
         } else if ((word = pick(flag, modes))) {
@@ -63,16 +64,20 @@ static int volume_flag(VolumeValue *v, const char *flag) {
         } else if (strncmp(flag, "part=", 5) == 0) {
                 if (value_number(flag + 5, 1, 128, &n, NULL) < 0)
                         return -EINVAL;
+                if (v->partition > 0 && v->partition != n)
+                        return -EEXIST;
                 v->partition = (uint32_t)n;
-        } else if (strcmp(flag, "rw") != 0) {
+        } else {
                 return -EINVAL;
         }
         return 0;
 }
 
 static int volume_flags(VolumeValue *v, const char *text, char **save, Error *reterr) {
+        const char *access = NULL; /* "ro", "rw" */
+
         for (char *flag = strtok_r(NULL, ":", save); flag; flag = strtok_r(NULL, ":", save)) {
-                int r = volume_flag(v, flag);
+                int r = volume_flag(v, &access, flag);
 
                 if (r == -EEXIST)
                         return error_setf(reterr, -EINVAL,
