@@ -192,6 +192,10 @@ static int mount_filesystem(Mount *m, const MountRequest *q, Error *reterr) {
         r = mount_at(dir, device, filesystem, set, (const char *)data.data, reterr);
         if (r < 0)
                 remove_directories(m);
+        if (r == -EROFS && (set & MS_RDONLY) && strcmp(filesystem, "ext4") == 0)
+                return error_prefix(reterr, r,
+                                    "it was not unmounted the last time, and its journal cannot be "
+                                    "replayed read-only: mount it once so that it can be written");
         return r;
 }
 
