@@ -120,8 +120,9 @@ static void drain(int out, int err, Buf *ret_stdout, Buf *text) {
         }
 }
 
-/* The last line with something in it. */
+/* The last line with something in it; but tar's says only that something was wrong before. */
 static const char *last_line(Buf *text) {
+        static const char summary[] = "due to previous errors";
         char *s, *nl;
 
         if (buf_append(text, "", 1) < 0)
@@ -130,6 +131,10 @@ static const char *last_line(Buf *text) {
         for (size_t n = strlen(s); n > 0 && isspace((unsigned char)s[n - 1]); n--)
                 s[n - 1] = '\0';
         nl = strrchr(s, '\n');
+        if (nl && strstr(nl, summary)) {
+                *nl = '\0';
+                nl = strrchr(s, '\n');
+        }
         return nl ? nl + 1 : s;
 }
 
