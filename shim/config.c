@@ -9,6 +9,8 @@
 
 #include <json-c/json.h>
 
+#include "controllers/vm/vm.h"
+#include "hostdev/libvirt/domain-xml.h"
 #include "lib/buf.h"
 
 typedef enum KeyKind {
@@ -42,8 +44,9 @@ static const Key keys[] = {
         { "domain_type", KEY_NAME, AT(domain_type), .text = "auto", .names = domain_types },
         { "handover", KEY_NAME, AT(handover), .text = "shims", .names = handovers },
         { "log_level", KEY_NAME, AT(log_level), .text = "info", .names = log_levels },
-        { "memory_mib", KEY_UINT, AT(memory_mib), .number = 256, .min = 96, .max = 16U << 20 },
-        { "vcpus", KEY_UINT, AT(vcpus), .number = 1, .min = 1, .max = 255 },
+        { "memory_mib", KEY_UINT, AT(memory_mib), .number = 256, .min = VM_MEMORY_MIB_MIN,
+          .max = VM_MEMORY_MIB_MAX },
+        { "vcpus", KEY_UINT, AT(vcpus), .number = 1, .min = 1, .max = DOMAIN_VCPUS_MAX },
         { "log_max_mib", KEY_UINT, AT(log_max_mib), .number = 64, .min = 1, .max = 1U << 20 },
         { "stop_pod_on_term", KEY_BOOL, AT(stop_pod_on_term), .number = 0 },
 };

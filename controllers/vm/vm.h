@@ -57,6 +57,7 @@ typedef struct VmSpec {
         const char *console_path; /* this host's console log, "" if none */
 } VmSpec;
 
+#define VM_MEMORY_MIB_MIN 96U        /* what a new pod needs at least */
 #define VM_MEMORY_MIB_MAX (1U << 24) /* 16 TiB */
 #define VM_VCPUS_MAX      1024U
 

@@ -30,9 +30,41 @@ static int read_config(int dir_fd, const char *directory, json_object **ret, Err
 static int strings_only(json_object *array) {
         if (!json_object_is_type(array, json_type_array))
                 return -EINVAL;
-        for (size_t i = 0; i < json_object_array_length(array); i++)
-                if (!json_object_is_type(json_object_array_get_idx(array, i), json_type_string))
+        for (size_t i = 0; i < json_object_array_length(array); i++) {
+                json_object *s = json_object_array_get_idx(array, i);
+
+                /* "\u0000" is JSON, but would cut the string off. */
+                if (!json_object_is_type(s, json_type_string) ||
+                    strlen(json_object_get_string(s)) != (size_t)json_object_get_string_len(s))
                         return -EINVAL;
+        }
+        return 0;
+}
+
+/* What is read or changed here must have the type that it has in every bundle: `linux` as a list
+ * would be asked for its members. */
+static int check_types(json_object *config, Error *reterr) {
+        static const struct {
+                const char *name;
+                json_type type;
+                const char *text;
+        } members[] = {
+                { "process", json_type_object, "an object" },
+                { "root", json_type_object, "an object" },
+                { "mounts", json_type_array, "an array" },
+                { "linux", json_type_object, "an object" },
+                { "hooks", json_type_object, "an object" },
+        };
+        json_object *value;
+
+        for (size_t i = 0; i < ELEMENTSOF(members); i++)
+                if (json_object_object_get_ex(config, members[i].name, &value) &&
+                    !json_object_is_type(value, members[i].type))
+                        return error_setf(reterr, -EINVAL, "%s must be %s", members[i].name,
+                                          members[i].text);
+        value = json_get(json_get(config, "linux"), "namespaces");
+        if (value && !json_object_is_type(value, json_type_array))
+                return error_setf(reterr, -EINVAL, "linux.namespaces must be an array");
         return 0;
 }
 
@@ -47,9 +79,18 @@ static int check_process(json_object *config, Error *reterr) {
                 return error_setf(reterr, -EINVAL, "process is missing");
         if (strings_only(args) < 0 || json_object_array_length(args) == 0)
                 return error_setf(reterr, -EINVAL,
-                                  "process.args must be an array of strings, not empty");
+                                  "process.args must be an array of strings without a zero byte, "
+                                  "not empty");
         if (env && strings_only(env) < 0)
-                return error_setf(reterr, -EINVAL, "process.env must be an array of strings");
+                return error_setf(reterr, -EINVAL,
+                                  "process.env must be an array of strings without a zero byte");
+        for (size_t i = 0; env && i < json_object_array_length(env); i++) {
+                const char *s = json_object_get_string(json_object_array_get_idx(env, i));
+
+                if (*s == '=' || !strchr(s, '='))
+                        return error_setf(reterr, -EINVAL,
+                                          "process.env: \"%.60s\" is no variable: NAME=VALUE", s);
+        }
         if (json_get_text(process, "cwd")[0] != '/')
                 return error_setf(reterr, -EINVAL, "process.cwd must be an absolute path");
         return 0;
@@ -87,6 +128,16 @@ static int check_host(json_object *config, Error *reterr) {
                                           "linux.namespaces: %.100s is a namespace of this host, "
                                           "which the virtual machine does not see",
                                           json_get_text(e, "path"));
+        e = json_get(config, "process");
+        if (*json_get_text(e, "apparmorProfile"))
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "process.apparmorProfile: %.100s is a profile of this host, and "
+                                  "the virtual machine has no AppArmor",
+                                  json_get_text(e, "apparmorProfile"));
+        if (json_get(json_get(config, "linux"), "intelRdt"))
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "linux.intelRdt is of this host's processor, which the virtual "
+                                  "machine cannot divide");
         e = json_get(config, "hooks");
         if (e && json_object_is_type(e, json_type_object) && json_object_object_length(e) > 0)
                 return error_setf(reterr, -EOPNOTSUPP,
@@ -156,6 +207,13 @@ static int override(json_object *config, const OciOptions *o, Error *reterr) {
                             0)
                                 return error_oom(reterr);
         }
+        if (o->cwd && json_add_string(process, "cwd", o->cwd) < 0)
+                return error_oom(reterr);
+        if (o->user_given && json_add(process, "user", json_object_get(json_get(made, "user"))) < 0)
+                return error_oom(reterr);
+        if (o->read_only &&
+            json_add(json_get(config, "root"), "readonly", json_object_new_boolean(true)) < 0)
+                return error_oom(reterr);
         if (o->terminal && json_add(process, "terminal", json_object_new_boolean(true)) < 0)
                 return error_oom(reterr);
         if (o->hostname && has_uts_namespace(config) && !json_get(config, "hostname") &&
@@ -181,7 +239,9 @@ int oci_bundle_load(const char *directory, const OciOptions *o, json_object **re
         r = read_config(fd, path, &config, reterr);
         if (r < 0)
                 return r;
-        r = check_process(config, reterr);
+        r = check_types(config, reterr);
+        if (r == 0)
+                r = check_process(config, reterr);
         if (r == 0)
                 r = check_host(config, reterr);
         if (r == 0)

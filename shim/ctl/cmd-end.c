@@ -107,7 +107,7 @@ static int each(End *x, const Command *self, int argc, char **argv, EndOne one) 
                         option_print_help(self);
                         return CTL_OK;
                 }
-                code = id < 0 ? id : take_option(x, id, p.value, &e);
+                code = id < 0 ? id : option_took(&p, take_option(x, id, p.value, &e), &e);
         }
         operands = option_operands(&p, &n);
         if (code == 0 && n == 0)
@@ -156,7 +156,7 @@ static int stop_one(const End *x, const char *pod, const char *container, Error 
                                   "asks one container",
                                   pod, container);
         if (x->time_ms > UINT32_MAX)
-                return error_setf(reterr, -EINVAL, "--time: too long");
+                return error_setf(reterr, -EINVAL, "too long");
         r = pod_connect(x->ctl->config.run_dir, pod, &bus, reterr);
         if (r < 0)
                 return r;

@@ -123,7 +123,7 @@ static bool parse(Exec *x, const Command *self, int argc, char **argv, int *ret_
                         *ret_status = CTL_OK;
                         return false;
                 }
-                code = id < 0 ? id : take_option(x, id, p.value, &e);
+                code = id < 0 ? id : option_took(&p, take_option(x, id, p.value, &e), &e);
         }
         operands = option_operands(&p, &n);
         if (code == 0 && n > 1 && strcmp(operands[1], "--") == 0) {

@@ -296,15 +296,13 @@ static int parse_since(Logs *l, const char *value, Error *reterr) {
                 then = time(NULL) - (time_t)(ms / 1000);
                 if (!gmtime_r(&then, &t) ||
                     strftime(l->since, sizeof(l->since), "%Y-%m-%dT%H:%M:%S", &t) == 0)
-                        return error_setf(reterr, -EINVAL, "--since \"%.40s\": too long ago",
-                                          value);
+                        return error_setf(reterr, -EINVAL, "\"%.40s\": too long ago", value);
                 return 0;
         }
         if (strlen(value) < 10 || strlen(value) >= sizeof(l->since) || value[4] != '-' ||
             value[7] != '-' || strspn(value, "0123456789-T:.Z") != strlen(value))
                 return error_setf(reterr, -EINVAL,
-                                  "--since \"%.40s\": 90s, 10m, 2h, or 2026-01-31T12:00 in UTC",
-                                  value);
+                                  "\"%.40s\": 90s, 10m, 2h, or 2026-01-31T12:00 in UTC", value);
         (void)snprintf(l->since, sizeof(l->since), "%s", value);
         return 0;
 }
@@ -358,7 +356,7 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         option_print_help(self);
                         return CTL_OK;
                 }
-                r = id < 0 ? id : take_option(&l, id, p.value, &e);
+                r = id < 0 ? id : option_took(&p, take_option(&l, id, p.value, &e), &e);
         }
         if (r < 0)
                 return ctl_usage(self, &e);

@@ -152,14 +152,14 @@ static int take_transport(Mover *m, Texts *t, const char *value, Error *reterr) 
         size_t n = strlen(value);
 
         if (strncmp(value, "libvirt+", 8) != 0)
-                return error_setf(reterr, -EINVAL,
-                                  "--transport \"%.60s\": libvirt+tcp://HOST is expected", value);
+                return error_setf(reterr, -EINVAL, "\"%.60s\": libvirt+tcp://HOST is expected",
+                                  value);
         if (n > strlen(system) && strcmp(value + n - strlen(system), system) == 0)
                 n -= strlen(system);
         if (!strstr(value, "://") || strcspn(strstr(value, "://") + 3, "/") == 0)
-                return error_setf(reterr, -EINVAL, "--transport \"%.60s\": no host in it", value);
+                return error_setf(reterr, -EINVAL, "\"%.60s\": no host in it", value);
         if (n >= sizeof(t->transport))
-                return error_setf(reterr, -EINVAL, "--transport: too long");
+                return error_setf(reterr, -EINVAL, "too long");
         memcpy(t->transport, value, n);
         t->transport[n] = '\0';
         put(m, "transport", t->transport);
@@ -220,20 +220,19 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                 return value_duration(value, &m->time_limit_ms, reterr);
         case NETWORK:
                 if (strncmp(value, "ns:/", 4) != 0)
-                        return error_setf(reterr, -EINVAL, "--net \"%.100s\": ns:PATH is expected",
+                        return error_setf(reterr, -EINVAL, "\"%.100s\": ns:PATH is expected",
                                           value);
                 m->network = value + 3;
                 return 0;
         case NETWORK_MODE:
                 m->network_mode = value;
                 if (strcmp(value, "keep") != 0 && strcmp(value, "rebind") != 0)
-                        return error_setf(reterr, -EINVAL, "--net-mode \"%.40s\": keep or rebind",
-                                          value);
+                        return error_setf(reterr, -EINVAL, "\"%.40s\": keep or rebind", value);
                 return 0;
         case DISK:
                 if (!strchr(value, '=') || value[0] != '/' || strchr(value, '=')[1] != '/')
                         return error_setf(reterr, -EINVAL,
-                                          "--disk \"%.200s\": two absolute paths with = between "
+                                          "\"%.200s\": two absolute paths with = between "
                                           "them",
                                           value);
                 return words_add(&m->disks, value) < 0 ? error_oom(reterr) : 0;
@@ -241,9 +240,7 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                 return take_transport(m, t, value, reterr);
         case PROGRESS:
                 l->json = strcmp(value, "json") == 0;
-                return l->json ? 0
-                               : error_setf(reterr, -EINVAL, "--progress: \"%.40s\" is not json",
-                                            value);
+                return l->json ? 0 : error_setf(reterr, -EINVAL, "\"%.40s\" is not json", value);
         default:
                 return take_shim_option(m, t, id, value, reterr);
         }
@@ -311,7 +308,8 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         option_print_help(self);
                         return CTL_OK;
                 }
-                r = id < 0 ? id : take_option(&m, &line, &texts, id, p.value, &e);
+                r = id < 0 ? id
+                           : option_took(&p, take_option(&m, &line, &texts, id, p.value, &e), &e);
         }
         operands = option_operands(&p, &n);
         if (r == 0)

@@ -334,7 +334,7 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         option_print_help(self);
                         return CTL_OK;
                 }
-                r = id < 0 ? id : take_option(&x.target, id, p.value, &e);
+                r = id < 0 ? id : option_took(&p, take_option(&x.target, id, p.value, &e), &e);
         }
         if (r == 0 && (!x.target.pod || !x.target.container || p.n_operands > 0))
                 r = error_setf(&e, -EINVAL, "--pod NAME --container NAME");

@@ -6,9 +6,12 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "hostdev/image/layer.h"
 #include "controllers/ids.h"
 #include "controllers/network/network-ports.h"
+#include "controllers/vm/vm.h"
+#include "hostdev/image/disk.h"
+#include "hostdev/image/layer.h"
+#include "hostdev/libvirt/domain-xml.h"
 #include "shim/ctl/attach-loop.h"
 #include "shim/ctl/bus.h"
 #include "shim/ctl/commands.h"
@@ -110,6 +113,10 @@ const Command command_run = {
                 "comes back; Ctrl-P Ctrl-Q leaves a terminal running. The pod stays until\n"
                 "podferry rm, unless --rm is given.\n"
                 "\n"
+                "Of a bundle, what belongs to this host is refused: bind mounts, hooks,\n"
+                "namespaces by path, AppArmor. cgroupsPath is replaced by one in the pod.\n"
+                "Options here go over what config.json says.\n"
+                "\n"
                 "  podferry run --rootfs ./alpine -t -- /bin/sh\n"
                 "  podferry run --name web --rootfs base.tar --rootfs app/ -d -- /srv/app\n"
                 "  podferry run --pod web --container log --rootfs ./alpine -d -- tail -f /dev/null",
@@ -152,6 +159,15 @@ static int add_port(Run *r, const char *value, Error *reterr) {
         return k < 0 ? error_oom(reterr) : 0;
 }
 
+static int take_size(const char *text, uint64_t min, uint64_t max, uint64_t *ret, Error *reterr) {
+        int r = value_size(text, ret, reterr);
+
+        if (r == 0 && (*ret < min || *ret > max))
+                return error_setf(reterr, -EINVAL, "\"%.60s\" is not from %lluM to %lluT", text,
+                                  (unsigned long long)min >> 20, (unsigned long long)max >> 40);
+        return r;
+}
+
 static int take_option(Run *r, int id, const char *value, Error *reterr) {
         switch (id) {
         case NAME:
@@ -164,9 +180,10 @@ static int take_option(Run *r, int id, const char *value, Error *reterr) {
                 r->bundle = value;
                 return 0;
         case MEMORY:
-                return value_size(value, &r->memory, reterr);
+                return take_size(value, (uint64_t)VM_MEMORY_MIB_MIN << 20,
+                                 (uint64_t)VM_MEMORY_MIB_MAX << 20, &r->memory, reterr);
         case CPUS:
-                return value_number(value, 1, 1024, &r->cpus, reterr);
+                return value_number(value, 1, DOMAIN_VCPUS_MAX, &r->cpus, reterr);
         case VOLUME:
                 return words_add(&r->volume_texts, value) < 0 ? error_oom(reterr) : 0;
         case ENV:
@@ -198,6 +215,7 @@ static int take_option(Run *r, int id, const char *value, Error *reterr) {
                 r->oci.cwd = value;
                 return 0;
         case USER:
+                r->oci.user_given = true;
                 return value_user(value, &r->oci.uid, &r->oci.gid, reterr);
         case STAY:
                 r->stay = true;
@@ -206,7 +224,7 @@ static int take_option(Run *r, int id, const char *value, Error *reterr) {
                 r->oci.read_only = true;
                 return 0;
         case SCRATCH:
-                return value_size(value, &r->scratch, reterr);
+                return take_size(value, DISK_SCRATCH_SIZE_MIN, DISK_SIZE_MAX, &r->scratch, reterr);
         default:
                 return -EINVAL;
         }
@@ -241,8 +259,6 @@ static int check_together(Run *r, Error *reterr) {
                 return error_setf(reterr, -EINVAL,
                                   "--publish goes with --net user; in a namespace the pod has "
                                   "addresses of its own");
-        if (r->memory > 0 && (r->memory < 64U << 20 || r->memory >> 20 > UINT32_MAX))
-                return error_setf(reterr, -EINVAL, "--memory: 64M at least");
         return 0;
 }
 
@@ -259,7 +275,7 @@ static bool parse(Run *r, const Command *self, int argc, char **argv, int *ret_s
                         *ret_status = CTL_OK;
                         return false;
                 }
-                code = id < 0 ? id : take_option(r, id, p.value, &e);
+                code = id < 0 ? id : option_took(&p, take_option(r, id, p.value, &e), &e);
         }
         r->oci.args = option_operands(&p, &n);
         r->oci.args = n > 0 ? r->oci.args : NULL;

@@ -182,8 +182,10 @@ int main(int argc, char **argv) {
 
         (void)signal(SIGPIPE, SIG_IGN);
         log_set_max_level(LOG_WARNING);
-        if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-            strcmp(argv[1], "help") == 0) {
+        if (argc == 3 && strcmp(argv[1], "help") == 0)
+                status = dispatch(&ctl, 2, (char *[]){ argv[2], (char[]){ "--help" }, NULL });
+        else if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+                 strcmp(argv[1], "help") == 0) {
                 print_overview();
                 status = argc < 2 ? CTL_FAILED : CTL_OK;
         } else if (strcmp(argv[1], "--version") == 0)

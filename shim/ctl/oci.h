@@ -17,6 +17,7 @@ typedef struct OciOptions {
         const char *cwd;      /* NULL: "/" */
         const char *hostname; /* NULL: none */
         uint32_t uid, gid;
+        bool user_given; /* over a bundle's user */
         bool terminal;
         bool read_only; /* the root file system */
 } OciOptions;
@@ -28,6 +29,7 @@ int oci_process_make(const OciOptions *o, json_object **ret, Error *reterr);
 
 /* A bundle directory: config.json, checked for what makes no sense in a virtual machine (bind
  * mounts of this host, namespaces by path, hooks: -EOPNOTSUPP), and the absolute path of its root.
- * `o` overrides what it has: args (may be NULL here), env, terminal. */
+ * `o` overrides what it has: args (may be NULL here), env, cwd, user, terminal, read_only. A
+ * cgroupsPath is taken out: the guest has cgroups of its own. */
 int oci_bundle_load(const char *directory, const OciOptions *o, json_object **ret_config,
                     char **ret_root, Error *reterr);

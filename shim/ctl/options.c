@@ -43,6 +43,7 @@ static int next_long(OptionParser *p, const char *word, Error *reterr) {
                 return error_setf(reterr, -EINVAL, "there is no option %.*s", (int)n, word);
         if (!o->arg && equals)
                 return error_setf(reterr, -EINVAL, "%.*s takes no value", (int)n, word);
+        p->option = o;
         p->value = o->arg && equals ? equals + 1 : NULL;
         if (o->arg && !equals && take_value(p, word, reterr) < 0)
                 return -EINVAL;
@@ -59,6 +60,7 @@ static int next_letter(OptionParser *p, Error *reterr) {
                 return OPTION_HELP;
         if (!o)
                 return error_setf(reterr, -EINVAL, "there is no option %s", shown);
+        p->option = o;
         if (o->arg && *p->cluster)
                 p->value = p->cluster;
         else if (o->arg && take_value(p, shown, reterr) < 0)
@@ -92,6 +94,10 @@ int option_next(OptionParser *p, Error *reterr) {
         while (p->at < p->argc)
                 p->argv[p->n_operands++] = p->argv[p->at++];
         return 0;
+}
+
+int option_took(const OptionParser *p, int code, Error *reterr) {
+        return code < 0 && p->option ? error_prefix(reterr, code, "--%s", p->option->name) : code;
 }
 
 char **option_operands(const OptionParser *p, int *ret_n) {

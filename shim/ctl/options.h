@@ -39,7 +39,8 @@ typedef struct OptionParser {
         const char *cluster; /* rest of "-xyz" */
         int n_operands;
         bool ended;
-        const char *value; /* of the last option; NULL for a switch */
+        const char *value;    /* of the last option; NULL for a switch */
+        const Option *option; /* the last one */
 } OptionParser;
 
 #define OPTION_HELP 10000
@@ -48,6 +49,8 @@ void option_parser_init(OptionParser *p, const Command *c, int argc, char **argv
 /* The id of the next option, with its value in p->value; 0 at the end; OPTION_HELP for --help and
  * -h of every command; -EINVAL. */
 int option_next(OptionParser *p, Error *reterr);
+/* What taking its value came to: an error then begins with the option's name. */
+int option_took(const OptionParser *p, int code, Error *reterr);
 /* After the end: the operands, argv[0..n-1]. */
 char **option_operands(const OptionParser *p, int *ret_n);
 

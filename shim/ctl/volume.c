@@ -127,7 +127,8 @@ int volume_parse(const char *text, VolumeValue *ret, Error *reterr) {
                                   text);
         if (!is_plain_absolute(destination))
                 return error_setf(reterr, -EINVAL,
-                                  "volume \"%.200s\": %.100s is no absolute path in the container",
+                                  "volume \"%.200s\": %.100s is no place in the container: an "
+                                  "absolute path below /, without . and ..",
                                   text, destination);
         r = volume_flags(&v, text, &save, reterr);
         if (r < 0)

@@ -81,15 +81,18 @@ static int read_option(sd_bus_message *m, ShimVmOptions *o, sd_bus_error *reterr
         if (r < 0)
                 return r;
         wide += narrow;
-        if (strcmp(name, "memory_mib") == 0 && wide >= 96 && wide <= VM_MEMORY_MIB_MAX)
+        if (strcmp(name, "memory_mib") == 0 && wide >= VM_MEMORY_MIB_MIN &&
+            wide <= VM_MEMORY_MIB_MAX)
                 o->memory_mib = wide;
         else if (strcmp(name, "vcpus") == 0 && wide >= 1 && wide <= DOMAIN_VCPUS_MAX)
                 o->vcpus = (uint32_t)wide;
         else if (strcmp(name, "memory_mib") != 0 && strcmp(name, "vcpus") != 0)
                 return api_error_setf(reterr, -EINVAL, "unknown option '%s'", name);
         else
-                return api_error_setf(reterr, -EINVAL, "%s cannot be %llu", name,
-                                      (unsigned long long)wide);
+                return api_error_setf(reterr, -EINVAL, "%s cannot be %llu, %u to %u are possible",
+                                      name, (unsigned long long)wide,
+                                      name[0] == 'm' ? VM_MEMORY_MIB_MIN : 1U,
+                                      name[0] == 'm' ? VM_MEMORY_MIB_MAX : DOMAIN_VCPUS_MAX);
         return 0;
 }
 

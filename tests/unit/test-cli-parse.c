@@ -48,6 +48,20 @@ static const Row rows[] = {
         { "help", &plain, "-a --help", "a h |" },
 };
 
+/* What is wrong with a value is said of the option that it belongs to. */
+static void test_took(void **state) {
+        char *line[] = { (char[]){ "-a" }, (char[]){ "--name=v" }, NULL };
+        Error e = ERROR_INIT;
+        OptionParser p;
+
+        option_parser_init(&p, &plain, 2, line);
+        assert_int_equal(option_next(&p, &e), 1);
+        assert_int_equal(option_took(&p, 0, &e), 0);
+        assert_int_equal(option_next(&p, &e), 2);
+        assert_int_equal(option_took(&p, error_setf(&e, -EINVAL, "\"v\" is no size"), &e), -EINVAL);
+        assert_string_equal(e.text, "--name: \"v\" is no size");
+}
+
 static void test_row(void **state) {
         const Row *row = *state;
         _cleanup_(words_freep) char **words = NULL;
@@ -216,10 +230,11 @@ static void test_remote(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[6 + ELEMENTSOF(rows)] = {
+        struct CMUnitTest tests[7 + ELEMENTSOF(rows)] = {
                 cmocka_unit_test(test_sizes),   cmocka_unit_test(test_names),
                 cmocka_unit_test(test_volumes), cmocka_unit_test(test_words),
                 cmocka_unit_test(test_text),    cmocka_unit_test(test_remote),
+                cmocka_unit_test(test_took),
         };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
@@ -228,7 +243,7 @@ int main(void) {
                         void *out;
                 } row = { .in = &rows[i] };
 
-                tests[6 + i] = (struct CMUnitTest){ .name = rows[i].name,
+                tests[7 + i] = (struct CMUnitTest){ .name = rows[i].name,
                                                     .test_func = test_row,
                                                     .initial_state = row.out };
         }

@@ -29,7 +29,7 @@ static const Row rows[] = {
         { "{\"memory_mib\": 1e3}", "memory_mib must be a number" },
         { "{\"memory_mib\": -1}", "from 96" },
         { "{\"memory_mib\": 99999999999999999999}", "from 96" },
-        { "{\"vcpus\": 256}", "from 1 to 255" },
+        { "{\"vcpus\": 256}", "from 1 to 64" },
         { "{\"run_dir\": \"podferry\"}", "absolute path" },
         { "{\"run_dir\": \"\"}", "must be a text" },
         { "{\"run_dir\": \"/a\\u0000b\"}", "must be a text" },

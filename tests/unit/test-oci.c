@@ -105,6 +105,40 @@ static const BundleRow bundle_rows[] = {
           ", \"root\": {\"path\": \"root\"}, \"linux\": {\"namespaces\": [{\"type\": \"network\", "
           "\"path\": \"/proc/1/ns/net\"}]}}",
           -EOPNOTSUPP },
+        { "linux is no object",
+          "{\"ociVersion\": \"1.0.2\", " GOOD_PROCESS
+          ", \"root\": {\"path\": \"root\"}, \"linux\": []}",
+          -EINVAL },
+        { "mounts is no array",
+          "{\"ociVersion\": \"1.0.2\", " GOOD_PROCESS
+          ", \"root\": {\"path\": \"root\"}, \"mounts\": {}}",
+          -EINVAL },
+        { "namespaces is no array",
+          "{\"ociVersion\": \"1.0.2\", " GOOD_PROCESS
+          ", \"root\": {\"path\": \"root\"}, \"linux\": {\"namespaces\": {}}}",
+          -EINVAL },
+        { "hooks is no object",
+          "{\"ociVersion\": \"1.0.2\", " GOOD_PROCESS
+          ", \"root\": {\"path\": \"root\"}, \"hooks\": [1]}",
+          -EINVAL },
+        { "root is text", "{\"ociVersion\": \"1.0.2\", " GOOD_PROCESS ", \"root\": \"root\"}",
+          -EINVAL },
+        { "env without a value",
+          "{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [\"a\"], \"cwd\": \"/\", \"env\": "
+          "[\"A\"]}, \"root\": {\"path\": \"root\"}}",
+          -EINVAL },
+        { "env with a zero byte",
+          "{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [\"a\"], \"cwd\": \"/\", \"env\": "
+          "[\"A=x\\u0000y\"]}, \"root\": {\"path\": \"root\"}}",
+          -EINVAL },
+        { "AppArmor",
+          "{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [\"a\"], \"cwd\": \"/\", "
+          "\"apparmorProfile\": \"p\"}, \"root\": {\"path\": \"root\"}}",
+          -EOPNOTSUPP },
+        { "intelRdt",
+          "{\"ociVersion\": \"1.0.2\", " GOOD_PROCESS
+          ", \"root\": {\"path\": \"root\"}, \"linux\": {\"intelRdt\": {\"closID\": \"c\"}}}",
+          -EOPNOTSUPP },
         { "hooks",
           "{\"ociVersion\": \"1.0.2\", " GOOD_PROCESS
           ", \"root\": {\"path\": \"root\"}, \"hooks\": {\"prestart\": []}}",
@@ -134,10 +168,50 @@ static void test_bundle(void **state) {
                 assert_true(*e.text);
 }
 
+/* What the command line says goes over what the bundle says, and nothing of it is dropped. */
+static void test_bundle_override(void **state) {
+        static const char text[] =
+                "{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [\"/a\"], \"cwd\": \"/\", "
+                "\"user\": {\"uid\": 7, \"gid\": 8}}, \"root\": {\"path\": \"root\"}}";
+        char base[] = "/tmp/podferry-test-oci-XXXXXX", path[128];
+        char *const env[] = { (char[]){ "A=1" }, NULL };
+        const OciOptions none = {}, all = { .args = command,
+                                            .env = env,
+                                            .cwd = "/w",
+                                            .uid = 0,
+                                            .user_given = true,
+                                            .read_only = true };
+        _cleanup_json_ json_object *kept = NULL, *changed = NULL;
+        _cleanup_free_ char *root = NULL, *root_again = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        json_object *p;
+
+        assert_non_null(mkdtemp(base));
+        (void)sprintf(path, "%s/root", base);
+        assert_int_equal(mkdir(path, 0755), 0);
+        fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(files_write(fd, "config.json", text, strlen(text), NULL), 0);
+        assert_int_equal(oci_bundle_load(base, &none, &kept, &root, NULL), 0);
+        assert_int_equal(oci_bundle_load(base, &all, &changed, &root_again, NULL), 0);
+        assert_int_equal(files_remove_tree(AT_FDCWD, base), 0);
+
+        p = json_get(kept, "process");
+        assert_string_equal(json_get_text(p, "cwd"), "/");
+        assert_int_equal(json_get_number(json_get(p, "user"), "uid"), 7);
+        assert_null(json_get(json_get(kept, "root"), "readonly"));
+        p = json_get(changed, "process");
+        assert_string_equal(json_get_text(p, "cwd"), "/w");
+        assert_int_equal(json_get_number(json_get(p, "user"), "uid"), 0);
+        assert_string_equal(env_of(p, "A"), "1");
+        assert_int_equal(json_object_array_length(json_get_array(p, "args")), 3);
+        assert_true(json_object_get_boolean(json_get(json_get(changed, "root"), "readonly")));
+}
+
 int main(void) {
-        struct CMUnitTest tests[2 + ELEMENTSOF(bundle_rows)] = {
+        struct CMUnitTest tests[3 + ELEMENTSOF(bundle_rows)] = {
                 cmocka_unit_test(test_spec),
                 cmocka_unit_test(test_bad_process),
+                cmocka_unit_test(test_bundle_override),
         };
 
         for (size_t i = 0; i < ELEMENTSOF(bundle_rows); i++) {
@@ -146,7 +220,7 @@ int main(void) {
                         void *out;
                 } row = { .in = &bundle_rows[i] };
 
-                tests[2 + i] = (struct CMUnitTest){ .name = bundle_rows[i].name,
+                tests[3 + i] = (struct CMUnitTest){ .name = bundle_rows[i].name,
                                                     .test_func = test_bundle,
                                                     .initial_state = row.out };
         }
