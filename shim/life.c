@@ -15,6 +15,7 @@
 #include "lib/log.h"
 #include "shim/container-spec.h"
 #include "shim/file-job.h"
+#include "shim/migrate/migrate.h"
 #include "shim/volume-check.h"
 #include "shim/wiring/ops.h"
 
@@ -488,6 +489,8 @@ static void remove_state(const Shim *s) {
  * his answer. Attached clients still get the rest of the output, if they read it: the logs are
  * open. */
 static void leave_soon(Shim *s) {
+        if (s->migrate)
+                migrate_discard_unowned(s->migrate);
         remove_state(s);
         run_dir_remove(&s->dir);
         if (!stdio_hub_has_clients(s->stdio) ||

@@ -147,9 +147,47 @@ void directory_remove(const char *path) {
         (void)rmdir(path);
 }
 
+/* A link in the directory names it: what a shim that is killed leaves, the next one finds. */
+#define SOCKETS_LINK "sockets"
+#define SOCKETS_OF   "../.migrate-"
+
+int run_dir_own_sockets(const RunDir *d, const char *session, Error *reterr) {
+        _cleanup_free_ char *link = run_dir_file(d, SOCKETS_LINK), *to = NULL;
+
+        if (!link || asprintf(&to, SOCKETS_OF "%s", session) < 0) {
+                to = NULL;
+                return error_oom(reterr);
+        }
+        (void)unlink(link);
+        if (symlink(to, link) < 0)
+                return error_setf(reterr, -errno, "%s: %m", link);
+        return 0;
+}
+
+void run_dir_disown_sockets(const RunDir *d) {
+        _cleanup_free_ char *link = run_dir_file(d, SOCKETS_LINK);
+
+        if (link)
+                (void)unlink(link);
+}
+
+static void remove_sockets(const RunDir *d) {
+        _cleanup_free_ char *link = run_dir_file(d, SOCKETS_LINK), *path = NULL;
+        char to[256] = {};
+        ssize_t n = link ? readlink(link, to, sizeof(to) - 1) : -1;
+
+        if (n <= (ssize_t)strlen(SOCKETS_OF) || strncmp(to, SOCKETS_OF, strlen(SOCKETS_OF)) != 0 ||
+            id_check("session", to + strlen(SOCKETS_OF), NULL) < 0 ||
+            asprintf(&path, "%s/%s", d->path, to) < 0)
+                return;
+        directory_remove(path);
+}
+
 void run_dir_remove(RunDir *d) {
-        if (d->path)
+        if (d->path) {
+                remove_sockets(d);
                 directory_remove(d->path);
+        }
         run_dir_done(d);
 }
 

@@ -28,8 +28,12 @@ int run_dir_open(RunDir *d, const char *base, const char *pod, Error *reterr);
 char *run_dir_file(const RunDir *d, const char *name);
 /* Writes our pid to "pid", for people and scripts. */
 int run_dir_write_pid(const RunDir *d, Error *reterr);
-/* Removes the directory with all that is in it (files and directories, never through a link) and
- * lets the lock go. */
+/* A directory beside it, "<base>/.migrate-<session>", belongs to it from now on, and goes when it
+ * goes, also if another shim made it. Before the directory is made. */
+int run_dir_own_sockets(const RunDir *d, const char *session, Error *reterr);
+void run_dir_disown_sockets(const RunDir *d); /* it is gone */
+/* Removes the directory with all that is in it (files and directories, never through a link but
+ * that of run_dir_own_sockets()) and lets the lock go. */
 void run_dir_remove(RunDir *d);
 /* Removes any directory in the same way; what cannot be removed stays. */
 void directory_remove(const char *path);

@@ -63,6 +63,13 @@ void migrate_discard_disks(Migrate *m) {
         (void)each_copied(m, discard_disk, NULL);
 }
 
+void migrate_discard_unowned(Migrate *m) {
+        if (migration_is_active(m->migration) &&
+            migration_role(m->migration) == MIGRATION_DESTINATION &&
+            migration_outcome(m->migration) != MIGRATION_OUTCOME_MOVED)
+                migrate_discard_disks(m);
+}
+
 static int make_ticket(Migrate *m, Error *reterr) {
         _cleanup_free_ char *xml = NULL;
         json_object *o;
@@ -304,7 +311,7 @@ static void on_unwanted_destroyed(void *userdata, int r, const void *result, con
 }
 
 /* libvirt had been asked to receive before the session was called off, and has only now begun. */
-void migrate_refuse_incoming(Migrate *m) {
+static void refuse_incoming(Migrate *m) {
         Error e = ERROR_INIT;
         int r;
 
@@ -312,6 +319,21 @@ void migrate_refuse_incoming(Migrate *m) {
         r = virt_destroy(m->shim->virt, on_unwanted_destroyed, m, &e);
         if (r < 0)
                 log_warning("migration: the incoming guest: %s", error_text(&e, r));
+}
+
+void migrate_on_incoming(Migrate *m, const char *reason) {
+        Error e = ERROR_INIT;
+        int r;
+
+        if (!m->shim->vm) {
+                refuse_incoming(m);
+                return;
+        }
+        r = guest_link_open(m->shim->link, vm_spec(m->shim->vm)->link_path, true, &e);
+        if (r < 0)
+                log_warning("migration: guest link: %s", error_text(&e, r));
+        migration_on_domain(m->migration, MIGRATION_DOMAIN_INCOMING, reason);
+        migrate_join_network(m);
 }
 
 static MigrationDomainState domain_state(const VirtDomain *d, MigrationRole role) {

@@ -161,8 +161,7 @@ int migrate_take_connections(Migrate *m, Error *reterr);
 int migrate_op_receive(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);
 int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr);
-/* libvirt begins to receive what was called off. */
-void migrate_refuse_incoming(Migrate *m);
+void migrate_on_incoming(Migrate *m, const char *reason); /* libvirt begins to receive */
 int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_check(void *u, MigrationRole role, const MigrationOptions *o,
                      const MigrationFacts *peer, OpDone done, void *job, Error *reterr);

@@ -9,6 +9,8 @@
 #define STATISTICS_USEC (250U * 1000U)
 
 int migrate_make_dir(Migrate *m, Error *reterr) {
+        int r;
+
         if (m->dir)
                 return 0;
         if (asprintf(&m->dir, "%s/.migrate-%s", m->shim->config.run_dir,
@@ -16,11 +18,15 @@ int migrate_make_dir(Migrate *m, Error *reterr) {
                 m->dir = NULL;
                 return error_oom(reterr);
         }
+        r = run_dir_own_sockets(&m->shim->dir, migration_session(m->migration), reterr);
+        if (r < 0) {
+                free(TAKE(m->dir));
+                return r;
+        }
         /* QEMU binds sockets of its own there, and may not be root. */
         if ((mkdir(m->dir, 0700) < 0 && errno != EEXIST) ||
             (m->qemu_gid != 0 && (chown(m->dir, 0, m->qemu_gid) < 0 || chmod(m->dir, 03770) < 0))) {
-                int r = error_setf(reterr, -errno, "%s: %m", m->dir);
-
+                r = error_setf(reterr, -errno, "%s: %m", m->dir);
                 free(m->dir);
                 m->dir = NULL;
                 return r;
@@ -40,6 +46,8 @@ void migrate_remove_dir(Migrate *m) {
         }
         if (rmdir(m->dir) < 0 && errno != ENOENT)
                 log_warning("%s: %m", m->dir);
+        else
+                run_dir_disown_sockets(&m->shim->dir);
         free(m->dir);
         m->dir = NULL;
 }

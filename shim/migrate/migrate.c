@@ -401,24 +401,13 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
         bool destination = migration_role(m->migration) == MIGRATION_DESTINATION;
         const char *reason = virt_reason_name(e->reason);
         Migration *g = m->migration;
-        Error err = ERROR_INIT;
-        int r;
 
         if (!migration_is_active(g))
                 return;
         switch (e->kind) {
         case VIRT_EVENT_STARTED:
-                if (!destination)
-                        break;
-                if (!m->shim->vm) {
-                        migrate_refuse_incoming(m);
-                        break;
-                }
-                r = guest_link_open(m->shim->link, vm_spec(m->shim->vm)->link_path, true, &err);
-                if (r < 0)
-                        log_warning("migration: guest link: %s", error_text(&err, r));
-                migration_on_domain(g, MIGRATION_DOMAIN_INCOMING, reason);
-                migrate_join_network(m);
+                if (destination)
+                        migrate_on_incoming(m, reason);
                 break;
         case VIRT_EVENT_SUSPENDED:
                 if (!destination && e->reason == VIRT_REASON_MIGRATION) {

@@ -16,4 +16,25 @@ crash owned h1 both
 crash stopped h1 --handover fast
 crash ready h2 --handover fast
 pf h1 rm --force t-x
+
+# A destination that is given up after its shim was killed: what the transfer was to fill goes, and the sockets.
+own=/var/lib/podferry/volumes
+for h in h1 h2; do on $h sh -c "rm -rf $own && mkdir -p $own"; done
+truncate -s 32M "$work/v.raw" && mkfs.ext4 -q -F "$work/v.raw" && on h1 cp "$work/v.raw" $own/v.raw
+pf h1 run --rootfs "$rootfs" --name t-v --volume $own/v.raw:/data --detach -- /bin/probe count 10 >/dev/null
+echo before-ready >"$PODFERRY_KILL_AT"
+move h1 t-v >"$work/out" 2>&1 &
+client=$!
+until_ok 30 eval "[ ! -e $PODFERRY_KILL_AT ]"
+ok "the destination's shim is killed before READY" F83 || diag "$(cat "$work/out")"
+like "$(on h2 ls $own)" 'v.raw.incomplete' "the volume there is half, and marked"
+pf h2 rm --force t-v >"$work/rm" 2>&1
+ok "rm --force there" H4 || diag "$(cat "$work/rm")"
+wait $client
+is "$(on h2 sh -c "ls -A /run/podferry $own /var/lib/podferry/pods | grep -v ':\$' | tr -d '\n'")" '' \
+        "neither volume nor mark nor sockets are left there" H4 F85
+until_ok 10 eval '[ "$(where t-v)" = h1 ]'
+ok "the pod runs on where it was" F82 F84 || diag "$(cat "$work/out")"
+pf h1 rm --force t-v
+for h in h1 h2; do on $h rm -rf $own; done
 finish
