@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of what a pod says, hears and reports while it moves: output, input, exits."""
 import json
+import os
 import re
 import subprocess
 import threading
@@ -20,14 +21,31 @@ def move(r, host):
     return other(host)
 
 
-def stream_faults(r, host):
-    """Lines of the container's own count that are missing or came twice, on both streams."""
-    wrong = 0
-    lines = list(r.log_lines(host, POD, "out"))
-    for stream in ("stdout", "stderr"):
-        numbers = [int(t.split()[1]) for _, s, t in lines if s == stream and t.startswith("s ")]
-        wrong += sum(1 for a, b in zip(numbers, numbers[1:]) if b != a + 1) + (not numbers or numbers[0] != 1)
-    return wrong
+LOG_MIB = 64  # of a log before it is turned over; the one before is kept
+
+
+class StreamCheck:
+    """Of the container's own count on both streams, looked at after each move: the logs are turned over, and what is
+    older than the last two of them is gone."""
+
+    def __init__(self):
+        self.wrong = self.lines = 0
+        self.last = {"stdout": 0, "stderr": 0}
+
+    def look(self, r, host):
+        path = f"/run/podferry/{POD}/logs/out.log"
+        found = {stream: [] for stream in self.last}
+        for _, stream, text in rigs.parse_log(r.enter(host, "sh", "-c", f"cat {path}.1 {path} 2>/dev/null")):
+            if text.startswith("s "):
+                found[stream].append(int(text.split()[1]))
+        for stream, numbers in found.items():
+            last = self.last[stream]
+            if last and last not in numbers:
+                raise SystemExit(f"{stream}: line {last} is not in the logs any more: too much was written in one move")
+            new = numbers[numbers.index(last):] if last else [0] + numbers
+            self.wrong += sum(1 for a, b in zip(new, new[1:]) if b != a + 1) + (len(new) < 2)
+            self.lines += len(new) - 1
+            self.last[stream] = new[-1]
 
 
 class Feeder(threading.Thread):
@@ -77,15 +95,22 @@ def feed_bytes(r, size):
 
 def bench_stdio(r, report, args):
     """Lines lost or repeated while a pod that streams both ways moves there and back."""
-    host = "h1"
-    r.run(host, "run", "--name", POD, "--container", "out", "--rootfs", r.rootfs, "--detach", "--", "/bin/probe",
-          "stream", "1000000", "100000000000", "e")
-    for _ in range(args.moves):
-        host = move(r, host)
-    wrong = stream_faults(r, host)
-    remove(r, host)
-    report.figure("output-lost", wrong, "lines", 0, "", args.moves,
-                  note=f"stdout and stderr at 1 MB/s, {args.moves} moves there and back")
+    host, check = "h1", StreamCheck()
+    config = os.path.join(r.build, "output.json")
+    with open(config, "w", encoding="ascii") as f:
+        json.dump({"log_max_mib": LOG_MIB}, f)
+    r.env["PODFERRY_CONFIG"] = config
+    try:
+        r.run(host, "run", "--name", POD, "--container", "out", "--rootfs", r.rootfs, "--detach", "--", "/bin/probe",
+              "stream", "1000000", "100000000000", "e")
+        for _ in range(args.moves):
+            host = move(r, host)
+            check.look(r, host)
+    finally:
+        del r.env["PODFERRY_CONFIG"]
+        remove(r, host)
+    report.figure("output-lost", check.wrong, "lines", 0, "", args.moves,
+                  note=f"{check.lines} lines on stdout and stderr at 1 MB/s each, {args.moves} moves there and back")
 
 
 def bench_stdin(r, report, args):
