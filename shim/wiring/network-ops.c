@@ -73,6 +73,7 @@ size_t shim_nics(Shim *s, ShimNic ret[NET_INTERFACES_MAX]) {
 
 typedef struct NetJob {
         char *path;
+        char host[32]; /* the namespace in which libvirt makes its taps; "": this process's */
         unsigned what;
         bool read, count;
         struct {
@@ -127,7 +128,7 @@ static int count(NetJob *j, size_t i, NetNs *ns, Error *reterr) {
         return net_statistics(ns, j->ends[i].tap, &j->statistics.of[i].all, reterr);
 }
 
-static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *own, Error *reterr) {
+static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *host, Error *reterr) {
         const NetInterface *wire = j->ends[i].wire;
         const char *tap = j->ends[i].tap;
         int r = 0;
@@ -135,7 +136,7 @@ static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *own, Error *rete
         if (j->what & SHIM_NET_CUT)
                 r = net_cut(ns, wire->name, reterr);
         if (r == 0 && j->what & SHIM_NET_JOIN)
-                r = net_join(ns, own, wire->name, tap, reterr);
+                r = net_join(ns, host, wire->name, tap, reterr);
         if (r == 0 && j->what & (SHIM_NET_OPEN | SHIM_NET_CLOSE))
                 r = net_gate(ns, wire->name, tap, j->what & SHIM_NET_OPEN, reterr);
         if (r == 0 && j->what & SHIM_NET_OPEN)
@@ -145,9 +146,18 @@ static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *own, Error *rete
         return r;
 }
 
+/* libvirt makes taps where it is itself, and that is where its QEMU is. */
+static void find_host(Shim *s, NetJob *j) {
+        const VmSpec *spec = vm_spec(s->vm);
+        pid_t pid;
+
+        if (virt_qemu_pid(spec->domain_name, spec->uuid, &pid, NULL) == 0)
+                (void)snprintf(j->host, sizeof(j->host), "/proc/%d/ns/net", (int)pid);
+}
+
 /* Of the lane's thread. Of a namespace that is gone there is nothing left to be undone. */
 static int run(void *argument, Error *reterr) {
-        _cleanup_(netns_freep) NetNs *ns = NULL, *own = NULL;
+        _cleanup_(netns_freep) NetNs *ns = NULL, *host = NULL;
         NetJob *j = argument;
         bool undo = !(j->what & (SHIM_NET_JOIN | SHIM_NET_OPEN | SHIM_NET_CUT)) && !j->read &&
                     !j->count;
@@ -156,12 +166,12 @@ static int run(void *argument, Error *reterr) {
         r = netns_open(j->path, &ns, reterr);
         if (r == -ENOENT && undo)
                 return 0;
-        if (r == 0)
-                r = netns_open(NULL, &own, reterr);
+        if (r == 0 && j->what & SHIM_NET_JOIN)
+                r = netns_open(j->host[0] ? j->host : NULL, &host, reterr);
         if (r == 0 && j->read)
                 r = net_read(ns, &j->facts, reterr);
         for (size_t i = 0; r == 0 && i < j->n; i++) {
-                r = j->count ? count(j, i, ns, reterr) : work_on(j, i, ns, own, reterr);
+                r = j->count ? count(j, i, ns, reterr) : work_on(j, i, ns, host, reterr);
                 if (r == -ENOENT && undo)
                         r = 0;
         }
@@ -209,6 +219,8 @@ static int all(Shim *s, unsigned what, bool counting, OpDone done, void *job, Er
         r = net_job_new(network_path(pod_network(s->pod)), what, done, job, &j, reterr);
         if (r == 0)
                 j->count = counting;
+        if (r == 0 && what & SHIM_NET_JOIN)
+                find_host(s, j);
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = net_job_add(j, s, list[i].config, reterr);
         return r < 0 ? r : start(s, TAKE(j), reterr);
@@ -228,6 +240,8 @@ static int one(Shim *s, unsigned what, const char *path, const NetInterface *i, 
         int r;
 
         r = net_job_new(path, what, done, job, &j, reterr);
+        if (r == 0 && what & SHIM_NET_JOIN)
+                find_host(s, j);
         if (r == 0)
                 r = net_job_add(j, s, i, reterr);
         return r < 0 ? r : start(s, TAKE(j), reterr);
