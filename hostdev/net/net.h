@@ -36,6 +36,10 @@ int net_read(NetNs *ns, NetFacts **ret, Error *reterr);
 /* What resolv.conf says: the namespace's own (/etc/netns/<name>) or the host's. */
 int net_read_names(const char *namespace_path, NetNames **ret, Error *reterr);
 
+/* -EEXIST: somebody else has this interface's MAC address on the bridge of the host that it leads
+ * to. What cannot be known (it leads to none, or not from `host`) is no failure. Sends nothing. */
+int net_check_alone(NetNs *ns, NetNs *host, const NetInterface *i, Error *reterr);
+
 /* Idempotent. -ENOENT: no such interface. */
 int net_cut(NetNs *ns, const char *wire, Error *reterr);
 /* Everything as it was, as far as it can be; what is gone already is no failure. */

@@ -61,7 +61,11 @@ static void on_read(void *userdata, int r, const void *result, const Error *err)
         if (r == 0) {
                 r = apply_patch(relay->migrate, result, &e);
                 if (r == 0 && !relay->migrate->network.again)
-                        r = shim_net_all(relay->migrate->shim, SHIM_NET_CUT, on_cut, relay, &e);
+                        r = shim_net_all(relay->migrate->shim,
+                                         relay->migrate->network.mode == NETWORK_KEEP
+                                                 ? SHIM_NET_ALONE | SHIM_NET_CUT
+                                                 : SHIM_NET_CUT,
+                                         on_cut, relay, &e);
                 if (r > 0)
                         return;
                 err = &e;

@@ -133,7 +133,9 @@ static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *host, Error *ret
         const char *tap = j->ends[i].tap;
         int r = 0;
 
-        if (j->what & SHIM_NET_CUT)
+        if (j->what & SHIM_NET_ALONE)
+                r = net_check_alone(ns, host, wire, reterr);
+        if (r == 0 && j->what & SHIM_NET_CUT)
                 r = net_cut(ns, wire->name, reterr);
         if (r == 0 && j->what & SHIM_NET_JOIN)
                 r = net_join(ns, host, wire->name, tap, reterr);
@@ -166,7 +168,7 @@ static int run(void *argument, Error *reterr) {
         r = netns_open(j->path, &ns, reterr);
         if (r == -ENOENT && undo)
                 return 0;
-        if (r == 0 && j->what & SHIM_NET_JOIN)
+        if (r == 0 && j->what & (SHIM_NET_JOIN | SHIM_NET_ALONE))
                 r = netns_open(j->host[0] ? j->host : NULL, &host, reterr);
         if (r == 0 && j->read)
                 r = net_read(ns, &j->facts, reterr);

@@ -59,6 +59,7 @@ enum {
         SHIM_NET_OPEN = 1U << 2,  /* frames pass */
         SHIM_NET_CLOSE = 1U << 3, /* none does */
         SHIM_NET_UNCUT = 1U << 4, /* the namespace is its owner's again */
+        SHIM_NET_ALONE = 1U << 5, /* refused if somebody else here has a MAC address of the pod */
 };
 typedef struct ShimNetStatistics {
         struct {

@@ -83,6 +83,15 @@ stays "an interface that is missing there" 'has no interface eth1, which the pod
 on h2 sh -c 'ip -n Y2 link set eth1 netns Y; ip -n Y2 link set eth2 address 02:50:46:00:00:01 netns Y'
 stays "the pod's MAC is in use there" 'in use there, by eth2' --net ns:/run/netns/Y
 on h2 ip -n Y link del eth2
+# On a bridge of that host, where another pod has the MAC.
+on h2 sh -c 'ip link add br0 type bridge; ip link set br0 up
+        for n in B C; do ip netns add $n; done
+        for i in 0 1; do ip link add b$i type veth peer name eth$i netns B; ip link set b$i master br0 up; done
+        ip link add c0 type veth peer name eth0 netns C; ip link set c0 master br0 up
+        ip -n C link set eth0 address 02:50:46:00:00:01 up'
+stays "the pod's MAC is in use on the bridge there" 'in use on this host, by what is behind c0' --net ns:/run/netns/B
+on h2 sh -c 'ip netns del B; ip netns del C; ip link del br0'
+until_ok 5 eval '! on h2 ip link show c0'
 
 out=$(move h1 t-n --net ns:/run/netns/Y 2>&1)
 ok "a pod with two interfaces moves" F29 H9 || diag "$out"

@@ -189,6 +189,70 @@ static void test_join(void **state) {
         assert_int_equal(net_statistics(pod, "pf9n9", &st, &e), -ENOENT);
 }
 
+/* Who has the address beside the pod itself, which leads to br0 by p0; each row by itself. */
+/* clang-format off */
+static const struct {
+        const char *name, *script; /* OTHER: another namespace */
+        int r;
+        const char *expect;
+} neighbours[] = {
+        { "nobody", "true", 0, NULL },
+        { "a device of the host", "ip link add d0 address 02:00:00:00:00:77 type veth peer name d1 && ip link set d0 master br0", -EEXIST, "by what is behind d0" },
+        { "the bridge itself", "ip link set br0 address 02:00:00:00:00:77", -EEXIST, "by br0" },
+        { "a machine of libvirt's", "ip tuntap add vnet0 mode tap && ip link set vnet0 address fe:00:00:00:00:77 master br0", -EEXIST, "the machine behind vnet0" },
+        { "a machine that was heard", "ip tuntap add t0 mode tap && ip link set t0 master br0 up && bridge fdb add 02:00:00:00:00:77 dev t0 master static", -EEXIST, "the machine behind t0" },
+        { "the pod itself, heard by another port", "ip link add q0 type veth peer name q1 && ip link set q0 master br0 && ip link set q0 up && ip link set q1 up && bridge fdb add 02:00:00:00:00:77 dev q0 master dynamic", 0, NULL },
+        { "another pod", "ip link add o0 type veth peer name o1 && ip link set o0 master br0 up && ip link set o1 netns OTHER && nsenter --net=OTHER ip link set o1 address 02:00:00:00:00:77 up", -EEXIST, "what is behind o0" },
+        { "another pod that is down", "ip link add o0 type veth peer name o1 && ip link set o0 master br0 up && ip link set o1 netns OTHER && nsenter --net=OTHER ip link set o1 address 02:00:00:00:00:77", 0, NULL },
+        { "another pod on another bridge", "ip link add br1 type bridge && ip link add o0 type veth peer name o1 && ip link set o0 master br1 up && ip link set o1 netns OTHER && nsenter --net=OTHER ip link set o1 address 02:00:00:00:00:77 up", 0, NULL },
+        { "on no bridge", "ip link set p0 nomaster && ip link set br0 address 02:00:00:00:00:77", 0, NULL },
+};
+/* clang-format on */
+
+static int enter_new(NetNs **ret) {
+        assert_int_equal(unshare(CLONE_NEWNET), 0);
+        if (ret)
+                assert_int_equal(netns_open(MINE, ret, NULL), 0);
+        return open(MINE, O_RDONLY); /* goes on to the shell */
+}
+
+static void test_alone(void **state) {
+        size_t row = (size_t)(uintptr_t)*state;
+        _cleanup_(netns_freep) NetNs *host = NULL, *pod = NULL;
+        uint8_t mac[] = { 2, 0, 0, 0, 0, 0x77 };
+        NetInterface i = PODFERRY__NET__V1__INTERFACE__INIT;
+        char name[] = "eth0", script[1024];
+        int fds[3], r;
+        Error e = ERROR_INIT;
+
+        if (!can)
+                skip();
+        i.name = name;
+        i.mac = (ProtobufCBinaryData){ sizeof(mac), mac };
+        fds[0] = enter_new(&pod);
+        fds[1] = enter_new(NULL);
+        fds[2] = enter_new(&host);
+        (void)snprintf(
+                script, sizeof(script),
+                "set -e; ip link add br0 address 02:00:00:00:00:01 type bridge; ip link set br0 up; "
+                "ip link add p0 type veth peer name eth0 address 02:00:00:00:00:77; "
+                "ip link set eth0 netns /proc/%d/fd/%d; ip link set p0 master br0 up",
+                getpid(), fds[0]);
+        assert_int_equal(sh(script), 0);
+        (void)snprintf(script, sizeof(script),
+                       "O=/proc/%d/fd/%d; eval \"$(echo '%s' | sed s,OTHER,$O,g)\"", getpid(),
+                       fds[1], neighbours[row].script);
+        assert_int_equal(sh(script), 0);
+        r = net_check_alone(pod, host, &i, &e);
+        for (size_t k = 0; k < ELEMENTSOF(fds); k++)
+                (void)close(fds[k]);
+        assert_int_equal(r, neighbours[row].r);
+        if (r < 0) {
+                assert_non_null(strstr(e.text, neighbours[row].expect));
+                assert_non_null(strstr(e.text, "02:00:00:00:00:77 (eth0) is in use on this host"));
+        }
+}
+
 static void test_bad_paths(void **state) {
         NetNs *ns = NULL;
         Error e = ERROR_INIT;
@@ -201,7 +265,7 @@ static void test_bad_paths(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[4 + ELEMENTSOF(odd)] = {
+        struct CMUnitTest tests[4 + ELEMENTSOF(odd) + ELEMENTSOF(neighbours)] = {
                 cmocka_unit_test(test_bad_paths),
                 cmocka_unit_test(test_read),
                 cmocka_unit_test(test_cut),
@@ -212,6 +276,11 @@ int main(void) {
                 tests[4 + i] = (struct CMUnitTest){ .name = odd[i].name,
                                                     .test_func = test_odd,
                                                     .initial_state = (void *)(uintptr_t)&odd[i] };
+        for (size_t i = 0; i < ELEMENTSOF(neighbours); i++)
+                tests[4 + ELEMENTSOF(odd) + i] =
+                        (struct CMUnitTest){ .name = neighbours[i].name,
+                                             .test_func = test_alone,
+                                             .initial_state = (void *)(uintptr_t)i };
         can = geteuid() == 0 && sh("ip -V >/dev/null 2>&1 && tc -V >/dev/null 2>&1") == 0;
         return cmocka_run_group_tests_name("net", tests, NULL, NULL);
 }
