@@ -24,6 +24,7 @@ typedef struct MigrateNetwork {
         bool opening;  /* the gates, under way */
         bool open;     /* all of them are */
         bool complete; /* the guest is, which is told after that */
+        bool shut;     /* rebind: the gates open when the guest has its new addresses */
 } MigrateNetwork;
 
 struct Migrate {

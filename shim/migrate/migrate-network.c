@@ -5,6 +5,7 @@
  *                   its taps are joined; when the source says that its guest has stopped the gates
  *                   open and the switches are told, so that what arrives waits for the guest; it
  *                   is resumed only after that.
+ *                   In mode rebind they open later: once the guest has its new addresses.
  *      source       at the blackout the gates close; they open again if the pod stays.
  *
  * A copy that is paused says nothing, and a source whose gates are closed neither: so no address
@@ -93,7 +94,7 @@ int migrate_prepare_network(Migrate *m, OpDone done, void *job, Error *reterr) {
 
 void migrate_forget_network(Migrate *m) {
         free(m->network.path);
-        m->network = (MigrateNetwork){};
+        m->network = (MigrateNetwork){ .shut = m->network.shut }; /* its session may be over */
 }
 
 /* At the destination: once taps are joined and the source's guest has stopped. */
@@ -110,7 +111,8 @@ static void open_early(Migrate *m) {
         Error e = ERROR_INIT;
         int r;
 
-        if (m->network.joining || m->network.opening || m->network.open)
+        if (m->network.joining || m->network.opening || m->network.open ||
+            m->network.mode == NETWORK_REBIND)
                 return;
         m->network.opening = true;
         r = shim_net_all(m->shim, SHIM_NET_OPEN, on_opened, m, &e);
@@ -204,24 +206,58 @@ int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reter
         relay = relay_new(m, done, job);
         if (!relay)
                 return error_oom(reterr);
-        r = shim_net_all(m->shim, SHIM_NET_JOIN | SHIM_NET_OPEN, on_open, relay, reterr);
+        r = shim_net_all(m->shim,
+                         m->network.mode == NETWORK_REBIND ? SHIM_NET_JOIN
+                                                           : SHIM_NET_JOIN | SHIM_NET_OPEN,
+                         on_open, relay, reterr);
         if (r > 0)
                 return r;
         free(relay);
         return r < 0 ? r : virt_resume(m->shim->virt, done, job, reterr);
 }
 
-static void on_reset(void *userdata, int r, const void *result, const Error *err) {
+static void on_announced(void *userdata, int r, const void *result, const Error *err) {
         if (r < 0 && r != -ENOTCONN)
                 log_err("the guest's network after the migration: %s", error_text(err, r));
 }
 
-void migrate_reset_network(Migrate *m) {
+static int reset(Migrate *m, OpDone done, Error *reterr) {
         Network *n = pod_network(m->shim->pod);
-        Error e = ERROR_INIT;
-        int r = 0;
 
-        if (network_state(n) == NETWORK_CONFIGURED)
-                r = network_reset(n, on_reset, NULL, &e);
-        on_reset(NULL, r, NULL, &e);
+        return network_state(n) == NETWORK_CONFIGURED ? network_reset(n, done, m, reterr) : 0;
+}
+
+/* What it said of itself before, nobody could hear. */
+static void on_open_late(void *userdata, int r, const void *result, const Error *err) {
+        Migrate *m = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0 && m->shim->pod) {
+                r = reset(m, on_announced, &e);
+                err = &e;
+        }
+        on_announced(NULL, r, NULL, err);
+}
+
+static void on_reset(void *userdata, int r, const void *result, const Error *err) {
+        Migrate *m = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0 && m->network.shut) {
+                m->network.shut = false;
+                r = shim_net_all(m->shim, SHIM_NET_OPEN, on_open_late, m, &e);
+                err = &e;
+        }
+        on_announced(NULL, r, NULL, err);
+}
+
+void migrate_reset_network(Migrate *m) {
+        Error e = ERROR_INIT;
+        int r;
+
+        m->network.shut = migration_role(m->migration) == MIGRATION_DESTINATION &&
+                          m->network.mode == NETWORK_REBIND;
+        r = reset(m, on_reset, &e);
+        if (r <= 0)
+                on_reset(m, r, NULL, &e);
 }

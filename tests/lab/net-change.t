@@ -109,10 +109,31 @@ pod_netns h1 Z 02:50:46:00:00:03 10.215.0.9/24 fd00:215::9/64
 on h1 ip -n Z route add default via 10.215.0.3
 on h3 ip addr replace 10.215.0.3/24 dev eth0
 pid=$(in_pod h2 t-n cat /proc/1/stat | cut -d' ' -f22)
+watch h1-Z-eth0 h2-Y-eth0
+"$lab" enter h3 "$(netprobe)" arp eth0 10.213.0.3 10.213.0.50 5 &
+arp_pid=$!
 out=$(move h2 t-n --net ns:/run/netns/Z --net-mode rebind 2>&1)
 ok "it moves to a network with other addresses" F76 H9 || diag "$out"
 until_ok 5 on h3 busybox ping -q -c 1 -W 1 10.215.0.9
 ok "it answers there"
+on h3 ip addr replace fd00:215::3/64 dev eth0 nodad
+until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:215::9
+ok "and by IPv6"
+kill $arp_pid
+wait $arp_pid
+watch_end
+# seen KIND MAC ADDRESS TARGET: what the switch heard by the new place's port.
+seen() {
+        grep -qE "^[0-9]+ h1-Z-eth0 $1 $2 $3 $4\$" "$work/watch"
+}
+seen arp-request 02:50:46:00:00:03 10.215.0.9 10.215.0.9
+ok "a gratuitous ARP tells the new address" F88
+seen advertisement 02:50:46:00:00:03 fd00:215::9 fd00:215::9
+ok "and an unsolicited advertisement" F88
+seen rarp 02:50:46:00:00:03 .* .*
+ok "and a RARP the new MAC" F88
+awk '$2 == "h1-Z-eth0" && ($4 == "02:50:46:00:00:01" || $5 == "10.213.0.50" || $5 == "fd00:213::50") { print; n++ } END { exit n > 0 }' "$work/watch" >"$work/old"
+ok "and nothing goes out there by the old ones" F88 B2 || diag "$(head -n 5 "$work/old")"
 addr=$(in_pod h1 t-n ip -o addr show dev eth0)
 like "$addr" '10.215.0.9/24' "it has the new addresses"
 [[ $addr != *10.213.0.50* ]]
