@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 # For lab tests that kill a shim at one moment of a hand-over (kill-at.c) and let the hand-over go on by `podferry adopt
 # --to`: the pod runs on exactly one host, its output has no hole and nothing twice, nothing is left on the other host, and
-# the journals of both hosts are in the model's order. Sourced after lib.sh and its begin.
+# the journals of both hosts are in the model's order. Sourced after lib.sh and its begin; for a pod with a network after
+# net-lib.sh too.
 # shellcheck disable=SC2034,SC2154
 export PODFERRY_KILL_AT=$work/kill-at PODFERRY_KEEP=$work/kept
 mkdir "$PODFERRY_KEEP"
@@ -86,4 +87,34 @@ crash() {
         in_order
         ok "$moment: both journals are in the model's order" F81 || diag "$(cat "$work/model")"
         [ "$host" = h1 ] || move h2 t-x >"$work/out" 2>&1 || bail "it does not come back: $(cat "$work/out")"
+}
+
+# t-n on h1, in a namespace of its own; h2 has one for it.
+pod_with_network() {
+        pod_netns h1 X 02:50:46:00:00:01 10.213.0.50/24
+        pod_netns h2 Y 02:50:46:00:00:02
+        pf h1 run --rootfs "$rootfs" --name t-n --net ns:/run/netns/X --detach -- /bin/netprobe echo 7 >/dev/null
+        until_ok 20 eval 'pf h1 logs t-n | grep -q listening'
+        ok "a pod with a network"
+}
+
+# crash_network MOMENT: what a shim that is killed then had closed or joined, the next one opens.
+crash_network() {
+        local moment=$1 pid
+
+        client 10.213.0.50 7
+        ok "network, $moment: a client is connected"
+        echo "$moment" >"$PODFERRY_KILL_AT"
+        move h1 t-n --net ns:/run/netns/Y >"$work/out" 2>&1 &
+        pid=$!
+        until_ok 30 eval "[ ! -e $PODFERRY_KILL_AT ]"
+        pf h1 adopt t-n --to "$(to h2)" >"$work/adopt" 2>&1
+        ok "network, $moment: the hand-over goes on" F83 || diag "$(cat "$work/out" "$work/adopt")"
+        rm -f "$PODFERRY_KILL_AT"
+        wait $pid
+        until_ok 10 on h3 busybox ping -q -c 1 -W 1 10.213.0.50
+        ok "network, $moment: the pod answers on $(where t-n)"
+        client_end
+        ok "network, $moment: the client's connection lives on" F83 || diag "$(cat "$work/client")"
+        [ "$(where t-n)" = h1 ] || move h2 t-n --net ns:/run/netns/X >"$work/out" 2>&1 || bail "it does not come back: $(cat "$work/out")"
 }

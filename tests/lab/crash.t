@@ -3,7 +3,9 @@
 # A shim is killed at the moments of a hand-over that differ most; at all of them: long-crash.t.
 # shellcheck disable=SC2034,SC2154
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/net-lib.sh"
 begin
+remove_netns
 . "$(dirname "$0")/crash-lib.sh"
 
 run h1 t-x /bin/probe count 10 >/dev/null
@@ -37,4 +39,9 @@ until_ok 10 eval '[ "$(where t-v)" = h1 ]'
 ok "the pod runs on where it was" F82 F84 || diag "$(cat "$work/out")"
 pf h1 rm --force t-v
 for h in h1 h2; do on $h rm -rf $own; done
+pod_with_network
+crash_network stopped
+crash_network owned
+pf h1 rm --force t-n
+remove_netns
 finish
