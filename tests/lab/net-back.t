@@ -38,7 +38,7 @@ to_blackout() {
         timeout -k 2 100 "$lab" enter h1 sh -c 'echo $$ >"$0"; exec "$@"' "$work/driver" "$podferry" migrate t-n --to "$(to h2)" \
                 --net ns:/run/netns/Y --handover runtime --bandwidth 40M >"$work/out" 2>&1 &
         job=$!
-        until_ok 20 eval 'property h1 Progress | grep -q memory'
+        until_ok 20 eval 'property h2 State | grep -q transferring && property h1 State | grep -q transferring'
         driver=$(cat "$work/driver")
         kill -STOP "$driver"
         until_ok 30 journal h2 ready
@@ -93,6 +93,8 @@ back "its driver dies"
 
 to_blackout "its QEMU dies"
 kill -9 "$(on h2 cat /run/libvirt/qemu/podferry-t-n.pid)"
+until_ok 20 journal h1 kept
+ok "its QEMU dies: the source is told, and keeps the pod" H4 || diag "$(property h1 Journal) $(property h2 Journal)"
 kill -CONT "$driver"
 back "its QEMU dies"
 
