@@ -114,7 +114,7 @@ watch h1-Z-eth0 h2-Y-eth0
 arp_pid=$!
 out=$(move h2 t-n --net ns:/run/netns/Z --net-mode rebind 2>&1)
 ok "it moves to a network with other addresses" F76 H9 || diag "$out"
-until_ok 5 on h3 busybox ping -q -c 1 -W 1 10.215.0.9
+until_ok 15 on h3 busybox ping -q -c 1 -W 1 10.215.0.9
 ok "it answers there"
 on h3 ip addr replace fd00:215::3/64 dev eth0 nodad
 until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:215::9
@@ -153,7 +153,7 @@ ok "rm"
 until_ok 5 eval '! on h2 ip netns exec Y tc filter show dev eth0 parent ffff: 2>/dev/null | grep -q .'
 ok "the namespace is as it was" F85
 remove_netns
-for a in 10.214.0.3 10.215.0.3; do
-        on h3 ip addr del $a/24 dev eth0
+for a in 10.214.0.3/24 10.215.0.3/24 fd00:215::3/64; do
+        on h3 ip addr del $a dev eth0
 done
 finish
