@@ -150,7 +150,9 @@ static int failed(const char *program, int status, Buf *text, Error *reterr) {
                           *line ? ": " : "", line);
 }
 
-static int run(const char *const argv[], char **env, int in, Buf *ret_stdout, Error *reterr) {
+/* `name`: what it is called when it fails. */
+static int run(const char *name, const char *const argv[], char **env, int in, Buf *ret_stdout,
+               Error *reterr) {
         _cleanup_close_ int out_r = -EBADF, out_w = -EBADF, err_r = -EBADF, err_w = -EBADF;
         _cleanup_buf_ Buf text = {};
         int out[2], err[2], status, r;
@@ -174,10 +176,10 @@ static int run(const char *const argv[], char **env, int in, Buf *ret_stdout, Er
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         return error_setf(reterr, -errno, "%s: waiting for it: %m", argv[0]);
-        return status == 0 ? 0 : failed(argv[0], status, &text, reterr);
+        return status == 0 ? 0 : failed(name, status, &text, reterr);
 }
 
-int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
+static int run_plain(const char *name, const char *const argv[], Buf *ret_stdout, Error *reterr) {
         const char *path = getenv("PATH");
         char **env;
         int r;
@@ -185,9 +187,13 @@ int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
         env = make_environment();
         if (!env)
                 return error_oom(reterr);
-        r = run(argv, env, -EBADF, ret_stdout, reterr);
+        r = run(name, argv, env, -EBADF, ret_stdout, reterr);
         free_environment(env, path && *path);
         return r;
+}
+
+int program_run(const char *const argv[], Buf *ret_stdout, Error *reterr) {
+        return run_plain(argv[0], argv, ret_stdout, reterr);
 }
 
 int program_run_limited(const char *const argv[], Buf *ret_stdout, Error *reterr) {
@@ -203,9 +209,9 @@ int program_run_limited(const char *const argv[], Buf *ret_stdout, Error *reterr
                 n++;
         }
         all[ELEMENTSOF(limits) + n] = NULL;
-        return program_run(all, ret_stdout, reterr);
+        return run_plain(argv[0], all, ret_stdout, reterr);
 }
 
 int program_run_own(const char *const argv[], int in, Buf *ret_stdout, Error *reterr) {
-        return run(argv, environ, in, ret_stdout, reterr);
+        return run(argv[0], argv, environ, in, ret_stdout, reterr);
 }
