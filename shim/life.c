@@ -489,8 +489,7 @@ static void remove_state(const Shim *s) {
  * his answer. Attached clients still get the rest of the output, if they read it: the logs are
  * open. */
 static void leave_soon(Shim *s) {
-        if (s->migrate)
-                migrate_discard_unowned(s->migrate);
+        migrate_filling_end(s, true);
         remove_state(s);
         run_dir_remove(&s->dir);
         if (!stdio_hub_has_clients(s->stdio) ||

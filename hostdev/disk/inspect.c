@@ -10,8 +10,6 @@
 #include "lib/magic.h"
 #include "hostdev/image/program.h"
 
-#define BACKING_DEPTH_MAX 16U
-
 /* QEMU's image locks (block/file-posix.c): bytes of the file, one for each right that somebody has,
  * and one for each that he lets nobody else have. */
 #define LOCK_HAS       100
@@ -37,8 +35,8 @@ static int check_lock(const char *path, const DiskWants *w, Error *reterr) {
         if (taken)
                 return error_setf(
                         reterr, -EBUSY,
-                        "%s: another machine uses it (its image is locked); stop that one, "
-                        "or give both of them the disk as :ro",
+                        "%s: another machine uses it (its image is locked), or this pod by "
+                        "another name; stop that one, or give both of them the disk as :ro",
                         path);
         return 0;
 }
@@ -122,35 +120,61 @@ static int resolve_backing(const char *path, const char *name, const char *dir, 
         return 0;
 }
 
-static int check_chain(const char *path, const DiskWants *w, unsigned depth, const DiskInfo *info,
-                       Error *reterr);
-
-static int check_backing(const char *path, json_object *said, const DiskWants *w, unsigned depth,
-                         Error *reterr) {
+static int find_backing(const char *path, json_object *said, const char *dir, DiskInfo *ret_info,
+                        char **ret, Error *reterr) {
         const char *name = get_text(said, "backing-filename");
         const char *format = get_text(said, "backing-filename-format");
         _cleanup_free_ char *real = NULL;
-        DiskInfo info;
         int r;
 
         if (!name[0])
                 return error_setf(reterr, -EINVAL, "%s: the name of its backing file is not known",
                                   path);
-        if (depth >= BACKING_DEPTH_MAX)
-                return error_setf(reterr, -EINVAL, "%s: more than %u images behind one another",
-                                  path, BACKING_DEPTH_MAX);
-        r = resolve_backing(path, name, w->backing_dir, &real, reterr);
+        r = resolve_backing(path, name, dir, &real, reterr);
         if (r < 0)
                 return r;
-        r = disk_probe(real, false, &info, reterr);
+        r = disk_probe(real, false, ret_info, reterr);
         if (r < 0)
                 return error_prefix(reterr, r, "%s", path);
-        if (strcmp(format, info.format) != 0)
+        if (strcmp(format, ret_info->format) != 0)
                 return error_setf(reterr, -EINVAL,
                                   "%s: it says that its backing file %.200s is \"%.20s\", which is "
                                   "%s",
-                                  path, real, format, info.format);
-        return check_chain(real, w, depth + 1, &info, reterr);
+                                  path, real, format, ret_info->format);
+        *ret = TAKE(real);
+        return 0;
+}
+
+int disk_backing(const char *path, const char *backing_dir, char **ret, Error *reterr) {
+        DiskInfo info, behind;
+        json_object *said = NULL;
+        int r;
+
+        *ret = NULL;
+        r = disk_probe(path, false, &info, reterr);
+        if (r < 0 || !info.backed)
+                return r;
+        r = run_info(path, &said, reterr);
+        if (r == 0)
+                r = find_backing(path, said, backing_dir, &behind, ret, reterr);
+        (void)json_object_put(said);
+        return r;
+}
+
+static int check_chain(const char *path, const DiskWants *w, unsigned depth, const DiskInfo *info,
+                       Error *reterr);
+
+static int check_backing(const char *path, json_object *said, const DiskWants *w, unsigned depth,
+                         Error *reterr) {
+        _cleanup_free_ char *real = NULL;
+        DiskInfo info;
+        int r;
+
+        if (depth >= DISK_BACKING_DEPTH_MAX)
+                return error_setf(reterr, -EINVAL, "%s: more than %u images behind one another",
+                                  path, DISK_BACKING_DEPTH_MAX);
+        r = find_backing(path, said, w->backing_dir, &info, &real, reterr);
+        return r < 0 ? r : check_chain(real, w, depth + 1, &info, reterr);
 }
 
 static int check_chain(const char *path, const DiskWants *w, unsigned depth, const DiskInfo *info,

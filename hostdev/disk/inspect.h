@@ -19,3 +19,9 @@ typedef struct DiskWants {
 /* -ENOENT, -EACCES; -EBUSY: a migration has not filled it to its end, or another machine uses it;
  * -EINVAL: anything else about it, with the reason. */
 int disk_inspect(const char *path, const DiskWants *wants, DiskInfo *ret, Error *reterr);
+
+#define DISK_BACKING_DEPTH_MAX 16U
+
+/* The file behind an image, which the caller frees; NULL: there is none, or it is no qcow2 image.
+ * -EINVAL: it is not where backing files may be, or not what the image says it is. */
+int disk_backing(const char *path, const char *backing_dir, char **ret, Error *reterr);

@@ -40,8 +40,8 @@ static int qcow2_filesystem(const char *path, const char **ret, Error *reterr) {
                 in = NULL;
         if (asprintf(&out, "of=%s", temp) < 0)
                 out = NULL;
-        r = in && out ? program_run_limited((const char *const[]){ "qemu-img", "dd", "-f", "qcow2",
-                                                                   "-O", "raw", "bs=4096",
+        r = in && out ? program_run_limited((const char *const[]){ "qemu-img", "dd", "-U", "-f",
+                                                                   "qcow2", "-O", "raw", "bs=4096",
                                                                    "count=1", in, out, NULL },
                                             NULL, reterr)
                       : error_oom(reterr);
@@ -57,7 +57,9 @@ static int qcow2_filesystem(const char *path, const char **ret, Error *reterr) {
 }
 
 /* Header of qcow2, version 2 and 3: docs/interop/qcow2.txt of QEMU. */
-static int look_at_qcow2(const char *path, const uint8_t *p, size_t n, DiskInfo *ret,
+typedef enum How { BY_CONTENT, BY_HEADER, AS_RAW } How;
+
+static int look_at_qcow2(const char *path, const uint8_t *p, size_t n, How how, DiskInfo *ret,
                          Error *reterr) {
         uint64_t version, incompatible;
 
@@ -75,15 +77,20 @@ static int look_at_qcow2(const char *path, const uint8_t *p, size_t n, DiskInfo 
         if (incompatible & 2)
                 return error_setf(reterr, -EINVAL, "%s: it is marked corrupt: see qemu-img check",
                                   path);
+        if (big_endian(p + 32, 4) != 0)
+                return error_setf(reterr, -EINVAL, "%s: it is encrypted, which is not supported",
+                                  path);
         ret->format = "qcow2";
         ret->virtual_size = big_endian(p + 24, 8);
         ret->backed = big_endian(p + 8, 8) != 0;
-        if (ret->backed) /* what is in it is not looked for in a file that nobody has allowed */
+        ret->more = big_endian(p + 60, 4) != 0 || (version >= 3 && (big_endian(p + 88, 8) & 1));
+        if (how == BY_HEADER ||
+            ret->backed) /* what is in it is not looked for in a file that nobody has allowed */
                 return 0;
         return qcow2_filesystem(path, &ret->filesystem, reterr);
 }
 
-static int look_inside(const char *path, int fd, const struct stat *st, bool raw, DiskInfo *ret,
+static int look_inside(const char *path, int fd, const struct stat *st, How how, DiskInfo *ret,
                        Error *reterr) {
         const char *foreign;
         uint8_t first[MAGIC_BYTES];
@@ -95,15 +102,15 @@ static int look_inside(const char *path, int fd, const struct stat *st, bool raw
         n = files_read_start(fd, first, sizeof(first));
         if (n < 0)
                 return error_setf(reterr, (int)n, "%s: %s", path, strerrordesc_np((int)-n));
-        foreign = raw ? NULL : magic_foreign_disk(first, (size_t)n);
+        foreign = how == AS_RAW ? NULL : magic_foreign_disk(first, (size_t)n);
         if (foreign)
                 return error_setf(reterr, -EINVAL,
                                   "%s: a %s image, which podferry does not use: qemu-img convert "
                                   "makes a qcow2 one of it",
                                   path, foreign);
-        if (!raw && (size_t)n >= sizeof(qcow2_magic) &&
+        if (how != AS_RAW && (size_t)n >= sizeof(qcow2_magic) &&
             memcmp(first, qcow2_magic, sizeof(qcow2_magic)) == 0)
-                return look_at_qcow2(path, first, (size_t)n, ret, reterr);
+                return look_at_qcow2(path, first, (size_t)n, how, ret, reterr);
         ret->format = "raw";
         ret->virtual_size = size;
         ret->filesystem = magic_filesystem(first, (size_t)n);
@@ -114,12 +121,12 @@ static int mark_name(const char *path, char **ret) {
         return asprintf(ret, "%s.incomplete", path) < 0 ? -ENOMEM : 0;
 }
 
-static int probe(const char *path, bool writable, bool raw, DiskInfo *ret, Error *reterr) {
+static int probe(const char *path, bool writable, How how, DiskInfo *ret, Error *reterr) {
         _cleanup_free_ char *mark = NULL;
         _cleanup_close_ int fd = -EBADF;
         DiskInfo info = {};
         struct stat st;
-        int r;
+        int r, fixed = 0;
 
         if (mark_name(path, &mark) < 0)
                 return error_oom(reterr);
@@ -127,11 +134,16 @@ static int probe(const char *path, bool writable, bool raw, DiskInfo *ret, Error
         if (fd < 0 && errno == EISDIR)
                 return error_setf(reterr, -EINVAL, "%s: a directory; a volume is a disk image",
                                   path);
+        if (fd < 0 && errno == ENXIO) /* a socket, or a device without a driver */
+                return error_setf(reterr, -EINVAL, "%s: neither a file nor a block device", path);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return error_setf(reterr, -errno, "%s: %m", path);
         if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
                 return error_setf(reterr, -EINVAL, "%s: neither a file nor a block device", path);
-        r = look_inside(path, fd, &st, raw, &info, reterr);
+        if (writable && S_ISBLK(st.st_mode) && ioctl(fd, BLKROGET, &fixed) == 0 && fixed)
+                return error_setf(reterr, -EACCES,
+                                  "%s: a device that cannot be written: give it as :ro", path);
+        r = look_inside(path, fd, &st, how, &info, reterr);
         if (r < 0)
                 return r;
         if (info.virtual_size == 0 || info.virtual_size % 512 != 0 ||
@@ -148,11 +160,15 @@ static int probe(const char *path, bool writable, bool raw, DiskInfo *ret, Error
 }
 
 int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr) {
-        return probe(path, writable, false, ret, reterr);
+        return probe(path, writable, BY_CONTENT, ret, reterr);
 }
 
 int disk_probe_raw(const char *path, bool writable, DiskInfo *ret, Error *reterr) {
-        return probe(path, writable, true, ret, reterr);
+        return probe(path, writable, AS_RAW, ret, reterr);
+}
+
+int disk_probe_header(const char *path, DiskInfo *ret, Error *reterr) {
+        return probe(path, false, BY_HEADER, ret, reterr);
 }
 
 static int check_size(const char *path, uint64_t size, Error *reterr) {
@@ -213,14 +229,71 @@ static int sync_directory_of(const char *path) {
         return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+#define MARK_NAME_MAX 76 /* as long as ids may be */
+
+/* The mark says for which pod and in which session the disk beside it is filled: it is that pod's
+ * to replace or remove, and nobody else's. */
+typedef struct Mark {
+        bool there;
+        char pod[MARK_NAME_MAX + 1], session[MARK_NAME_MAX + 1];
+} Mark;
+
+/* One that was being written when its host went down, or is somebody else's, has no pod. */
+static int read_mark(const char *mark, Mark *ret, Error *reterr) {
+        char text[2 * (MARK_NAME_MAX + 1) + 2], end;
+        _cleanup_close_ int fd = -EBADF;
+        Mark m = { .there = true };
+        ssize_t n;
+
+        *ret = (Mark){};
+        fd = open(mark, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+                return 0;
+        n = fd < 0 ? -errno : files_read_start(fd, text, sizeof(text) - 1);
+        if (n < 0)
+                return error_setf(reterr, (int)n, "%s: %s", mark, strerrordesc_np((int)-n));
+        text[n] = '\0';
+        if (sscanf(text, "%76s %76s%c", m.pod, m.session, &end) != 3 || end != '\n')
+                m.pod[0] = '\0';
+        *ret = m;
+        return 0;
+}
+
 /* The mark comes first and is on disk before the file it speaks of. */
-static int set_mark(const char *path, const char *mark, Error *reterr) {
+static int set_mark(const char *path, const char *mark, const DiskOwner *owner, Error *reterr) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        fd = open(mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-        r = fd < 0 ? -errno : sync_directory_of(path);
-        return r < 0 ? error_setf(reterr, r, "cannot make %s: %s", mark, strerrordesc_np(-r)) : 0;
+        fd = open(mark, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return error_setf(reterr, -errno, "cannot make %s: %m", mark);
+        r = dprintf(fd, "%s %s\n", owner->pod, owner->session) < 0 || fsync(fd) < 0 ? -errno : 0;
+        if (r == 0)
+                r = sync_directory_of(path);
+        if (r == 0)
+                return 0;
+        (void)unlink(mark);
+        return error_setf(reterr, r, "cannot make %s: %s", mark, strerrordesc_np(-r));
+}
+
+/* What an earlier attempt of the same pod has left, or none at all, may be replaced. */
+static int check_mark(const char *path, const char *mark, const DiskOwner *owner, Error *reterr) {
+        bool here = faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        Mark m;
+        int r;
+
+        r = read_mark(mark, &m, reterr);
+        if (r < 0 || !m.there || (!m.pod[0] && !here))
+                return r;
+        if (strcmp(m.pod, owner->pod) != 0)
+                return error_setf(reterr, -EBUSY,
+                                  "%s is half a copy for %s%.64s: if no migration fills it any "
+                                  "more, remove it and %s",
+                                  path, m.pod[0] ? "the pod " : "something else", m.pod, mark);
+        if (strcmp(m.session, owner->session) == 0)
+                return error_setf(reterr, -EEXIST, "%s would be the copy of two disks of the pod",
+                                  path);
+        return 0;
 }
 
 static int check_room(const char *path, uint64_t allocated, Error *reterr) {
@@ -252,7 +325,7 @@ static int make_qcow2(const char *path, uint64_t size, Error *reterr) {
 }
 
 int disk_make_destination(const char *path, const char *format, uint64_t virtual_size,
-                          uint64_t allocated, Error *reterr) {
+                          uint64_t room, const DiskOwner *owner, Error *reterr) {
         bool raw = strcmp(format, "raw") == 0;
         _cleanup_free_ char *mark = NULL;
         int r;
@@ -266,21 +339,23 @@ int disk_make_destination(const char *path, const char *format, uint64_t virtual
                                   virtual_size);
         if (mark_name(path, &mark) < 0)
                 return error_oom(reterr);
-        r = disk_discard(path, reterr);
+        r = check_mark(path, mark, owner, reterr);
+        if (r == 0)
+                r = disk_discard(path, owner->pod, reterr);
         if (r < 0)
                 return r;
         if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                 return error_setf(reterr, -EEXIST,
                                   "%s is there already and would be overwritten: move it away",
                                   path);
-        r = check_room(path, allocated, reterr);
+        r = check_room(path, room, reterr);
         if (r == 0)
-                r = set_mark(path, mark, reterr);
+                r = set_mark(path, mark, owner, reterr);
         if (r == 0) {
                 r = raw ? make_sparse(path, virtual_size, reterr)
                         : make_qcow2(path, virtual_size, reterr);
                 if (r < 0)
-                        (void)disk_discard(path, NULL);
+                        (void)disk_discard(path, owner->pod, NULL);
         }
         return r;
 }
@@ -298,14 +373,24 @@ int disk_commit(const char *path, Error *reterr) {
         return r < 0 ? error_setf(reterr, r, "%s: %s", mark, strerrordesc_np(-r)) : 0;
 }
 
-int disk_discard(const char *path, Error *reterr) {
+int disk_discard(const char *path, const char *pod, Error *reterr) {
         _cleanup_free_ char *mark = NULL;
+        struct stat st;
+        bool here;
+        Mark m;
+        int r;
 
         if (mark_name(path, &mark) < 0)
                 return error_oom(reterr);
-        if (faccessat(AT_FDCWD, mark, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        r = read_mark(mark, &m, reterr);
+        if (r < 0 || !m.there)
+                return r;
+        here = lstat(path, &st) == 0;
+        if (m.pod[0] ? strcmp(m.pod, pod) != 0 : here)
                 return 0;
-        if ((unlink(path) < 0 && errno != ENOENT) || (unlink(mark) < 0 && errno != ENOENT))
+        if (here && !S_ISREG(st.st_mode))
+                return error_setf(reterr, -EINVAL, "cannot remove %s: no file of ours", path);
+        if ((here && unlink(path) < 0 && errno != ENOENT) || (unlink(mark) < 0 && errno != ENOENT))
                 return error_setf(reterr, -errno, "cannot remove %s: %m", path);
         return 0;
 }

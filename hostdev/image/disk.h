@@ -11,8 +11,8 @@
  * qemu-img), so a caller with a loop uses a job lane.
  *
  * A disk that a migration fills has a mark beside it, <path>.incomplete, from before it exists
- * until disk_commit(): whatever happens in between, disk_discard() knows that it may be removed,
- * and nothing ever runs on it. */
+ * until disk_commit(). It names the pod, whose disk_discard() may remove both, and nobody else's;
+ * nothing ever runs on a marked disk. */
 
 typedef struct DiskInfo {
         const char *format; /* "raw", "qcow2"; static */
@@ -21,6 +21,7 @@ typedef struct DiskInfo {
         uint64_t virtual_size; /* bytes the guest sees */
         uint64_t allocated;    /* bytes of the file that hold data */
         bool backed;           /* a qcow2 image with a backing file: see hostdev/disk/inspect.h */
+        bool more;             /* snapshots or bitmaps are in it, which no copy has */
         bool incomplete;       /* see above */
 } DiskInfo;
 
@@ -31,6 +32,8 @@ typedef struct DiskInfo {
 int disk_probe(const char *path, bool writable, DiskInfo *ret, Error *reterr);
 /* The same, but whatever is in it, it is raw. */
 int disk_probe_raw(const char *path, bool writable, DiskInfo *ret, Error *reterr);
+/* Without the file system in a qcow2 image: runs no program, so it does not block. */
+int disk_probe_header(const char *path, DiskInfo *ret, Error *reterr);
 
 #define DISK_SCRATCH_SIZE_DEFAULT (4ULL << 30)
 #define DISK_SCRATCH_SIZE_MIN     (16ULL << 20)
@@ -39,12 +42,20 @@ int disk_probe_raw(const char *path, bool writable, DiskInfo *ret, Error *reterr
 /* A sparse raw file with an empty ext4 in it. The directory must be there. -EEXIST. */
 int disk_make_scratch(const char *path, uint64_t size, Error *reterr);
 
-/* An empty disk for a migration to fill, marked incomplete. A marked one of an earlier attempt is
- * replaced; any other file there is -EEXIST. -ENOSPC also when fewer than `allocated` bytes are
- * free. Missing directories above it are not made. */
+/* For whom a disk is filled. */
+typedef struct DiskOwner {
+        const char *pod, *session;
+} DiskOwner;
+
+/* An empty disk for a migration to fill, marked incomplete. A marked one of an earlier session of
+ * the same pod is replaced. -EEXIST: any other file there, or one that this session has made;
+ * -EBUSY: it is marked for another pod; -ENOSPC also when fewer than `room` bytes are free, those
+ * that this disk and what else comes to its file system will take. Missing directories above it are
+ * not made. */
 int disk_make_destination(const char *path, const char *format, uint64_t virtual_size,
-                          uint64_t allocated, Error *reterr);
+                          uint64_t room, const DiskOwner *owner, Error *reterr);
 /* It is complete now: removes the mark, durably. Idempotent. */
 int disk_commit(const char *path, Error *reterr);
-/* Removes the disk and its mark if it is marked; does nothing otherwise. Idempotent. */
-int disk_discard(const char *path, Error *reterr);
+/* Removes the disk and its mark if it is marked for that pod; does nothing otherwise. Idempotent.
+ */
+int disk_discard(const char *path, const char *pod, Error *reterr);

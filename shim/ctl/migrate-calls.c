@@ -437,6 +437,17 @@ int mover_patch(Mover *m, Error *reterr) {
         return 0;
 }
 
+/* Both hosts read all of what is to be the same, with 20 MB/s at least. */
+static uint64_t prepare_deadline(json_object *storage) {
+        uint64_t sum = 0;
+        json_object *d;
+
+        for (JSON_EACH(i, storage, d))
+                if (strcmp(json_get_text(d, "plan"), "same") == 0)
+                        sum += (uint64_t)json_get_number(d, "size") / 20;
+        return WORK_DEADLINE + sum;
+}
+
 int mover_prepare(Mover *m, Error *reterr) {
         json_object *storage = json_get_array(m->facts, "storage");
         const char *offer =
@@ -446,7 +457,8 @@ int mover_prepare(Mover *m, Error *reterr) {
         const char *ticket;
         int r;
 
-        r = call_with_options(m, &m->destination, WORK_DEADLINE, "Prepare", more, &reply, reterr);
+        r = call_with_options(m, &m->destination, prepare_deadline(storage), "Prepare", more,
+                              &reply, reterr);
         if (r == 0)
                 r = read_text(reply, &ticket, reterr);
         if (r < 0)

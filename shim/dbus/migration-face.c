@@ -198,7 +198,7 @@ static void export_now(FactsCall *c) {
         }
         if (c->bus && migrate_bind_driver(c->shim->migrate, c->bus, &err) < 0)
                 log_warning("migration: nobody watches over its driver: %s", err.text);
-        r = migrate_storage_offer(c->shim->migrate, c->options.storage, &storage, &err);
+        r = migrate_storage_offer(c->shim->migrate, &c->options, &storage, &err);
         if (r < 0) {
                 bus_job_done(TAKE(c->job), r, NULL, &err);
                 return;
@@ -456,7 +456,7 @@ static int on_cancel(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = sd_bus_message_read(m, "s", &session);
         if (r < 0)
                 return r;
-        r = migration_cancel(migration_of(userdata), session, &err);
+        r = migrate_cancel(((Shim *)userdata)->migrate, session, &err);
         if (r < 0)
                 return api_error_set(reterr, r, &err);
         return sd_bus_reply_method_return(m, NULL);

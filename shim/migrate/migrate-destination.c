@@ -26,33 +26,40 @@ void relay_done(Relay *r, int code, const void *result, const Error *err) {
 /* Disks that the transfer fills. */
 typedef struct EachCopied {
         Migrate *migrate;
-        int (*act)(const ScsiDiskConfig *disk, Error *reterr);
+        int (*act)(Migrate *m, const ScsiDiskConfig *disk, Error *reterr);
         Error *reterr;
 } EachCopied;
 
 static int on_disk(void *userdata, const ScsiDiskInfo *info) {
         EachCopied *e = userdata;
 
-        return migrate_copies(e->migrate, &info->config) ? e->act(&info->config, e->reterr) : 0;
+        return migrate_copies(e->migrate, &info->config)
+                       ? e->act(e->migrate, &info->config, e->reterr)
+                       : 0;
 }
 
-static int each_copied(Migrate *m, int (*act)(const ScsiDiskConfig *, Error *), Error *reterr) {
+static int each_copied(Migrate *m, int (*act)(Migrate *, const ScsiDiskConfig *, Error *),
+                       Error *reterr) {
         EachCopied e = { .migrate = m, .act = act, .reterr = reterr };
 
         return m->shim->vm ? scsi_each_disk(vm_scsi(m->shim->vm), on_disk, &e) : 0;
 }
 
-static int commit_disk(const ScsiDiskConfig *disk, Error *reterr) {
+static int commit_disk(Migrate *m, const ScsiDiskConfig *disk, Error *reterr) {
         return disk_commit(disk->host_path, reterr);
 }
 
 int migrate_commit_disks(Migrate *m, Error *reterr) {
-        return each_copied(m, commit_disk, reterr);
+        int r = each_copied(m, commit_disk, reterr);
+
+        if (r == 0)
+                migrate_filling_end(m->shim, false);
+        return r;
 }
 
-static int discard_disk(const ScsiDiskConfig *disk, Error *reterr) {
+static int discard_disk(Migrate *m, const ScsiDiskConfig *disk, Error *reterr) {
         Error err = ERROR_INIT;
-        int r = disk_discard(disk->host_path, &err);
+        int r = disk_discard(disk->host_path, m->shim->pod_id, &err);
 
         if (r < 0)
                 log_warning("migration: %s", error_text(&err, r));
@@ -61,13 +68,6 @@ static int discard_disk(const ScsiDiskConfig *disk, Error *reterr) {
 
 void migrate_discard_disks(Migrate *m) {
         (void)each_copied(m, discard_disk, NULL);
-}
-
-void migrate_discard_unowned(Migrate *m) {
-        if (migration_is_active(m->migration) &&
-            migration_role(m->migration) == MIGRATION_DESTINATION &&
-            migration_outcome(m->migration) != MIGRATION_OUTCOME_MOVED)
-                migrate_discard_disks(m);
 }
 
 static int make_ticket(Migrate *m, Error *reterr) {
@@ -194,7 +194,7 @@ int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr) {
         return r;
 }
 
-static int remove_source_disk(const ScsiDiskConfig *disk, Error *reterr) {
+static int remove_source_disk(Migrate *m, const ScsiDiskConfig *disk, Error *reterr) {
         struct stat st;
 
         if (stat(disk->host_path, &st) == 0 && S_ISBLK(st.st_mode))
@@ -206,8 +206,8 @@ static int remove_source_disk(const ScsiDiskConfig *disk, Error *reterr) {
 
 /* Scratch disks are ours to remove; a volume is the user's, and stays where it was copied from
  * unless he wants it gone. */
-static int remove_source_scratch(const ScsiDiskConfig *disk, Error *reterr) {
-        return disk->kind == SCSI_DISK_SCRATCH ? remove_source_disk(disk, reterr) : 0;
+static int remove_source_scratch(Migrate *m, const ScsiDiskConfig *disk, Error *reterr) {
+        return disk->kind == SCSI_DISK_SCRATCH ? remove_source_disk(m, disk, reterr) : 0;
 }
 
 int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,

@@ -40,13 +40,21 @@ static void ended(void *userdata, int r, const void *result, const Error *err) {
 }
 
 /* Before anything is decided. What can no longer be cancelled goes on, and changes. */
+int migrate_cancel(Migrate *m, const char *session, Error *reterr) {
+        int r = migration_cancel(m->migration, session, reterr);
+
+        if (r == -EBUSY)
+                atomic_store(&m->storage_stop, true);
+        return r;
+}
+
 static void cancel_alone(Migrate *m) {
         Error err = ERROR_INIT;
         int r;
 
         if (m->driver_cancelled)
                 return;
-        r = migration_cancel(m->migration, migration_session(m->migration), &err);
+        r = migrate_cancel(m, migration_session(m->migration), &err);
         if (r == -EBUSY)
                 step_in(m, AGAIN_USEC);
         else

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "hostdev/fence.h"
 #include "lib/message.h"
 #include "shim/ferry/ferry.h"
@@ -62,8 +64,9 @@ struct Migrate {
 
         /* migrate-storage.c */
         Storage *storage;
-        char *offer;  /* destination: what the source said of the disks */
-        bool aborted; /* source: while the disks were verified */
+        char *offer;              /* destination: what the source said of the disks */
+        bool aborted;             /* source: while the disks were verified */
+        atomic_bool storage_stop; /* the thread for files is to read disks no further */
 
         /* migrate-hosts.c */
         char *dir;      /* sockets of this transfer */

@@ -241,6 +241,7 @@ int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *jo
         if (!relay)
                 return error_oom(reterr);
         m->aborted = false;
+        atomic_store(&m->storage_stop, false);
         r = migrate_storage_verify(m, on_storage_verified, relay, reterr);
         if (r < 0)
                 free(relay);
@@ -274,6 +275,7 @@ int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
                 (void)ferry_refuse(m->ferry, kinds[i], NULL);
         m->holding = false;
         m->aborted = true;
+        atomic_store(&m->storage_stop, true);
         migrate_let_source_go(m);
         return virt_abort_job(m->shim->virt, done, job, reterr);
 }

@@ -11,9 +11,11 @@
  * with files is done on the thread for files, on a Storage of its own. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "controllers/ids.h"
 #include "controllers/migration/storage.h"
+#include "hostdev/disk/content.h"
 #include "hostdev/disk/token.h"
 #include "hostdev/image/cache.h"
 #include "hostdev/image/disk.h"
@@ -23,6 +25,7 @@
 
 typedef struct StorageDisk {
         uint32_t slot;
+        ScsiDiskKind kind;
         StoragePlan plan;
         char *path, *format;
         uint64_t size, allocated;
@@ -32,6 +35,9 @@ typedef struct StorageDisk {
 } StorageDisk;
 
 struct Storage {
+        const char *pod, *run_dir, *backing_dir; /* the shim's */
+        const char *dir;                         /* of the transfer */
+        const atomic_bool *stop;                 /* while the disks are looked at */
         char session[ID_MAX + 1];
         TokenSide side;
         StorageDisk *disks; /* those that are no layers */
@@ -80,7 +86,10 @@ static int plan_disk(void *userdata, const ScsiDiskInfo *info) {
         r = storage_plan(&info->config, p->wish, &plan, p->reterr);
         if (r < 0 || plan == STORAGE_PLAN_LAYER)
                 return r;
-        *d = (StorageDisk){ .slot = info->slot, .plan = plan, .size = info->config.virtual_size };
+        *d = (StorageDisk){ .slot = info->slot,
+                            .kind = info->config.kind,
+                            .plan = plan,
+                            .size = info->config.virtual_size };
         d->path = strdup(info->config.host_path);
         d->format = strdup(info->config.format);
         p->storage->n++;
@@ -95,6 +104,11 @@ static int make_plan(Migrate *m, const char *session, TokenSide side, MigrationS
 
         if (!s)
                 return error_oom(reterr);
+        s->pod = m->shim->pod_id;
+        s->dir = m->dir ?: "";
+        s->run_dir = m->shim->dir.path;
+        s->backing_dir = m->shim->config.backing_dir;
+        s->stop = &m->storage_stop;
         s->side = side;
         (void)snprintf(s->session, sizeof(s->session), "%s", session);
         s->disks = calloc(SCSI_SLOTS_MAX, sizeof(*s->disks));
@@ -122,7 +136,7 @@ bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk) {
                plan == STORAGE_PLAN_COPY;
 }
 
-/* -- as JSON: {"slot", "plan", "token", "digest", "allocated", "why"} each -- */
+/* -- as JSON: {"slot", "plan", "token", "digest", "size", "allocated", "why"} each -- */
 
 static void put_text(json_object *o, const char *key, const char *value) {
         if (value[0])
@@ -144,6 +158,7 @@ static json_object *storage_json(const Storage *s) {
                 put_text(o, "token", d->mine);
                 put_text(o, "digest", d->digest);
                 put_text(o, "why", d->why);
+                (void)json_object_object_add(o, "size", json_object_new_uint64(d->size));
                 (void)json_object_object_add(o, "allocated", json_object_new_uint64(d->allocated));
                 (void)json_object_array_add(list, o);
         }
@@ -210,20 +225,39 @@ static int read_storage(Storage *s, json_object *list, Error *reterr) {
 
 /* -- source, first -- */
 
-int migrate_storage_offer(Migrate *m, MigrationStorage wish, json_object **ret, Error *reterr) {
-        Storage *s = NULL;
+/* Only where the source then removes it would something be lost. */
+static int offer_copy(StorageDisk *d, bool removed, Error *reterr) {
+        DiskInfo info;
         int r;
 
-        r = make_plan(m, migration_session(m->migration), TOKEN_SOURCE, wish, &s, reterr);
+        r = strcmp(d->format, "raw") == 0 ? disk_probe_raw(d->path, false, &info, NULL)
+                                          : disk_probe_header(d->path, &info, NULL);
+        if (r < 0)
+                return 0; /* deleted, or no longer ours to open: its machine has it */
+        d->allocated = info.allocated;
+        if (removed && info.more && d->kind == SCSI_DISK_VOLUME)
+                return error_setf(
+                        reterr, -EINVAL,
+                        "disk %s: the snapshots or bitmaps in it would be lost, a copy has "
+                        "none: leave out --remove-source-volumes",
+                        d->path);
+        return 0;
+}
+
+int migrate_storage_offer(Migrate *m, const MigrationOptions *o, json_object **ret, Error *reterr) {
+        _cleanup_(storage_freep) Storage *s = NULL;
+        int r;
+
+        r = make_plan(m, migration_session(m->migration), TOKEN_SOURCE, o->storage, &s, reterr);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < s->n; i++) {
                 StorageDisk *d = &s->disks[i];
                 Error e = ERROR_INIT;
-                DiskInfo info;
 
-                if (d->plan == STORAGE_PLAN_COPY && disk_probe(d->path, false, &info, NULL) == 0)
-                        d->allocated = info.allocated;
+                if (d->plan == STORAGE_PLAN_COPY &&
+                    (r = offer_copy(d, o->remove_source_volumes, reterr)) < 0)
+                        return r;
                 if (d->plan == STORAGE_PLAN_SHARED &&
                     disk_token_make(d->path, s->session, d->slot, s->side, d->mine, &e) < 0) {
                         d->mine[0] = '\0';
@@ -231,8 +265,8 @@ int migrate_storage_offer(Migrate *m, MigrationStorage wish, json_object **ret, 
                 }
         }
         migrate_storage_forget(m);
-        m->storage = s;
-        *ret = storage_json(s);
+        m->storage = TAKE(s);
+        *ret = storage_json(m->storage);
         return *ret ? 0 : error_oom(reterr);
 }
 
@@ -245,19 +279,14 @@ typedef struct StorageJob {
         void *job;
 } StorageJob;
 
-static int take_digest(StorageDisk *d, Error *reterr) {
-        _cleanup_close_ int fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        int r;
+static int take_digest(const Storage *s, StorageDisk *d, Error *reterr) {
+        int r = disk_content_digest(d->path, d->format, s->backing_dir, s->stop, d->digest, reterr);
 
-        if (fd < 0 && errno == ENOENT)
-                return error_setf(reterr, -ENOENT,
-                                  "%s: not on this host; it is read-only and not copied: put it "
-                                  "there first, or share it",
-                                  d->path);
-        if (fd < 0)
-                return error_setf(reterr, -errno, "%s: %m", d->path);
-        r = layer_digest_fd(fd, d->digest, NULL, reterr);
-        return r < 0 ? error_prefix(reterr, r, "%s", d->path) : 0;
+        return r == -ENOENT ? error_setf(reterr, r,
+                                         "%s: not on this host; it is read-only and not copied: "
+                                         "put it there first, or share it",
+                                         d->path)
+                            : r;
 }
 
 static int prepare_shared(const Storage *s, StorageDisk *d, Error *reterr) {
@@ -270,14 +299,42 @@ static int prepare_shared(const Storage *s, StorageDisk *d, Error *reterr) {
         return r < 0 ? r : disk_token_make(d->path, s->session, d->slot, s->side, d->mine, reterr);
 }
 
+/* The file system that a file is to be on; 0: that is found out later. */
+static dev_t file_system_of(const char *path) {
+        _cleanup_free_ char *copy = strdup(path);
+        char *slash = copy ? strrchr(copy, '/') : NULL;
+        struct stat st;
+
+        if (!slash)
+                return 0;
+        slash[slash == copy ? 1 : 0] = '\0';
+        return stat(copy, &st) < 0 ? 0 : st.st_dev;
+}
+
+/* What all copies on the file system of that one take. */
+static uint64_t room_for(const Storage *s, const StorageDisk *d) {
+        dev_t here = file_system_of(d->path);
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < s->n; i++)
+                if (s->disks[i].plan == STORAGE_PLAN_COPY &&
+                    (&s->disks[i] == d || file_system_of(s->disks[i].path) == here) &&
+                    __builtin_add_overflow(sum, s->disks[i].allocated, &sum))
+                        return UINT64_MAX;
+        return sum;
+}
+
 static int prepare_disk(const Storage *s, StorageDisk *d, Error *reterr) {
+        const DiskOwner owner = { s->pod, s->session };
+
         switch (d->plan) {
         case STORAGE_PLAN_COPY:
-                return disk_make_destination(d->path, d->format, d->size, d->allocated, reterr);
+                return disk_make_destination(d->path, d->format, d->size, room_for(s, d), &owner,
+                                             reterr);
         case STORAGE_PLAN_SHARED:
                 return prepare_shared(s, d, reterr);
         case STORAGE_PLAN_SAME:
-                return take_digest(d, reterr);
+                return take_digest(s, d, reterr);
         case STORAGE_PLAN_LAYER:
         case _STORAGE_PLAN_MAX:
                 break;
@@ -285,9 +342,24 @@ static int prepare_disk(const Storage *s, StorageDisk *d, Error *reterr) {
         return 0;
 }
 
+static int note_filling(const Storage *s, Error *reterr) {
+        _cleanup_buf_ Buf paths = {};
+
+        if (s->dir[0] && (buf_printf(&paths, "%s", s->dir) < 0 || buf_append(&paths, "", 1) < 0))
+                return error_oom(reterr);
+        for (size_t i = 0; i < s->n; i++)
+                if (s->disks[i].plan == STORAGE_PLAN_COPY &&
+                    buf_append(&paths, s->disks[i].path, strlen(s->disks[i].path) + 1) < 0)
+                        return error_oom(reterr);
+        return migrate_filling_write(s->run_dir, &paths, reterr);
+}
+
 static int work_prepare(void *argument, Error *reterr) {
         const StorageJob *j = argument;
+        int k = note_filling(j->storage, reterr);
 
+        if (k < 0)
+                return k;
         for (size_t i = 0; i < j->storage->n; i++) {
                 int r = prepare_disk(j->storage, &j->storage->disks[i], reterr);
 
@@ -304,7 +376,7 @@ static int verify_disk(const Storage *s, StorageDisk *d, Error *reterr) {
                 return disk_token_check(d->path, s->session, d->slot, TOKEN_DESTINATION, d->theirs,
                                         reterr);
         if (d->plan == STORAGE_PLAN_SAME) {
-                r = take_digest(d, reterr);
+                r = take_digest(s, d, reterr);
                 if (r == 0 && strcmp(d->digest, d->their_digest) != 0)
                         r = error_setf(reterr, -EREMOTE,
                                        "%s: it is read-only and not copied, but it is not the same "
@@ -365,6 +437,7 @@ int migrate_storage_prepare(Migrate *m, const char *offer, OpDone done, void *jo
                       reterr);
         if (r < 0)
                 return r;
+        atomic_store(&m->storage_stop, false);
         list = offer[0] ? json_tokener_parse(offer) : NULL;
         if (offer[0] && !list)
                 return error_setf(reterr, -EINVAL, "storage: not JSON");

@@ -28,7 +28,15 @@ int migrate_register_socket(Migrate *m, const char *session, int fd,
                             Error *reterr); /* duplicates */
 /* Source, once exported: what it plans with each disk, for the destination's Prepare; the caller
  * owns *ret. -EINVAL: a disk and the options contradict each other. */
-int migrate_storage_offer(Migrate *m, MigrationStorage wish, json_object **ret, Error *reterr);
+int migrate_storage_offer(Migrate *m, const MigrationOptions *o, json_object **ret, Error *reterr);
+/* As migration_cancel(). -EBUSY: the call that is at work is told not to read disks to their end;
+ * again once it has ended. */
+int migrate_cancel(Migrate *m, const char *session, Error *reterr);
+/* Destination: which disks it is about to make, their paths each with a NUL, so that they are
+ * removed even if it dies at once. Thread for files. */
+int migrate_filling_write(const char *run_dir, const Buf *paths, Error *reterr);
+/* They are complete, or (discard) the pod ends here: those that still have its mark are removed. */
+void migrate_filling_end(const Shim *s, bool discard);
 /* Destination. `storage`: the source's offer as text, "" without one. Result: const char *, the
  * ticket. */
 int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, const char *storage,
@@ -106,9 +114,6 @@ int migrate_keep_own(Migrate *m, Error *reterr);
 /* handover=fast, and the session's last record is PREPARED: 1 if the shim before had stopped its
  * QEMU, so that the other host may run the pod; 0 if not, and then it does not. */
 int migrate_find_held(Migrate *m, Error *reterr);
-/* Destination that is removed before it owned the pod: the disks that the transfer was to fill. The
- * mark beside them says that they are ours. */
-void migrate_discard_unowned(Migrate *m);
 /* It is certain that the other side has nothing that runs or could come to. */
 void migrate_let_source_go(Migrate *m);
 /* The session goes on from this record, of the journal's session if it has it; the tree is

@@ -357,30 +357,39 @@ static void test_scratch(void **state) {
 static void test_destination(void **state) {
         const Place *p = *state;
         DiskInfo info;
+        DiskOwner own = { "web", "m1" }, other = { "db", "m1" };
         Error e = ERROR_INIT;
 
         for (unsigned i = 0; i < 2; i++) { /* the second replaces an attempt that failed */
-                assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, 0, &e), 0);
+                own.session = i ? "m2" : "m1";
+                assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, 0, &own, &e), 0);
                 assert_int_equal(disk_probe(p->file, true, &info, &e), 0);
                 assert_true(info.incomplete);
         }
-        assert_int_equal(disk_discard(p->file, &e), 0);
+        /* one file is not the copy of two disks, nor of another pod's */
+        assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, 0, &own, &e), -EEXIST);
+        assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, 0, &other, &e), -EBUSY);
+        assert_non_null(strstr(e.text, "half a copy for the pod web"));
+        assert_int_equal(disk_discard(p->file, "db", &e), 0);
+        assert_int_equal(access(p->file, F_OK), 0);
+        assert_int_equal(disk_discard(p->file, "web", &e), 0);
         assert_int_equal(access(p->file, F_OK), -1);
-        assert_int_equal(disk_discard(p->file, &e), 0);
+        assert_int_equal(disk_discard(p->file, "web", &e), 0);
 
-        assert_int_equal(disk_make_destination(p->file, "qcow2", 1U << 20, 0, &e), 0);
+        assert_int_equal(disk_make_destination(p->file, "qcow2", 1U << 20, 0, &own, &e), 0);
         assert_int_equal(disk_commit(p->file, &e), 0);
         assert_int_equal(disk_commit(p->file, &e), 0);
         assert_int_equal(disk_probe(p->file, true, &info, &e), 0);
         assert_string_equal(info.format, "qcow2");
         assert_int_equal(info.virtual_size, 1U << 20);
         assert_false(info.incomplete);
-        assert_int_equal(disk_discard(p->file, &e), 0); /* complete: not ours to remove */
+        assert_int_equal(disk_discard(p->file, "web", &e), 0); /* complete: not ours to remove */
         assert_int_equal(access(p->file, F_OK), 0);
-        assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, 0, &e), -EEXIST);
-        assert_int_equal(disk_make_destination("/tmp/x", "vmdk", 1U << 20, 0, &e), -EINVAL);
+        assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, 0, &own, &e), -EEXIST);
+        assert_int_equal(disk_make_destination("/tmp/x", "vmdk", 1U << 20, 0, &own, &e), -EINVAL);
         (void)unlink(p->file);
-        assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, UINT64_MAX, &e), -ENOSPC);
+        assert_int_equal(disk_make_destination(p->file, "raw", 1U << 20, UINT64_MAX, &own, &e),
+                         -ENOSPC);
         assert_int_equal(access(p->file, F_OK), -1);
 }
 
