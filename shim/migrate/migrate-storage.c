@@ -311,6 +311,13 @@ static dev_t file_system_of(const char *path) {
         return stat(copy, &st) < 0 ? 0 : st.st_dev;
 }
 
+/* What the copy of a disk takes: its data, and a qcow2 image its tables, which are whole. */
+static uint64_t room_of(const StorageDisk *d) {
+        uint64_t tables = strcmp(d->format, "qcow2") == 0 ? d->size / (64 << 10) * 8 : 0;
+
+        return d->allocated > UINT64_MAX - tables ? UINT64_MAX : d->allocated + tables;
+}
+
 /* What all copies on the file system of that one take. */
 static uint64_t room_for(const Storage *s, const StorageDisk *d) {
         dev_t here = file_system_of(d->path);
@@ -319,7 +326,7 @@ static uint64_t room_for(const Storage *s, const StorageDisk *d) {
         for (size_t i = 0; i < s->n; i++)
                 if (s->disks[i].plan == STORAGE_PLAN_COPY &&
                     (&s->disks[i] == d || file_system_of(s->disks[i].path) == here) &&
-                    __builtin_add_overflow(sum, s->disks[i].allocated, &sum))
+                    __builtin_add_overflow(sum, room_of(&s->disks[i]), &sum))
                         return UINT64_MAX;
         return sum;
 }
