@@ -58,8 +58,9 @@ static void insert_exec(Container *c, Process *p) {
 }
 
 int container_add_exec(Container *c, Process *p) {
-        if (c->n_execs == c->cap_execs) {
-                size_t cap = MAX_OF(c->cap_execs * 2, (size_t)8);
+        /* An exec whose deletion is in flight may come back into the list. */
+        if (c->n_execs + c->calls >= c->cap_execs) {
+                size_t cap = MAX_OF((c->n_execs + c->calls) * 2, (size_t)8);
                 Process **execs;
 
                 execs = reallocarray(c->execs, cap, sizeof(Process *));
@@ -77,6 +78,26 @@ static int unknown(const Container *c, const char *exec_id, Error *reterr) {
                           exec_id);
 }
 
+/* Who runs an exec deletes it. Nobody does so for a detached one, nor when the client was killed:
+ * the last of those stay for their logs and exit codes, and the one that ended first makes room. */
+static void forget_oldest_exec(Container *c) {
+        Process *oldest = NULL;
+        size_t n_ended = 0;
+
+        for (size_t i = 0; i < c->n_execs; i++) {
+                Process *p = c->execs[i];
+
+                if (process_state(p) != PROCESS_TERMINATED)
+                        continue;
+                n_ended++;
+                if (!oldest || process_exit(p)->exited_at_ns < process_exit(oldest)->exited_at_ns)
+                        oldest = p;
+        }
+        /* What fails here is tried again with the next exec. */
+        if (n_ended > CONTAINER_ENDED_EXECS_MAX)
+                (void)container_delete_exec(c, process_exec_id(oldest), NULL, NULL, NULL, NULL);
+}
+
 int container_exec(Container *c, const ProcessSpec *spec, Process **ret, Error *reterr) {
         _cleanup_(process_freep) Process *p = NULL;
         int r;
@@ -88,6 +109,7 @@ int container_exec(Container *c, const ProcessSpec *spec, Process **ret, Error *
         if (container_process(c, spec->exec_id))
                 return error_setf(reterr, -EEXIST, "container %s has a process \"%.100s\" already",
                                   c->id, spec->exec_id);
+        forget_oldest_exec(c);
         if (c->n_execs + c->calls >= CONTAINER_PROCESSES_MAX)
                 return error_setf(reterr, -ENOSPC, "container %s has %u processes", c->id,
                                   CONTAINER_PROCESSES_MAX);

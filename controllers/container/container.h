@@ -15,6 +15,8 @@ typedef struct Container Container;
 
 #define CONTAINER_DISKS_MAX     128U
 #define CONTAINER_PROCESSES_MAX 1024U
+/* Of execs that have ended and that nobody deletes, so many are kept: the last ones. */
+#define CONTAINER_ENDED_EXECS_MAX 64U
 
 typedef enum ContainerState {
         CONTAINER_NOT_CREATED,

@@ -65,7 +65,8 @@ const Command command_exec = {
         .operands = "POD[/CONTAINER] COMMAND [ARGUMENT...]",
         .summary = "Run a further command in a container",
         .text = "Its output and exit status come here, signals go there. The container may be\n"
-                "left out when the pod has only one.\n"
+                "left out when the pod has only one. Of detached commands that have ended, and\n"
+                "of others that nobody waited for, the last 64 stay for logs and attach.\n"
                 "\n"
                 "  podferry exec -ti web /bin/sh\n"
                 "  podferry exec web/log ps",
@@ -221,6 +222,9 @@ static int exec_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 r = start_exec(&t, id, &e);
                 if (r == 0)
                         (void)puts(id);
+                else
+                        (void)pod_call(t.bus, CALL_DEADLINE, NULL, NULL, t.path, CONTAINER_FACE,
+                                       "Delete", "s", id);
         } else if (r == 0)
                 r = watch_exec(&x, &t, id, &status, &e);
         (void)words_free(x.env);

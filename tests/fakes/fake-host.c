@@ -350,12 +350,14 @@ void fake_fire_all(FakeHost *h, int r) {
 static bool end_wait(FakeHost *h, const char *guest_id, const char *exec_id, int r, uint32_t code) {
         for (size_t i = 0; i < h->n_waits; i++) {
                 FakeWait w = h->waits[i];
-                ProcessExit exit = { .code = code, .exited_at_ns = 1234567890123456789U };
+                ProcessExit exit = { .code = code,
+                                     .exited_at_ns = 1234567890123456789U + h->n_exits };
                 Error e = ERROR_INIT;
 
                 if (strcmp(w.guest_id, guest_id) != 0 || strcmp(w.exec_id, exec_id) != 0)
                         continue;
                 remove_wait(h, i);
+                h->n_exits++;
                 if (r < 0)
                         (void)error_setf(&e, r, "the guest is gone");
                 w.done(w.job, r, r < 0 ? NULL : &exit, &e);

@@ -66,6 +66,7 @@ typedef struct FakeHost {
         size_t n_pending;
         FakeWait waits[FAKE_WAITS_MAX];
         size_t n_waits;
+        uint64_t n_exits; /* each ends a nanosecond after the one before */
         uint64_t next_call;
         uint32_t next_channel, next_pid;
         bool gone;
