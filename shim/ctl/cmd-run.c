@@ -309,6 +309,12 @@ static int read_volumes(Run *r, Error *reterr) {
                 if (k < 0)
                         return error_prefix(reterr, k, "--volume");
                 r->n_volumes = i + 1;
+                for (size_t j = 0; j < i; j++)
+                        if (strcmp(r->volumes[i].destination, r->volumes[j].destination) == 0)
+                                return error_setf(reterr, -EINVAL,
+                                                  "--volume: two disks at %.100s, of which the "
+                                                  "container would see one",
+                                                  r->volumes[i].destination);
         }
         return 0;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* podferry: the command line. Finds the command in the table and hands the rest of the line over.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "shim/ctl/commands.h"
@@ -176,10 +179,19 @@ static int dispatch(Ctl *ctl, int argc, char **argv) {
         return CTL_FAILED;
 }
 
+/* A standard stream that the caller closed: else the next socket would be it, and results would go
+ * to a shim. Reading then ends at once, writing fails. */
+static void fill_standard_streams(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0)
+                        (void)open("/dev/null", O_RDONLY);
+}
+
 int main(int argc, char **argv) {
         Ctl ctl = { .program = argv[0] };
         int status;
 
+        fill_standard_streams();
         (void)signal(SIGPIPE, SIG_IGN);
         log_set_max_level(LOG_WARNING);
         if (argc == 3 && strcmp(argv[1], "help") == 0)
@@ -193,7 +205,10 @@ int main(int argc, char **argv) {
         else
                 status = dispatch(&ctl, argc - 1, argv + 1);
         config_done(&ctl.config);
-        if (fflush(stdout) != 0 && status == CTL_OK)
+        errno = 0;
+        if ((fflush(stdout) != 0 || ferror(stdout)) && status == CTL_OK) {
+                ctl_say("cannot write the output: %s", errno ? strerror(errno) : "it failed");
                 status = CTL_FAILED;
+        }
         return status;
 }

@@ -19,6 +19,17 @@ refused "an unknown command" 'nosuch' pf h1 nosuch
 refused "an unknown option" 'nosuch' pf h1 run --nosuch
 refused "no root file system" 'rootfs' pf h1 run --name t-x -- /bin/true
 refused "a root file system that is not there" '/nonexistent' pf h1 run --name t-x --rootfs /nonexistent -- /bin/true
+refused "a size is named with its option" '--memory: "0"' pf h1 run --name t-x --memory 0 --rootfs "$rootfs" -- /bin/true
+refused "less memory than is needed" '--memory: "64M"' pf h1 run --name t-x --memory 64M --rootfs "$rootfs" -- /bin/true
+refused "more processors than are possible" '--cpus: "65"' pf h1 run --name t-x --cpus 65 --rootfs "$rootfs" -- /bin/true
+refused "a scratch disk of nothing" '--scratch: "0"' pf h1 run --name t-x --scratch 0 --rootfs "$rootfs" -- /bin/true
+refused "two volumes at one place" '/mnt' pf h1 run --name t-x --rootfs "$rootfs" --volume /etc/passwd:/mnt \
+        --volume /etc/group:/mnt -- /bin/true
+pf h1 version 2>"$work/err" >/dev/full
+is "$? $(cat "$work/err")" "125 podferry: cannot write the output: No space left on device" "output that cannot be written"
+pf h1 version 2>"$work/err" >&-
+is "$? $(cat "$work/err")" "125 podferry: cannot write the output: Bad file descriptor" "output that is closed"
+like "$(pf h1 help logs)" '^Usage: podferry logs' "help of a command"
 mkdir "$work/empty"
 echo not a tar >"$work/notatar"
 refused "a file that is no image" 'notatar' pf h1 run --name t-x --rootfs "$work/notatar" -- /bin/true
