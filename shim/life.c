@@ -491,6 +491,7 @@ static void remove_state(const Shim *s) {
 static void leave_soon(Shim *s) {
         migrate_filling_end(s, true);
         remove_state(s);
+        migrate_remove_dir(s->migrate); /* a session was under way when the pod was removed */
         run_dir_remove(&s->dir);
         if (!stdio_hub_has_clients(s->stdio) ||
             sd_event_add_post(s->event, NULL, on_last_clients, s) < 0 ||

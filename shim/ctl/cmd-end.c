@@ -169,13 +169,29 @@ static int stop_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         return each(&(End){ .ctl = ctl, .time_ms = 10000 }, self, argc, argv, stop_one);
 }
 
+/* Whatever it is doing in another state may still need it: being started, being moved. */
+static bool is_idle(const char *state) {
+        static const char *const idle[] = { "not-created", "created", "stopped", "invalid",
+                                            "deleted" };
+
+        for (size_t i = 0; i < ELEMENTSOF(idle); i++)
+                if (strcmp(state, idle[i]) == 0)
+                        return true;
+        return false;
+}
+
 static int check_stopped(sd_bus *bus, const char *pod, const char *path, const char *container,
                          Error *reterr) {
         _cleanup_free_ char *state = NULL;
         int r;
 
         r = pod_get_string(bus, path, CONTAINER_FACE, "State", &state, reterr);
-        if (r == 0 && strcmp(state, "running") == 0)
+        if (r == 0 && strstr(state, "migrating"))
+                r = error_setf(reterr, -EBUSY,
+                               "%s is being moved to or from another host; wait until that is "
+                               "over, or --force",
+                               pod);
+        else if (r == 0 && !is_idle(state))
                 r = error_setf(reterr, -EBADFD,
                                "%s: container %s runs; podferry stop %s first, or --force", pod,
                                container, pod);

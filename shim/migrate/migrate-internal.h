@@ -172,7 +172,6 @@ int migrate_op_check(void *u, MigrationRole role, const MigrationOptions *o,
 int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
 /* Makes m->dir, where the sockets of the session go. */
 int migrate_make_dir(Migrate *m, Error *reterr);
-void migrate_remove_dir(Migrate *m);
 int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr);
 
 /* migrate-fast.c */

@@ -22,6 +22,8 @@ Migration *migrate_controller(Migrate *m);
  * migration's business, so nobody else may take a stopped domain for a dead pod. */
 bool migrate_owns_domain(const Migrate *m);
 void migrate_on_virt_event(Migrate *m, const VirtEvent *e);
+/* The sockets of the session, when the session or the pod is gone. A no-op if there are none. */
+void migrate_remove_dir(Migrate *m);
 
 /* The calls that carry more than the controller knows. */
 int migrate_register_socket(Migrate *m, const char *session, int fd,

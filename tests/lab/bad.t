@@ -82,6 +82,27 @@ ok "the pod counts on at the source after all that" H4 F84
 echo not an envelope >"$work/envelope"
 refused "an envelope that is none" 'envelope' pf h1 envelope decode "$work/envelope"
 
+# A pod that is being moved is not idle: rm leaves it alone unless it is told to force it, and then nothing stays.
+run h1 t-m /bin/sleep 1000 >/dev/null
+move h1 t-m --bandwidth 1M >"$work/out" 2>&1 &
+pid=$!
+moving() {
+        on h1 gdbus call --address unix:path=/run/podferry/t-m/bus.sock --dest org.podferry.Shim1 \
+                --object-path /org/podferry/Shim1/migration --method org.freedesktop.DBus.Properties.Get \
+                org.podferry.Shim1.Migration State | grep -q transferring
+}
+until_ok 20 moving
+like "$(pf h1 inspect t-m)" 'migration .*source.*transferring' "inspect shows the migration" H16
+refused "rm of a pod that is being moved" 'being moved' pf h1 rm t-m
+refused "exec in a pod that is being moved" 'source-migrating' pf h1 exec t-m -- /bin/true
+refused "a second migrate of it" 'is transferring' pf h1 migrate t-m --to "$(to h2)"
+moving
+ok "it moves on after all that" H4
+pf h1 rm --force t-m
+ok "rm --force of it"
+wait $pid
+is "$(on h1 ls -A /run/podferry | grep migrate)$(on h2 ls -A /run/podferry | grep -c t-m)" 0 "and nothing of it is left" F85
+
 # A destination that cannot see the pod's shared disk, and one that has a pod of this name.
 run h2 t-a /bin/sleep 100 >/dev/null
 refused "a pod of that name at the destination" 't-a' pf h1 migrate t-a --to "$(to h2)"
