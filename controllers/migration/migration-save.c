@@ -8,7 +8,7 @@
 #include "lib/envelope.h"
 #include "migration.pb-c.h"
 
-static const EnvelopeType migration_envelope = {
+const EnvelopeType migration_envelope = {
         .kind = "migration",
         .type_url = "type.podferry.org/podferry.state.v1.Migration",
         .version = 1,

@@ -201,8 +201,8 @@ int migration_call_leave(Migration *m, Error *reterr) {
         return m->call_result;
 }
 
-int migration_check(Migration *m, MigrationRole role, const MigrationOptions *o,
-                    const MigrationFacts *peer, OpDone done, void *job, Error *reterr) {
+int migration_check(const Migration *m, MigrationRole role, const MigrationOptions *o,
+                    Error *reterr) {
         int r;
 
         if (migration_state(m) != MIGRATION_IDLE) {
@@ -214,10 +214,7 @@ int migration_check(Migration *m, MigrationRole role, const MigrationOptions *o,
                 if (r < 0)
                         return r;
         }
-        r = migration_options_check(o, reterr);
-        if (r < 0)
-                return r;
-        return m->ops->check(m->u, role, o, peer, done, job, reterr);
+        return migration_options_check(o, reterr);
 }
 
 static int collect(Migration *m, const char *session, MigrationExport *e, Error *reterr) {

@@ -7,6 +7,7 @@
 #include "controllers/migration/options.h"
 #include "controllers/migration/progress.h"
 #include "lib/buf.h"
+#include "lib/envelope.h"
 #include "lib/fsm.h"
 #include "lib/journal.h"
 #include "lib/task.h"
@@ -64,6 +65,7 @@ typedef enum MigrationCall {
 
 const char *migration_call_name(MigrationCall c); /* as on D-Bus: "PrepareAndExport" */
 extern const FsmTable migration_fsm;
+extern const EnvelopeType migration_envelope;
 
 /* What Save collects, and Import gets. */
 #define MIGRATION_PODS_MAX 16U
@@ -129,9 +131,6 @@ typedef struct MigrationOps {
 
         /* -- the host -- */
         int (*facts)(void *u, MigrationFacts *ret, Error *reterr);
-        /* Preflight of this side. peer: the other side's facts, NULL if not known yet. */
-        int (*check)(void *u, MigrationRole role, const MigrationOptions *o,
-                     const MigrationFacts *peer, OpDone done, void *job, Error *reterr);
         int (*prepare)(void *u, OpDone done, void *job,
                        Error *reterr); /* destination: disks, XML */
         /* Removes what the session made or left on this host: a destination that does not have the
@@ -208,8 +207,9 @@ int migration_dump(const Migration *m, json_object **ret, Error *reterr);
  * Export and Import, which would begin one). Not legal now: -EBADFD, names the state it is in and
  * those it needs; nothing changed. Another call in flight: -EBUSY. Those without `done` answer at
  * once. */
-int migration_check(Migration *m, MigrationRole role, const MigrationOptions *o,
-                    const MigrationFacts *peer, OpDone done, void *job, Error *reterr);
+/* 0: a check may say that a session could begin here. What else it depends on: check.h. */
+int migration_check(const Migration *m, MigrationRole role, const MigrationOptions *o,
+                    Error *reterr);
 int migration_export(Migration *m, const char *session, Buf *ret, Error *reterr);
 /* *p is what migration_export() gave. pod: the id here ("" keeps the source's). */
 int migration_import(Migration *m, const char *session, const char *pod, const void *p, size_t n,

@@ -40,6 +40,8 @@
         X(virDomainGetState)                                                                       \
         X(virDomainGetXMLDesc)                                                                     \
         X(virDomainGetBlockInfo)                                                                   \
+        X(virDomainGetBlockJobInfo)                                                                \
+        X(virDomainSnapshotNum)                                                                    \
         X(virDomainGetJobStats)                                                                    \
         X(virDomainAbortJob)                                                                       \
         X(virDomainMigrateSetMaxSpeed)                                                             \

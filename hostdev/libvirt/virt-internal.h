@@ -99,6 +99,7 @@ struct Job {
                 VirtDomain domain;
                 VirtJob job;
                 VirtFacts facts;
+                VirtInspect inspect;
         } out;
 };
 

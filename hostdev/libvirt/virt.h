@@ -156,6 +156,18 @@ int virt_facts(Virt *v, DomainType type, OpDone done, void *userdata,
  * missing. Of use with kvm only: an emulated CPU is the same everywhere. Result NULL. */
 int virt_compare_cpu(Virt *v, const char *cpu_xml, OpDone done, void *userdata, Error *reterr);
 
+/* What a check looks at before a migration. */
+typedef struct VirtInspect {
+        VirtDomain domain;
+        const char *job; /* what libvirt is at with the domain: "none", "backup", ...; static */
+        unsigned block_jobs, snapshots;
+        const char *xml; /* of the domain that runs: see hostdev/libvirt/domain-look.h */
+} VirtInspect;
+int virt_inspect(Virt *v, OpDone done, void *userdata, Error *reterr); /* -ENOENT: no domain */
+/* 0: QEMU here can be this machine. Of the host; result NULL. */
+int virt_knows_machine(Virt *v, DomainType type, const char *machine, OpDone done, void *userdata,
+                       Error *reterr);
+
 /* --- lane "change" --- */
 /* Makes the transient domain; name and UUID in the XML must be those of virt_set_domain(). Result:
  * VirtDomain. */

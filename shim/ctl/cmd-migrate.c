@@ -9,37 +9,8 @@
 
 #include "controllers/ids.h"
 #include "shim/ctl/commands.h"
-#include "shim/ctl/migrate.h"
+#include "shim/ctl/migrate-line.h"
 #include "shim/ctl/values.h"
-
-enum {
-        TO = 1,
-        NAME,
-        PROGRESS,
-        PROGRAM,
-        IDENTITY,
-        SSH_OPTION,
-        LIMIT,
-        NETWORK,
-        NETWORK_MODE,
-        DISK,
-        FIRST_TEXT, /* the rest are options of the shims, as text */
-        HANDOVER = FIRST_TEXT,
-        STORAGE,
-        TRANSPORT,
-        MIGRATE_URI,
-        COMPLETION,
-        ACTION,
-        DOWNTIME,
-        BANDWIDTH,
-        COMPRESSION,
-        CONNECTIONS,
-        PROGRESS_TIMEOUT,
-        AUTO_CONVERGE,
-        POST_COPY,
-        KEEP_DISKS,
-        REMOVE_VOLUMES,
-};
 
 static const Option options[] = {
         { TO, 0, "to", "HOST",
@@ -79,6 +50,9 @@ static const Option options[] = {
           "memory and disks go straight to the libvirtd of the\n"
           "other host: libvirt+tcp://HOST or libvirt+tls://HOST" },
         { MIGRATE_URI, 0, "migrate-uri", "URI", "with --transport: QEMU's address there" },
+        { UNSAFE, 0, "unsafe", NULL, "go on where the check would let you (docs/check.md)" },
+        { DISK_SPACE, 0, "disk-space", "allocated|virtual",
+          "what of copied disks must fit there: what is in them now,\nor all that may be" },
 };
 
 static const struct {
@@ -130,11 +104,6 @@ const Command command_migrate = {
         .completes = "pods",
         .run = self_run,
 };
-
-typedef struct Texts {
-        char numbers[OPTIONS_MAX][24];
-        char transport[256];
-} Texts;
 
 static void put(Mover *m, const char *name, const char *value) {
         for (size_t i = 0; i < m->n_options; i++)
@@ -189,12 +158,6 @@ static int take_shim_option(Mover *m, Texts *t, int id, const char *value, Error
         return -EINVAL;
 }
 
-typedef struct Line {
-        const char *to, *program;
-        char **ssh_args;
-        bool json;
-} Line;
-
 static int take_ssh_args(Line *l, const char *flag, const char *value, Error *reterr) {
         return words_add(&l->ssh_args, flag) < 0 || words_add(&l->ssh_args, value) < 0
                        ? error_oom(reterr)
@@ -203,6 +166,18 @@ static int take_ssh_args(Line *l, const char *flag, const char *value, Error *re
 
 static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, Error *reterr) {
         switch (id) {
+        case UNSAFE:
+                m->unsafe = true;
+                return 0;
+        case DISK_SPACE:
+                m->virtual_size = strcmp(value, "virtual") == 0;
+                return m->virtual_size || strcmp(value, "allocated") == 0
+                               ? 0
+                               : error_setf(reterr, -EINVAL,
+                                            "--disk-space \"%.40s\": allocated or virtual", value);
+        case JSON:
+                l->json = true;
+                return 0;
         case TO:
                 l->to = value;
                 return 0;
@@ -290,15 +265,10 @@ static int watch_signals(Mover *m, Error *reterr) {
         return m->signal_fd < 0 ? error_setf(reterr, -errno, "signals: %m") : 0;
 }
 
-static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
-        _cleanup_(mover_done) Mover m = { .ctl = ctl,
-                                          .signal_fd = -EBADF,
-                                          .calls = REMOTE_RUN_INIT,
-                                          .transport = REMOTE_RUN_INIT };
+int migrate_line_read(Mover *m, const Command *self, int argc, char **argv, Line *line,
+                      int *ret_status) {
         Error e = ERROR_INIT;
         OptionParser p;
-        Line line = {};
-        Texts texts;
         char **operands;
         int id, n, r = 0;
 
@@ -306,22 +276,36 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         while (r == 0 && (id = option_next(&p, &e)) != 0) {
                 if (id == OPTION_HELP) {
                         option_print_help(self);
-                        return CTL_OK;
+                        *ret_status = CTL_OK;
+                        return -ECANCELED;
                 }
                 r = id < 0 ? id
-                           : option_took(&p, take_option(&m, &line, &texts, id, p.value, &e), &e);
+                           : option_took(&p, take_option(m, line, &line->texts, id, p.value, &e),
+                                         &e);
         }
         operands = option_operands(&p, &n);
         if (r == 0)
-                r = check_line(&m, &line, n, operands, &e);
-        (void)words_free(line.ssh_args);
-        if (r < 0)
-                return ctl_usage(self, &e);
-        r = make_session(&m, &e);
+                r = check_line(m, line, n, operands, &e);
+        line->ssh_args = words_free(line->ssh_args);
+        if (r < 0) {
+                *ret_status = ctl_usage(self, &e);
+                return r;
+        }
+        r = make_session(m, &e);
         if (r == 0)
-                r = watch_signals(&m, &e);
+                r = watch_signals(m, &e);
         if (r < 0)
-                return ctl_fail(r, &e, "migrate");
+                *ret_status = ctl_fail(r, &e, "%s", self->name);
+        return r;
+}
+
+static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
+        _cleanup_(mover_done) Mover m = MOVER_INIT(ctl);
+        int status = CTL_FAILED, r;
+        Line line = {};
+
+        if (migrate_line_read(&m, self, argc, argv, &line, &status) < 0)
+                return status;
         show_init(&m.show, line.json);
         r = mover_run(&m);
         return r == 0 ? CTL_OK : m.cancelled ? CTL_INTERRUPTED : CTL_FAILED;

@@ -325,5 +325,8 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 r = adopt ? carry_adopted(ctl, pod, &e) : carry_calls(ctl, pod, &e);
         if (r < 0)
                 (void)ctl_fail(r, &e, "receive");
-        return r == -ENOENT && adopt ? CTL_NO_POD : r < 0 ? CTL_FAILED : CTL_OK;
+        return r == -ENOENT && adopt                            ? CTL_NO_POD
+               : r == -EEXIST && !adopt && !transport && !layer ? CTL_EXISTS
+               : r < 0                                          ? CTL_FAILED
+                                                                : CTL_OK;
 }

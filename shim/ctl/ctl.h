@@ -11,7 +11,9 @@
  * when the command in the container could not be started, CTL_INTERRUPTED after Ctrl-C. */
 enum {
         CTL_OK = 0,
+        CTL_BLOCKED = 1, /* check: the pod cannot move there */
         CTL_NO_POD = 66, /* receive --adopt: there is no such pod; EX_NOINPUT */
+        CTL_EXISTS = 73, /* receive: there is a pod of that name; EX_CANTCREAT */
         CTL_FAILED = 125,
         CTL_CANNOT_RUN = 126,
         CTL_NOT_FOUND = 127,

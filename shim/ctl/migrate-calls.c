@@ -25,8 +25,11 @@ static int explain_command(Mover *m, int r, Error *reterr) {
         if (r == -ECANCELED || (r == -ETIMEDOUT && mover_interrupted(m, NULL) < 0))
                 return r;
         if (remote_wait(&m->calls, 3000)) {
-                if (remote_finish(&m->calls, 0, &why) == 0)
+                int k = remote_finish(&m->calls, 0, &why);
+
+                if (k == 0)
                         (void)error_setf(&why, r, "it ended without a word");
+                r = k == -EEXIST ? k : r; /* a pod of that name */
         } else if (r == -ETIMEDOUT) {
                 (void)error_setf(&why, r, "podferry receive does not answer there");
         } else {
@@ -86,8 +89,8 @@ static int append_options(const Mover *m, sd_bus_message *message, const char *c
         return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
-static int call_with_options(Mover *m, Side *side, uint64_t deadline, const char *member,
-                             const char *const *more, sd_bus_message **ret, Error *reterr) {
+int mover_call_options(Mover *m, Side *side, uint64_t deadline, const char *member,
+                       const char *const *more, sd_bus_message **ret, Error *reterr) {
         _cleanup_message_ sd_bus_message *message = NULL, *reply = NULL;
         int r;
 
@@ -156,54 +159,6 @@ static int read_text(sd_bus_message *reply, const char **ret, Error *reterr) {
         return sd_bus_message_read(reply, "s", ret) < 0
                        ? error_setf(reterr, -EBADMSG, "an answer that is no text")
                        : 0;
-}
-
-/* What is no obstacle, but worth knowing. */
-static void show_warnings(Mover *m, const Side *side, json_object *check) {
-        json_object *warnings = json_get_array(check, "warnings"), *w;
-        char text[400];
-
-        for (JSON_EACH(i, warnings, w)) {
-                (void)snprintf(text, sizeof(text), "%s: %.300s", side->name,
-                               json_get_text(w, "text"));
-                show_note(&m->show, text);
-        }
-}
-
-/* The first problem as the failure. */
-static int first_problem(const Side *side, json_object *check, Error *reterr) {
-        json_object *problems = json_get_array(check, "problems"), *p;
-
-        for (JSON_EACH(i, problems, p))
-                return error_setf(reterr, -EBADFD, "%s: %.300s", side->name,
-                                  json_get_text(p, "text"));
-        return error_setf(reterr, -EBADFD, "%s: it is not ready for a migration", side->name);
-}
-
-int mover_check(Mover *m, Side *side, Error *reterr) {
-        bool source = side == &m->source;
-        const char *facts =
-                source ? NULL : json_object_to_json_string_ext(m->facts, JSON_C_TO_STRING_PLAIN);
-        const char *const more[] = { "facts", facts ?: "{}", NULL };
-        _cleanup_message_ sd_bus_message *reply = NULL;
-        _cleanup_json_ json_object *check = NULL;
-        const char *text;
-        int r;
-
-        r = call_with_options(m, side, WORK_DEADLINE, "Check", source ? NULL : more, &reply,
-                              reterr);
-        if (r == 0)
-                r = read_text(reply, &text, reterr);
-        if (r == 0)
-                r = json_read(text, strlen(text), &check, reterr);
-        if (r < 0)
-                return r;
-        if (!json_object_get_boolean(json_get(check, "ok")))
-                return first_problem(side, check, reterr);
-        show_warnings(m, side, check);
-        if (source)
-                m->facts = json_object_get(json_get(check, "facts"));
-        return 0;
 }
 
 /* -- layers -- */
@@ -317,8 +272,8 @@ int mover_export(Mover *m, Error *reterr) {
         int r;
 
         m->source.began = true;
-        r = call_with_options(m, &m->source, WORK_DEADLINE, "PrepareAndExport", bound, &reply,
-                              reterr);
+        r = mover_call_options(m, &m->source, WORK_DEADLINE, "PrepareAndExport", bound, &reply,
+                               reterr);
         if (r < 0)
                 return r;
         if (sd_bus_message_read_array(reply, 'y', &envelope, &n) < 0 || n == 0)
@@ -457,7 +412,7 @@ int mover_prepare(Mover *m, Error *reterr) {
         const char *ticket;
         int r;
 
-        r = call_with_options(m, &m->destination, prepare_deadline(storage), "Prepare", more,
+        r = mover_call_options(m, &m->destination, prepare_deadline(storage), "Prepare", more,
                               &reply, reterr);
         if (r == 0)
                 r = read_text(reply, &ticket, reterr);
@@ -510,8 +465,9 @@ int mover_transfer(Mover *m, Error *reterr) {
                                 "Notification", on_notification, m);
         if (r < 0)
                 return error_setf(reterr, r, "source: %s", strerrordesc_np(-r));
-        r = call_with_options(m, &m->destination, CALL_DEADLINE, "Transfer", NULL, NULL, reterr);
+        r = mover_call_options(m, &m->destination, CALL_DEADLINE, "Transfer", NULL, NULL, reterr);
         if (r == 0)
-                r = call_with_options(m, &m->source, CALL_DEADLINE, "Transfer", more, NULL, reterr);
+                r = mover_call_options(m, &m->source, CALL_DEADLINE, "Transfer", more, NULL,
+                                       reterr);
         return r;
 }

@@ -21,20 +21,18 @@ typedef struct Step {
         bool tell; /* programs, though it has no text */
 } Step;
 
-static int check_source(Mover *m, Error *reterr) {
-        return mover_check(m, &m->source, reterr);
-}
+static int check_both(Mover *m, Error *reterr) {
+        int r = mover_check_both(m, reterr);
 
-static int check_destination(Mover *m, Error *reterr) {
-        return mover_check(m, &m->destination, reterr);
+        return r < 0 ? r : mover_heed_check(m, reterr);
 }
 
 static const Step steps[] = {
         { "preflight", "this host", mover_connect_source },
         { "connect", "the other host", mover_start_destination }, /* while this host is checked */
-        { "preflight", NULL, check_source },
+        { "preflight", NULL, mover_check_source },
         { "connect", NULL, mover_connect_destination },
-        { "preflight", "the other host", check_destination },
+        { "preflight", "the other host", check_both },
         { "layers", NULL, mover_send_layers },
         { "export", "state of the pod", mover_export },
         { "import", "state over there", mover_import },

@@ -10,6 +10,7 @@
 /* One migration as its driver sees it: both shims' calls in their order, and the way back.
  *
  *      cmd-migrate.c   the command line, and what its end means
+ *      migrate-check.c the check before it
  *      migrate-calls.c single calls and the commands on the other host
  *      migrate-drive.c the order of calls, and the wait for the transfer
  *      migrate-end.c   the end, one way or the other, and what is said of it
@@ -45,7 +46,9 @@ typedef struct Mover {
         const char *step; /* what is under way, for the message of a failure */
         Side source, destination;
         RemoteRun calls, transport;
-        json_object *facts; /* of the source */
+        json_object *facts;        /* of the source */
+        json_object *report;       /* of the check */
+        bool unsafe, virtual_size; /* --unsafe, --disk-space virtual */
         char *envelope, *ticket;
         size_t envelope_size;
         int signal_fd;
@@ -60,7 +63,9 @@ typedef struct Mover {
 int mover_connect_source(Mover *m, Error *reterr);
 int mover_start_destination(Mover *m, Error *reterr); /* only begins it */
 int mover_connect_destination(Mover *m, Error *reterr);
-int mover_check(Mover *m, Side *side, Error *reterr);
+/* A call with the user's options, and more of the form name, value, NULL. */
+int mover_call_options(Mover *m, Side *side, uint64_t deadline, const char *member,
+                       const char *const *more, sd_bus_message **ret, Error *reterr);
 int mover_send_layers(Mover *m, Error *reterr);
 int mover_export(Mover *m, Error *reterr);
 int mover_import(Mover *m, Error *reterr);
@@ -74,6 +79,16 @@ int mover_call(Mover *m, Side *side, uint64_t deadline, const char *member, cons
                Error *reterr);
 int mover_get_state(Mover *m, Side *side, Error *reterr);
 int mover_get_json(Side *side, const char *property, json_object **ret, Error *reterr);
+
+/* -- migrate-check.c -- */
+int mover_check_source(Mover *m, Error *reterr); /* facts, and what the source alone can say */
+int mover_check_both(Mover *m, Error *reterr);   /* the destination is connected: the report */
+/* -EBADFD if something blocks: all of it is told. What warns is told, too. */
+int mover_heed_check(Mover *m, Error *reterr);
+unsigned mover_count(const Mover *m, const char *severity); /* findings in the report */
+/* podferry check: all of it, with a report also if the other host cannot be reached. */
+int mover_check_only(Mover *m, Error *reterr);
+void mover_print_check(const Mover *m, bool json);
 
 /* -- migrate-wait.c -- */
 /* True once Ctrl-C (or SIGTERM, SIGHUP) came. */

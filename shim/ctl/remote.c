@@ -304,12 +304,15 @@ int remote_finish(RemoteRun *run, unsigned timeout_ms, Error *reterr) {
                 r = error_setf(reterr, -EIO, "%s (--podferry PATH says where it is over there)",
                                *words ? words : "no such command");
         else if (status != 0)
-                r = error_setf(
-                        reterr,
-                        WIFEXITED(status) && WEXITSTATUS(status) == CTL_NO_POD ? -ENOENT : -EIO,
-                        "%s%d%s%s", WIFSIGNALED(status) ? "ended by signal " : "exit status ",
-                        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-                        *words ? ": " : "", words);
+                r = error_setf(reterr,
+                               !WIFEXITED(status)                  ? -EIO
+                               : WEXITSTATUS(status) == CTL_NO_POD ? -ENOENT
+                               : WEXITSTATUS(status) == CTL_EXISTS ? -EEXIST
+                                                                   : -EIO,
+                               "%s%d%s%s",
+                               WIFSIGNALED(status) ? "ended by signal " : "exit status ",
+                               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+                               *words ? ": " : "", words);
         run->stderr_fd = close_fd(run->stderr_fd);
         run->pid = 0;
         return r;

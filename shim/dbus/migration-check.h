@@ -3,7 +3,6 @@
 
 #include "controllers/ids.h"
 #include "controllers/migration/migration.h"
-#include "hostdev/image/guest-image.h"
 #include "shim/dbus/job.h"
 #include "shim/shim.h"
 
@@ -15,9 +14,6 @@ typedef struct FactsCall {
         char session[ID_MAX + 1];
         MigrationRole role;
         MigrationOptions options;
-        MigrationFacts peer;
-        GuestImage peer_image;
-        bool has_peer;
 } FactsCall;
 
 FactsCall *facts_call_free(FactsCall *c);

@@ -8,7 +8,7 @@
 #include "controllers/ids.h"
 #include "lib/envelope.h"
 
-static const EnvelopeType handoff_envelope = {
+const EnvelopeType handoff_envelope = {
         .kind = "handoff",
         .type_url = "type.podferry.org/podferry.state.v1.Handoff",
         .version = 1,

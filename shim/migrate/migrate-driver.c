@@ -204,6 +204,7 @@ int migrate_bind_pipe(Migrate *m, int fd, Error *reterr) {
 void migrate_bus_gone(Migrate *m, const sd_bus *bus) {
         if (m->driver == bus)
                 gone(m);
+        migrate_check_bus_gone(m, bus);
 }
 
 void migrate_driver_changed(Migrate *m) {

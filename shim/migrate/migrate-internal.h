@@ -36,8 +36,11 @@ struct Migrate {
         MigrationOptions options;
         MigrationFacts facts; /* of this host, once learnt */
         bool facts_known;
-        bool has_kvm;   /* with it */
-        gid_t qemu_gid; /* with it */
+        bool has_kvm;                           /* with it */
+        gid_t qemu_gid;                         /* with it */
+        uint64_t qemu_version, libvirt_version; /* with it */
+        struct CheckFiles *tokens;              /* migrate-check.c: those that are written */
+        sd_bus *tokens_bus;                     /* and for whom */
         MigrateFace face;
 
         sd_event_source *timers[_MIGRATION_TIMER_MAX];
@@ -167,8 +170,6 @@ int migrate_op_resume_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_destroy_domain(void *u, OpDone done, void *job, Error *reterr);
 void migrate_on_incoming(Migrate *m, const char *reason); /* libvirt begins to receive */
 int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr);
-int migrate_op_check(void *u, MigrationRole role, const MigrationOptions *o,
-                     const MigrationFacts *peer, OpDone done, void *job, Error *reterr);
 int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
 /* Makes m->dir, where the sockets of the session go. */
 int migrate_make_dir(Migrate *m, Error *reterr);
@@ -212,6 +213,12 @@ void migrate_op_peer_stopped(void *u);
 int migrate_resume_destination(Migrate *m, Error *reterr);
 int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr);
 void migrate_reset_network(Migrate *m);
+
+/* migrate-check.c */
+extern const EnvelopeType handoff_envelope;
+void migrate_check_forget(Migrate *m); /* removes the tokens of the last check */
+void migrate_check_bus_gone(Migrate *m, const sd_bus *bus);
+uint64_t migrate_available_mib(void); /* memory of this host; 0: not known */
 
 /* migrate-way.c */
 int migrate_set_way(Migrate *m, const MigrateWay *way, Error *reterr);

@@ -69,6 +69,7 @@ int migrate_op_import(void *u, const char *pod, const MigrationTree *t, Error *r
         if (t->n_pods != 1)
                 return error_setf(reterr, -EOPNOTSUPP, "a VM with %u pods: not supported yet",
                                   t->n_pods);
+        migrate_check_forget(m);
         migrate_forget_kept(m); /* of an attempt before */
         if (buf_append(&m->imported[0], t->vm.data, t->vm.len) < 0 ||
             buf_append(&m->imported[1], t->pods[0].data, t->pods[0].len) < 0)

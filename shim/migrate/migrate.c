@@ -167,6 +167,8 @@ static void on_facts(void *userdata, int r, const void *result, const Error *err
                 (void)snprintf(to->cpu_xml, sizeof(to->cpu_xml), "%s", f->cpu_xml ?: "");
                 m->has_kvm = f->has_kvm;
                 m->qemu_gid = f->qemu_gid;
+                m->qemu_version = f->hypervisor_version;
+                m->libvirt_version = f->libvirt_version;
                 m->facts_known = true;
         }
         relay_done(relay, r, NULL, err);
@@ -191,7 +193,7 @@ int migrate_learn_facts(Migrate *m, OpDone done, void *job, Error *reterr) {
         return r;
 }
 
-static uint64_t available_mib(void) {
+uint64_t migrate_available_mib(void) {
         unsigned long long kib = 0;
         char line[128];
         FILE *f = fopen("/proc/meminfo", "re");
@@ -218,77 +220,8 @@ int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr) {
                 (void)snprintf(ret->domain_type, sizeof(ret->domain_type), "%s",
                                spec->domain_type == VM_DOMAIN_KVM ? "kvm" : "qemu");
         } else {
-                ret->memory_mib = available_mib();
+                ret->memory_mib = migrate_available_mib();
         }
-        return 0;
-}
-
-/* With KVM the guest sees the CPU of its host: this one must have all that the other has. An
- * emulated one is the same everywhere. */
-static int check_cpu(Migrate *m, const MigrationFacts *peer, OpDone done, void *job,
-                     Error *reterr) {
-        Virt *virt;
-        int r;
-
-        if (!peer || strcmp(peer->domain_type, "kvm") != 0)
-                return 0;
-        if (!m->has_kvm)
-                return error_setf(reterr, -EINVAL,
-                                  "the pod runs with KVM, which the libvirt of this host does not "
-                                  "offer");
-        if (!peer->cpu_xml[0])
-                return error_setf(reterr, -EINVAL, "the source does not say what its CPU is");
-        r = shim_virt(m->shim, &virt, reterr);
-        return r < 0 ? r : virt_compare_cpu(virt, peer->cpu_xml, done, job, reterr);
-}
-
-static int check_destination(Migrate *m, const MigrationFacts *peer, Error *reterr) {
-        static const char *const files[] = { "vmlinux", "initrd" };
-        uint64_t free_mib = available_mib();
-        char path[512];
-
-        for (size_t i = 0; i < ELEMENTSOF(files); i++) {
-                (void)snprintf(path, sizeof(path), "%s/%s", m->shim->config.guest_dir, files[i]);
-                if (access(path, R_OK) < 0)
-                        return error_setf(reterr, -ENOENT,
-                                          "the guest image is not on this host: %s: %m; make it "
-                                          "there with hack/image",
-                                          path);
-        }
-        if (!peer)
-                return 0;
-        if (peer->host_uuid[0] && strcmp(peer->host_uuid, m->facts.host_uuid) == 0)
-                return error_setf(reterr, -EINVAL,
-                                  "the destination is the source: both are host %s",
-                                  peer->host_uuid);
-        if (peer->arch[0] && strcmp(peer->arch, m->facts.arch) != 0)
-                return error_setf(reterr, -EINVAL, "the pod needs a %s host, this one is %s",
-                                  peer->arch, m->facts.arch);
-        if (free_mib > 0 && peer->memory_mib > free_mib)
-                return error_setf(reterr, -ENOSPC,
-                                  "the pod needs %llu MiB of memory, this host has %llu MiB free",
-                                  (unsigned long long)peer->memory_mib,
-                                  (unsigned long long)free_mib);
-        return 0;
-}
-
-int migrate_op_check(void *u, MigrationRole role, const MigrationOptions *o,
-                     const MigrationFacts *peer, OpDone done, void *job, Error *reterr) {
-        Migrate *m = u;
-        Shim *s = m->shim;
-
-        if (role == MIGRATION_DESTINATION) {
-                int r = check_destination(m, peer, reterr);
-
-                return r < 0 ? r : check_cpu(m, peer, done, job, reterr);
-        }
-        if (!s->vm || vm_state(s->vm) != VM_RUNNING)
-                return error_setf(reterr, -EBADFD, "pod %s does not run", s->pod_id);
-        if (o->transport[0] && strncmp(o->transport, "libvirt+", strlen("libvirt+")) != 0)
-                return error_setf(
-                        reterr, -EINVAL,
-                        "transport %s: it must be libvirt+tcp://HOST or libvirt+tls://HOST",
-                        o->transport);
         return 0;
 }
 
@@ -305,7 +238,6 @@ const MigrationOps migrate_ops = {
         .transfer_begins = migrate_op_transfer_begins,
         .transfer_ends = migrate_op_transfer_ends,
         .facts = migrate_op_facts,
-        .check = migrate_op_check,
         .prepare = migrate_op_prepare,
         .cleanup = migrate_op_cleanup,
         .migrate = migrate_op_migrate,
@@ -370,6 +302,7 @@ Migrate *migrate_free(Migrate *m) {
         m->journal = journal_free(m->journal);
         buf_done(&m->handoff);
         migrate_storage_forget(m);
+        migrate_check_forget(m);
         free(m->offer);
         buf_done(&m->own_handoff);
         migrate_forget_kept(m);

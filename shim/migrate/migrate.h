@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "controllers/migration/check.h"
 #include "controllers/migration/migration.h"
 #include "hostdev/libvirt/virt.h"
 #include "shim/shim.h"
@@ -57,6 +58,26 @@ int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o,
                      const MigrateWay *way, Error *reterr);
 /* Learns what has to be known of this host (libvirt's version and so on). Result NULL. */
 int migrate_learn_facts(Migrate *m, OpDone done, void *job, Error *reterr);
+
+/* Every rule of controllers/migration/check.h on this side's facts and, if they are known, the
+ * other side's: changes nothing that stays. Texts are borrowed for the call; "" where there is
+ * none. */
+typedef struct MigrateAsk {
+        MigrationRole role;
+        const char *session;
+        MigrationOptions options;
+        bool unsafe, virtual_size;
+        const char *facts;     /* the other side's */
+        const char *disks;     /* destination: JSON, path at the source -> path here */
+        const char *namespace; /* destination: the pod's network here */
+        sd_bus *bus;           /* who asks; kept open by the caller until it is answered */
+} MigrateAsk;
+typedef struct MigrateAnswer {
+        const CheckReport *report;
+        json_object *facts; /* of this side */
+} MigrateAnswer;
+/* Result: const MigrateAnswer *. 1, or < 0. */
+int migrate_check(Migrate *m, const MigrateAsk *ask, OpDone done, void *job, Error *reterr);
 
 /* Source: when this connection closes in the middle of the session, the shim ends it by itself. */
 int migrate_bind_driver(Migrate *m, sd_bus *bus, Error *reterr);

@@ -16,7 +16,6 @@ static const char *const verb_names[_FAKE_VERB_MAX] = {
         [FAKE_MOVED] = "moved",
         [FAKE_ABORT_TREE] = "abort_tree",
         [FAKE_FACTS] = "facts",
-        [FAKE_CHECK] = "check",
         [FAKE_PREPARE] = "prepare",
         [FAKE_CLEANUP] = "cleanup",
         [FAKE_MIGRATE] = "migrate",
@@ -299,11 +298,6 @@ static int op_facts(void *u, MigrationFacts *ret, Error *reterr) {
         return at_once(u, FAKE_FACTS, reterr);
 }
 
-static int op_check(void *u, MigrationRole role, const MigrationOptions *o,
-                    const MigrationFacts *peer, OpDone done, void *job, Error *reterr) {
-        return start(u, FAKE_CHECK, done, job, reterr);
-}
-
 static int op_prepare(void *u, OpDone done, void *job, Error *reterr) {
         return start(u, FAKE_PREPARE, done, job, reterr);
 }
@@ -484,7 +478,6 @@ const MigrationOps fake_migration_ops = {
         .transfer_begins = op_transfer_begins,
         .transfer_ends = op_transfer_ends,
         .facts = op_facts,
-        .check = op_check,
         .prepare = op_prepare,
         .cleanup = op_cleanup,
         .migrate = op_migrate,

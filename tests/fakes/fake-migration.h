@@ -37,7 +37,6 @@ typedef enum FakeVerb {
         FAKE_MOVED,
         FAKE_ABORT_TREE,
         FAKE_FACTS,
-        FAKE_CHECK,
         FAKE_PREPARE,
         FAKE_CLEANUP,
         FAKE_MIGRATE,

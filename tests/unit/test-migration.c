@@ -65,7 +65,7 @@ static int call(Migration *m, MigrationCall c) {
 
         switch (c) {
         case MIGRATION_CALL_CHECK:
-                return migration_check(m, m->role, &o, NULL, NULL, NULL, NULL);
+                return migration_check(m, m->role, &o, NULL);
         case MIGRATION_CALL_EXPORT:
                 return migration_export(m, "m1", &b, NULL);
         case MIGRATION_CALL_IMPORT:

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "shim/ctl/migrate.h"
+
+/* The command line of podferry migrate, of which podferry check takes a part: ids of the options,
+ * and the reader of both. */
+enum {
+        TO = 1,
+        NAME,
+        PROGRESS,
+        PROGRAM,
+        IDENTITY,
+        SSH_OPTION,
+        LIMIT,
+        NETWORK,
+        NETWORK_MODE,
+        DISK,
+        FIRST_TEXT, /* the rest are options of the shims, as text */
+        HANDOVER = FIRST_TEXT,
+        STORAGE,
+        TRANSPORT,
+        MIGRATE_URI,
+        COMPLETION,
+        ACTION,
+        DOWNTIME,
+        BANDWIDTH,
+        COMPRESSION,
+        CONNECTIONS,
+        PROGRESS_TIMEOUT,
+        AUTO_CONVERGE,
+        POST_COPY,
+        KEEP_DISKS,
+        REMOVE_VOLUMES,
+        UNSAFE,
+        DISK_SPACE,
+        JSON,
+};
+
+typedef struct Texts {
+        char numbers[OPTIONS_MAX][24];
+        char transport[256];
+} Texts;
+
+typedef struct Line {
+        const char *to, *program;
+        char **ssh_args;
+        bool json;
+        Texts texts; /* which the options point into */
+} Line;
+
+#define MOVER_INIT(c)                                                                              \
+        { .ctl = (c), .signal_fd = -EBADF, .calls = REMOTE_RUN_INIT, .transport = REMOTE_RUN_INIT }
+
+/* < 0: *ret_status is the exit status, and the user was told. */
+int migrate_line_read(Mover *m, const Command *self, int argc, char **argv, Line *line,
+                      int *ret_status);

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "controllers/ids.h"
+#include "controllers/migration/check.h"
+#include "hostdev/disk/token.h"
+#include "hostdev/image/layer.h"
+#include "lib/net-message.h"
+#include "shim/migrate/migrate-internal.h"
+
+/* Shared by migrate-check.c (what is asked, in which order; the source), -destination.c and
+ * -files.c. */
+
+/* One disk, as the thread for files sees it. */
+typedef struct CheckFile {
+        uint32_t slot;
+        char *path, *there;
+        const char *role, *format, *plan; /* static; plan "": see why */
+        char why[256];
+        char mine[DISK_TOKEN_SIZE], theirs[DISK_TOKEN_SIZE];
+        char filesystem[32];
+        uint64_t size, allocated, free;
+        CheckAnswer exists, seen;
+        char *container;
+        char cache[32];
+} CheckFile;
+
+typedef struct CheckFiles {
+        char session[ID_MAX + 1];
+        TokenSide side;
+        bool look;  /* for the other side's tokens, and at what is there */
+        bool write; /* tokens of our own */
+        char *layers_directory;
+        char (*layers)[LAYER_DIGEST_SIZE]; /* destination: which it should have */
+        uint64_t *layer_sizes;
+        size_t n_layers;
+        const char *state_dir;
+        uint64_t layers_missing, layers_bytes, layers_free;
+        char *dial; /* source: URI to connect to; NULL: none */
+        CheckAnswer dialled;
+        char dial_error[256];
+        CheckFile *files;
+        size_t n;
+} CheckFiles;
+
+CheckFiles *check_files_free(CheckFiles *f);
+DEFINE_CLEANUP(CheckFiles *, check_files_free);
+/* Runs on the thread for files; never fails: what could not be had stays unknown. */
+int check_files_work(void *files, Error *reterr);
+void check_files_remove_tokens(const CheckFiles *f);
+
+typedef struct CheckRun CheckRun;
+typedef int (*CheckStep)(CheckRun *c); /* 1: check_go_on() will be called; 0: done */
+
+struct CheckRun {
+        Migrate *migrate;
+        MigrateAsk ask; /* strings are copied below */
+        char session[ID_MAX + 1];
+        char *namespace;
+        CheckFacts *peer;
+        json_object *disk_map; /* path at the source -> path here; or NULL */
+        CheckFiles *files;
+        json_object *facts, *host, *domain, *image, *network; /* all but the first borrowed */
+        const CheckStep *steps;
+        sd_event_source *timer; /* of the agent */
+        uint64_t call;
+        OpDone done;
+        void *job;
+};
+
+/* migrate-check.c */
+void check_go_on(CheckRun *c); /* after a step that returned 1; may free c */
+void check_put_text(json_object *o, const char *key, const char *value);
+void check_put_number(json_object *o, const char *key, uint64_t n);
+void check_put_answer(json_object *o, const char *key, CheckAnswer a);
+void check_put_error(json_object *o, const char *key, int r, const Error *err);
+void check_put_interface(json_object *list, const NetInterface *i);
+CheckFile *check_add_file(CheckFiles *f, uint32_t slot, const char *path);
+
+/* migrate-check-destination.c, in their order */
+int check_step_their_disks(CheckRun *c);
+int check_step_layers(CheckRun *c);
+int check_step_machine(CheckRun *c);
+int check_step_cpu(CheckRun *c);
+int check_step_host(CheckRun *c);
+int check_step_namespace(CheckRun *c);
