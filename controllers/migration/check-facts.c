@@ -41,7 +41,7 @@ static const Field image_fields[] = {
 static const Field session_fields[] = { F(session_state, TEXT, "state") };
 static const Field network_fields[] = {
         F(network, TEXT, "kind"), F(namespace, TEXT, "namespace"),
-        F(namespace_error, TEXT, "error"),
+        F(namespace_error, TEXT, "error"), F(network_mode, TEXT, "mode"),
 };
 static const Field transport_fields[] = {
         F(transport, ANSWER, "reached"), F(transport_error, TEXT, "error"),

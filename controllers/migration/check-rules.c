@@ -116,6 +116,8 @@ static CheckVerdict envelopes(const CheckInput *in) {
 }
 
 static CheckVerdict agent(const CheckInput *in) {
+        if (is(in->source->state, "paused")) /* nobody in it can answer */
+                return CHECK_RULE_NOT_NEEDED;
         if (in->source->agent == CHECK_NO)
                 return check_found(in, in->source, "the agent in the guest does not answer");
         return in->source->agent == CHECK_YES ? CHECK_RULE_PASSES : CHECK_RULE_UNKNOWN;
@@ -281,8 +283,7 @@ static CheckVerdict network_named(const CheckInput *in) {
                 return CHECK_RULE_UNKNOWN;
         if (moves_by_namespace(in) && !named)
                 return check_found(in, in->destination,
-                                   "the pod's network is a namespace, and none is named for it "
-                                   "there");
+                                   "the pod's network is a namespace: name the one on this host");
         if (!moves_by_namespace(in) && named)
                 return check_found(in, in->destination,
                                    "the pod's network is \"%.20s\": it takes no namespace",
@@ -328,7 +329,7 @@ static CheckVerdict mac_clash(const CheckInput *in) {
         const CheckFacts *d = in->destination;
         CheckVerdict v = CHECK_RULE_PASSES;
 
-        if (!sees_interfaces(in))
+        if (!sees_interfaces(in) || is(in->destination->network_mode, "rebind"))
                 return CHECK_RULE_NOT_NEEDED;
         for (size_t i = 0; i < in->source->n_interfaces; i++)
                 for (size_t k = 0; k < d->n_interfaces; k++) {
@@ -336,10 +337,11 @@ static CheckVerdict mac_clash(const CheckInput *in) {
 
                         if (s->mac[0] && is(s->mac, d->interfaces[k].mac) &&
                             !is(s->name, d->interfaces[k].name))
-                                v = check_found(
-                                        in, d,
-                                        "%.20s has the MAC address of the pod's %.20s: %.20s",
-                                        d->interfaces[k].name, s->name, s->mac);
+                                v = check_found(in, d,
+                                                "%.100s: the pod's MAC address %.20s (%.20s) is in "
+                                                "use there, by %.20s",
+                                                d->namespace, s->mac, s->name,
+                                                d->interfaces[k].name);
                 }
         return v;
 }
@@ -347,7 +349,7 @@ static CheckVerdict mac_clash(const CheckInput *in) {
 static CheckVerdict mtu(const CheckInput *in) {
         CheckVerdict v = CHECK_RULE_PASSES;
 
-        if (!sees_interfaces(in))
+        if (!sees_interfaces(in) || is(in->destination->network_mode, "rebind"))
                 return CHECK_RULE_NOT_NEEDED;
         for (size_t i = 0; i < in->source->n_interfaces; i++) {
                 const CheckInterface *s = &in->source->interfaces[i];

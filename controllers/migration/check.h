@@ -76,6 +76,7 @@ typedef struct CheckFacts {
         uint64_t available_mib, huge_pages_free; /* of the size that the source asks for */
         CheckAnswer knows_machine, has_kvm, fits_cpu;
         const char *cpu_text, *image_error, *namespace, *namespace_error;
+        const char *network_mode; /* "rebind": MAC addresses and MTUs are those of the namespace */
         uint64_t layers_missing, layers_bytes, layers_free;
 
         CheckDisk *disks;

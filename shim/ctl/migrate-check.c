@@ -48,6 +48,8 @@ static int ask(Mover *m, Side *side, json_object *facts, json_object **ret, Erro
         if (!source && m->network) {
                 more[n++] = "namespace";
                 more[n++] = m->network;
+                more[n++] = "network_mode";
+                more[n++] = m->network_mode ?: "keep";
         }
         r = mover_call_options(m, side, WORK_DEADLINE, "Check", more, &reply, reterr);
         if (r < 0)

@@ -54,12 +54,16 @@ static int read_flag(const char *name, const char *text, bool *ret, sd_bus_error
 
 int migration_face_check(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(facts_call_freep) FactsCall *c = calloc(1, sizeof(*c));
-        const char *unsafe = "false", *space = "allocated";
+        const char *unsafe = "false", *space = "allocated", *mode = "keep";
         Shim *s = userdata;
         MigrateAsk ask = { .facts = "", .disks = "", .namespace = "" };
-        MigrationTexts texts[] = { { "facts", &ask.facts },         { "disks", &ask.disks },
-                                   { "namespace", &ask.namespace }, { "unsafe", &unsafe },
-                                   { "disk_space", &space },        {} };
+        MigrationTexts texts[] = { { "facts", &ask.facts },
+                                   { "disks", &ask.disks },
+                                   { "namespace", &ask.namespace },
+                                   { "unsafe", &unsafe },
+                                   { "disk_space", &space },
+                                   { "network_mode", &mode },
+                                   {} };
         Error err = ERROR_INIT;
         int r;
 
@@ -77,6 +81,10 @@ int migration_face_check(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         if (!ask.virtual_size && strcmp(space, "allocated") != 0)
                 return api_error_setf(reterr, -EINVAL,
                                       "option disk_space is neither allocated nor virtual");
+        ask.rebind = strcmp(mode, "rebind") == 0;
+        if (!ask.rebind && strcmp(mode, "keep") != 0)
+                return api_error_setf(reterr, -EINVAL,
+                                      "option network_mode is neither keep nor rebind");
         ask.role = s->receive && !s->vm ? MIGRATION_DESTINATION : MIGRATION_SOURCE;
         ask.bus = sd_bus_message_get_bus(m);
         c->bus = sd_bus_ref(ask.bus);

@@ -235,6 +235,7 @@ int check_step_namespace(CheckRun *c) {
         if (!c->facts || !c->namespace[0])
                 return 0;
         check_put_text(c->network, "namespace", c->namespace);
+        check_put_text(c->network, "mode", c->ask.rebind ? "rebind" : "keep");
         r = shim_net_read(c->migrate->shim, c->namespace, on_namespace, c, &e);
         if (r < 0)
                 check_put_error(c->network, "error", r, &e);

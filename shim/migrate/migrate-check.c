@@ -179,6 +179,7 @@ static void put_inspected(CheckRun *c, const VirtInspect *v) {
         json_object *devices = json_object_new_array();
         char target[DISK_TARGET_SIZE];
 
+        c->paused = v->domain.state == VIRT_PAUSED;
         check_put_text(c->domain, "state", virt_state_name(v->domain.state));
         check_put_text(c->domain, "job", v->job);
         check_put_number(c->domain, "block_jobs", v->block_jobs);
@@ -248,7 +249,7 @@ static int step_agent(CheckRun *c) {
         ToGuest request = TO_GUEST_INIT;
         Shim *s = c->migrate->shim;
 
-        if (!c->facts || !s->vm || vm_state(s->vm) != VM_RUNNING || !s->rpc)
+        if (!c->facts || !s->vm || vm_state(s->vm) != VM_RUNNING || !s->rpc || c->paused)
                 return 0;
         request.body_case = TO_GUEST_BODY(INFO);
         request.info = &info;

@@ -64,6 +64,7 @@ struct CheckRun {
         const CheckStep *steps;
         sd_event_source *timer; /* of the agent */
         uint64_t call;
+        bool paused; /* so that the agent cannot answer */
         OpDone done;
         void *job;
 };

@@ -70,6 +70,7 @@ typedef struct MigrateAsk {
         const char *facts;     /* the other side's */
         const char *disks;     /* destination: JSON, path at the source -> path here */
         const char *namespace; /* destination: the pod's network here */
+        bool rebind;           /* and it takes over the addresses there */
         sd_bus *bus;           /* who asks; kept open by the caller until it is answered */
 } MigrateAsk;
 typedef struct MigrateAnswer {

@@ -177,6 +177,18 @@ def bench_migrate(r, report, args):
         print("       where the time goes: " + ", ".join(f"{k} {median(v):.0f} ms" for k, v in phases.items()))
 
 
+def bench_check(r, report, args):
+    """podferry check of a pod that can move: the whole command."""
+    start_ticker(r)
+    times = []
+    for _ in range(2 * args.runs):
+        begin = time.monotonic()
+        r.run("h1", "check", POD, "--to", r.to("h2"))
+        times.append((time.monotonic() - begin) * 1000)
+    report.figure("check", median(times), "ms", 300, n=len(times), note=f"p99 {p99(times):.0f} ms")
+    remove(r, "h1")
+
+
 def bench_first_line(r, report, args):
     """run to the container's first line, against QEMU's boot of the same image to the agent."""
     times, boots = [], []
@@ -351,6 +363,7 @@ def bench_bulk(r, report, args):
 FIGURES = {
     "session": (bench_session, False), "relay": (bench_relay, False), "envelope": (bench_envelope, False),
     "start": (bench_start, False), "migrate": (bench_migrate, True), "first-line": (bench_first_line, True),
+    "check": (bench_check, True),
     "output": (streams.bench_stdio, True), "input": (streams.bench_stdin, True), "exits": (streams.bench_exits, True),
     "memory": (bench_memory, True), "tcp": (bench_tcp_gap, True), "bulk": (bench_bulk, True),
     "fio": (storage.bench_fio, True), "copy": (storage.bench_copy, True),

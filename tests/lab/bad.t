@@ -112,7 +112,7 @@ ok "and still it counts on"
 truncate -s 8M "$work/volume.raw"
 mkfs.ext4 -q "$work/volume.raw"
 pf h1 run --name t-v --rootfs "$rootfs" --volume "$work/volume.raw:/mnt" --detach -- /bin/sleep 1000 >/dev/null
-refused "a copied volume whose file the destination has already" 'prepare.*volume.raw is there already' \
+refused "a copied volume whose file the destination has already" 'preflight.*volume.raw is there already' \
         pf h1 migrate t-v --to "$(to h2)"
 pf h1 rm --force t-v
 # A pod that runs with KVM, told to a host without it: asked as any driver may ask. The receiver ends with its stdin.

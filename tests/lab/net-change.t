@@ -82,6 +82,8 @@ stays "an interface that is missing there" 'has no interface eth1, which the pod
 "$lab" netns h2 Y2 eth1 eth2
 on h2 sh -c 'ip -n Y2 link set eth1 netns Y; ip -n Y2 link set eth2 address 02:50:46:00:00:01 netns Y'
 stays "the pod's MAC is in use there" 'in use there, by eth2' --net ns:/run/netns/Y
+checked=$(pf h1 check t-n --to "$(to h2)" --net ns:/run/netns/Y --json)
+like "$? $checked" '^1 .*"code":"mac-clash"' "and check says so beforehand" F10
 on h2 ip -n Y link del eth2
 # On a bridge of that host, where another pod has the MAC.
 on h2 sh -c 'ip link add br0 type bridge; ip link set br0 up
@@ -92,6 +94,10 @@ on h2 sh -c 'ip link add br0 type bridge; ip link set br0 up
 stays "the pod's MAC is in use on the bridge there" 'in use on this host, by what is behind c0' --net ns:/run/netns/B
 on h2 sh -c 'ip netns del B; ip netns del C; ip link del br0'
 until_ok 5 eval '! on h2 ip link show c0'
+on h2 ip -n Y link set eth0 mtu 1300
+checked=$(pf h1 check t-n --to "$(to h2)" --net ns:/run/netns/Y --json)
+like "$? $checked" '^0 .*"code":"mtu-smaller"' "a smaller MTU there is told" F10
+on h2 ip -n Y link set eth0 mtu 1400
 
 out=$(move h1 t-n --net ns:/run/netns/Y 2>&1)
 ok "a pod with two interfaces moves" F29 H9 || diag "$out"

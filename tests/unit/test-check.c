@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "controllers/migration/check.h"
+#include "controllers/migration/check-rules.h"
 #include "hostdev/libvirt/domain-look.h"
 
 static const char source_facts[] =
@@ -84,6 +84,7 @@ static const Row rows[] = {
         { "F94 a kind it has not", { { 'd', "'kind':'vm'", "'kind':'vn'" } }, "envelope-version" },
         { "F94 no versions", { GONE('d', "'kind':'vm','min':1,'current':3") }, "envelope-version" },
         { "F01 a silent agent", { { 's', "'agent':true", "'agent':false" } }, "agent-silent" },
+        { "F01 F11 a paused pod's agent", { { 's', "'running'", "'paused'" }, { 's', "'agent':true", "'agent':false" } }, "pod-paused" },
         { "F01 no word of the agent", { GONE('s', "'agent':true") }, "", "agent-silent" },
         { "F03 another architecture", { { 'd', "x86_64", "riscv64" } }, "architecture" },
         { "F03 no architecture", { GONE('d', "'arch':'x86_64'") }, "", "architecture" },
@@ -140,6 +141,8 @@ static const Row rows[] = {
         { "F10 it is not there", { { 'd', "'/run/netns/x'", "'/run/netns/x','error':'gone'" } }, "namespace" },
         { "F10 no such interface", { { 'd', "'eth0'", "'eth1'" } }, "interface-missing" },
         { "F10 its MAC is another's", { { 'd', "'interfaces':[", "'interfaces':[{'name':'eth7','mac':'02:00:00:00:00:01'}," } }, "mac-clash" },
+        { "F10 its MAC is another's, and left behind", { { 'd', "'interfaces':[", "'interfaces':[{'name':'eth7','mac':'02:00:00:00:00:01'}," }, { 'd', "'namespace'", "'mode':'rebind','namespace'" } }, "" },
+        { "F10 a smaller MTU, which it takes over", { { 'd', "'mtu':1500", "'mtu':1499" }, { 'd', "'namespace'", "'mode':'rebind','namespace'" } }, "" },
         { "F10 its MAC is its own", { { 'd', "00:09", "00:01" } }, "" },
         { "F10 a smaller MTU", { { 'd', "'mtu':1500", "'mtu':1499" } }, "mtu-smaller" },
         { "F10 no MTU", { GONE('d', "'mtu':1500") }, "", "mtu-smaller" },
@@ -264,6 +267,26 @@ static void test_every_rule_has_rows(void **state) {
         }
 }
 
+/* The page for people has each rule, with its severity. */
+static void test_every_rule_is_documented(void **state) {
+        _cleanup_free_ char *page = calloc(1, 65536);
+        FILE *f = fopen(GOLDEN_DIR "/../../docs/check.md", "re");
+
+        assert_non_null(f);
+        assert_true(fread(page, 1, 65535, f) > 0);
+        (void)fclose(f);
+        for (size_t i = 0; i < check_rules_n; i++) {
+                const CheckRule *r = &check_rules[i];
+                char line[160];
+
+                (void)snprintf(line, sizeof(line), "| `%s` | %s | %s%s |", r->code, r->row,
+                               check_severity_name(r->severity),
+                               r->overridable ? ", `--unsafe`" : "");
+                if (!strstr(page, line))
+                        fail_msg("docs/check.md lacks: %s", line);
+        }
+}
+
 static void test_one_side_alone(void **state) {
         static const Row none = {};
         _cleanup_free_ char *text = apply(source_facts, &none, 's');
@@ -378,9 +401,11 @@ static void test_domain_xml(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[ELEMENTSOF(rows) + 6] = {
+        struct CMUnitTest tests[ELEMENTSOF(rows) + 7] = {
                 { .name = "every rule has a row in which it fires",
                   .test_func = test_every_rule_has_rows },
+                { .name = "every rule is in docs/check.md",
+                  .test_func = test_every_rule_is_documented },
                 { .name = "one side alone", .test_func = test_one_side_alone },
                 { .name = "hostile facts", .test_func = test_hostile },
                 { .name = "facts without end", .test_func = test_long },
@@ -389,7 +414,7 @@ int main(void) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
-                tests[6 + i] = (struct CMUnitTest){ .name = rows[i].name,
+                tests[7 + i] = (struct CMUnitTest){ .name = rows[i].name,
                                                     .test_func = test_row,
                                                     .initial_state = (void *)(uintptr_t)&rows[i] };
         return cmocka_run_group_tests_name("check", tests, NULL, NULL);

@@ -1,0 +1,135 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# podferry check: what blocks a move is told, all of it, and nothing of the asking stays.
+# shellcheck disable=SC2154
+. "$(dirname "$0")/lib.sh"
+begin
+
+# check OPTION...: sets $status, $codes ("blocks:same-host ..."), and leaves the JSON in $work/check.
+check() {
+        pf h1 check "$pod" --to "$(to h2)" --json "$@" >"$work/check" 2>"$work/err"
+        status=$?
+        codes=$(python3 -c 'import json, sys
+print(" ".join(f["severity"] + ":" + f["code"] for f in json.load(sys.stdin)["findings"]))' <"$work/check" 2>>"$work/err")
+}
+
+# finds STATUS CODES DESCRIPTION ROW...
+finds() {
+        local wanted="$1 $2" what=$3
+
+        shift 3
+        is "$status $codes" "$wanted" "$what" "$@" || diag "$(cat "$work/err")"
+}
+
+# What a check might leave: tokens beside disks, and what the shims have on h2.
+traces() {
+        find "$work" -name '.podferry-*'
+        on h1 find /var/lib/podferry /run/podferry -name '.podferry-*' -o -name '.migrate-*'
+        on h2 sh -c 'ls -A /run/podferry /var/lib/podferry/pods 2>/dev/null | grep "t-"'
+}
+
+pod=t-c
+run h1 t-c /bin/probe count 20 >/dev/null
+ok "a pod to ask about"
+before=$(traces)
+on h2 mount -t tmpfs none /var/lib/podferry # without the layers of tests before
+check
+finds 0 "advises:layers-missing" "a pair that fits: only that a layer is missing there" F01 F02 F07
+is "$(traces)" "$before" "nothing is left of the question" F01
+like "$(pf h1 check t-c --to "$(to h2)")" 'advises +destination +layers-missing.*can move to' "and as a table" F01
+on h2 umount /var/lib/podferry
+pf h1 check t-none --to "$(to h2)" >/dev/null 2>&1
+is $? 125 "a pod that is not there cannot be asked about"
+pf h1 check t-c --to exec:false >"$work/out"
+like "$? $(tr '\n' ' ' <"$work/out")" '^1 .*destination-unreachable.*cannot move' "a host that cannot be reached blocks" F10
+
+# -- each, provoked --
+run h2 t-c /bin/sleep 1000 >/dev/null
+check
+finds 1 "blocks:pod-exists" "a pod of that name is there" F01
+check --name t-d
+finds 0 "" "but not of that one"
+pf h2 rm --force t-c
+on h2 mount -t tmpfs -o size=1m none /var/lib/podferry
+check
+finds 1 "blocks:disk-space blocks:layers-space warns:disk-space-full advises:layers-missing" "a small file system there: disks and layers" F07
+on h2 umount /var/lib/podferry
+on h2 mount -t tmpfs -o size=100m none /var/lib/podferry
+check
+finds 0 "warns:disk-space-full advises:layers-missing" "what is allocated fits, what may be does not" F07
+check --disk-space virtual
+finds 1 "blocks:disk-space-virtual advises:layers-missing" "which blocks, if one asks" F07
+on h2 umount /var/lib/podferry
+check --transport libvirt+tcp://127.0.0.1:1
+finds 1 "blocks:transport-unreachable" "a transport that nobody listens on" F10
+check --net ns:/run/netns/none
+finds 1 "blocks:network-option blocks:namespace" "a namespace that is not there, for a pod that has none" F10
+pf h1 check t-c --to "exec:$lab enter h1" --name t-e --json >"$work/check"
+like "$? $(cat "$work/check")" '^1 .*"code":"same-host"' "the host itself" F13
+on h1 virsh -q -c qemu:///system suspend podferry-t-c
+check
+finds 0 "warns:pod-paused" "a paused pod" F11
+on h1 virsh -q -c qemu:///system resume podferry-t-c
+"$lab" libvirtd h2 stop
+check
+like "$status $codes" '^1 blocks:hypervisor-unreachable' "no libvirt there" F04
+"$lab" libvirtd h2 start
+
+# -- facts as another host would tell them: asked as any driver may ask --
+exec 7> >(exec "$lab" enter h2 "$podferry" receive --pod t-k >/dev/null 2>&1)
+asked() {
+        on h2 gdbus call --address unix:path=/run/podferry/t-k/bus.sock --dest org.podferry.Shim1 \
+                --object-path /org/podferry/Shim1/migration \
+                --method org.podferry.Shim1.Migration.Check s1 "{'facts': <'$1'>}" 2>&1
+}
+until_ok 10 asked '{}'
+like "$(asked '{"domain":{"type":"qemu","machine":"pc-q35-99.9"}}')" 'machine-type.*pc-q35-99.9' "a machine type of a newer QEMU" F04
+like "$(asked '{"envelopes":[{"kind":"vm","min":9,"current":9}]}')" 'envelope-version.*version 9' "saved state of a newer podferry" F94
+like "$(asked '{"host":{"qemu":99000000}}')" 'hypervisor-older' "a source with a newer QEMU" F04
+like "$(asked '{"domain":{"memory_mib":100000000,"state":"crashed"},"host":{"arch":"riscv64"}}')" \
+        'pod-not-running.*architecture.*memory' "three reasons at once" F01 F03 F08 F11
+like "$(asked '{"domain":{"memory_mib":16,"huge_page_kib":3}}')" 'huge-pages' "huge pages of a size that there is not" F08
+like "$(asked '{"disks":7}')" 'InvalidArgument.*disks is not a list' "facts that are none are refused by name"
+like "$(asked 'no')" 'not a JSON object' "and so is what is no JSON"
+exec 7>&-
+
+# -- volumes: the same file, and one in the way --
+mkdir "$work/v"
+truncate -s 8M "$work/v/a.raw"
+mkfs.ext4 -q "$work/v/a.raw"
+pod=t-v
+pf h1 run --name t-v --rootfs "$rootfs" --volume "$work/v/a.raw:/mnt" --detach -- /bin/sleep 1000 >/dev/null
+before=$(traces)
+check
+finds 1 "blocks:storage-is-shared" "a volume that would be copied onto itself" F06
+check --storage shared
+like "$status $codes" '^1 blocks:storage-not-shared' "scratch disks are not shared because somebody says so" F05
+is "$(traces)" "$before" "no token is left" F01
+touch "$work/v/b.raw"
+check --disk "$work/v/a.raw=$work/v/b.raw"
+finds 1 "blocks:disk-exists" "a file in the way" F06
+check --disk "$work/v/a.raw=$work/v/c.raw"
+finds 0 "" "another name beside it is fine" F06
+out=$(move h1 t-v --storage copy 2>&1)
+like "$? $out" '^125 .*storage-is-shared.*nothing was changed' "migrate refuses by the same rule, and has touched nothing" F01
+on h1 virsh -q -c qemu:///system blockcopy podferry-t-v sdb "$work/v/mirror.raw" --transient-job --bandwidth 1 >/dev/null 2>&1
+check
+like "$status $codes" 'blocks:(block-job|job-running)' "a block job" F14
+on h1 virsh -q -c qemu:///system blockjob podferry-t-v sdb --abort >/dev/null 2>&1
+
+# -- killed in the middle: whoever asks, there or here --
+gone() {
+        [ "$(traces)" = "$before" ]
+}
+for i in 1 2 3 4 5; do
+        "$lab" enter h1 "$podferry" check t-v --to "$(to h2)" --storage shared >/dev/null 2>&1 &
+        pid=$!
+        until_ok 5 eval 'ls -A "$work/v" | grep -q "^.podferry-" || ! kill -0 $pid'
+        pkill -9 -P $pid
+        kill -9 $pid 2>/dev/null
+        wait $pid 2>/dev/null
+done
+until_ok 20 gone
+ok "killed in the middle, five times: nothing is left" F01 || diag "$(traces)"
+pf h1 rm --force t-v t-c
+finish
