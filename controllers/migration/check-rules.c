@@ -152,7 +152,8 @@ static CheckVerdict cpu(const CheckInput *in) {
         if (!is(in->source->type, "kvm"))
                 return CHECK_RULE_NOT_NEEDED;
         if (in->destination->fits_cpu == CHECK_NO)
-                return check_found(in, in->destination, "its CPU cannot be that of the guest: %.250s",
+                return check_found(in, in->destination,
+                                   "its CPU cannot be that of the guest: %.250s",
                                    in->destination->cpu_text);
         return in->destination->fits_cpu == CHECK_YES ? CHECK_RULE_PASSES : CHECK_RULE_UNKNOWN;
 }
