@@ -411,7 +411,7 @@ const CheckRule check_rules[] = {
         { "kvm-missing", "F03", BLOCKS, false, BOTH, kvm,
           "choose a host with KVM" },
         { "cpu", "F03", BLOCKS, false, BOTH, cpu,
-          "choose a host whose CPU has all features of the source's" },
+          "choose a host whose CPU has all features that the source has" },
         { "machine-type", "F04", BLOCKS, false, BOTH, machine,
           "install a QEMU there that has it: the source's version, or newer" },
         { "hypervisor-older", "F04", BLOCKS, true, BOTH, hypervisor,
