@@ -341,8 +341,7 @@ static bool has_disk(json_object *facts, const char *path, size_t n) {
         return false;
 }
 
-/* {"disks": {path here: path there}}; the caller owns it. */
-static int map_disks(const Mover *m, json_object **ret, Error *reterr) {
+int mover_map_disks(const Mover *m, json_object **ret, Error *reterr) {
         _cleanup_json_ json_object *o = json_object_new_object();
         json_object *map = json_object_new_object();
 
@@ -366,7 +365,7 @@ static int map_disks(const Mover *m, json_object **ret, Error *reterr) {
 int mover_patch(Mover *m, Error *reterr) {
         json_object *containers = json_get_array(m->facts, "containers"), *c;
         _cleanup_json_ json_object *patch = NULL;
-        int k = map_disks(m, &patch, reterr);
+        int k = mover_map_disks(m, &patch, reterr);
 
         if (k < 0)
                 return k;

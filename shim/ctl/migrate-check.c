@@ -7,21 +7,6 @@
 #include "shim/ctl/migrate.h"
 #include "shim/ctl/values.h"
 
-/* {path here: path there} of --disk; the caller owns it. */
-static int disks_json(const Mover *m, json_object **ret, Error *reterr) {
-        _cleanup_json_ json_object *map = json_object_new_object();
-
-        for (size_t i = 0; m->disks && m->disks[i]; i++) {
-                const char *equals = strchr(m->disks[i], '=');
-                _cleanup_free_ char *from = strndup(m->disks[i], (size_t)(equals - m->disks[i]));
-
-                if (!map || !from || json_add_string(map, from, equals + 1) < 0)
-                        return error_oom(reterr);
-        }
-        *ret = TAKE(map);
-        return *ret ? 0 : error_oom(reterr);
-}
-
 /* facts: what the other side said; NULL: nothing yet. */
 static int ask(Mover *m, Side *side, json_object *facts, json_object **ret, Error *reterr) {
         bool source = side == &m->source;
@@ -29,7 +14,7 @@ static int ask(Mover *m, Side *side, json_object *facts, json_object **ret, Erro
         _cleanup_json_ json_object *disks = NULL;
         const char *more[16] = {}, *text;
         size_t n = 0;
-        int r = disks_json(m, &disks, reterr);
+        int r = source ? 0 : mover_map_disks(m, &disks, reterr);
 
         if (r < 0)
                 return r;
@@ -43,7 +28,8 @@ static int ask(Mover *m, Side *side, json_object *facts, json_object **ret, Erro
         }
         if (!source) {
                 more[n++] = "disks";
-                more[n++] = json_object_to_json_string_ext(disks, JSON_C_TO_STRING_PLAIN);
+                more[n++] = json_object_to_json_string_ext(json_get(disks, "disks"),
+                                                           JSON_C_TO_STRING_PLAIN);
         }
         if (!source && m->network) {
                 more[n++] = "namespace";

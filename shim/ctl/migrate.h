@@ -66,6 +66,8 @@ int mover_connect_destination(Mover *m, Error *reterr);
 /* A call with the user's options, and more of the form name, value, NULL. */
 int mover_call_options(Mover *m, Side *side, uint64_t deadline, const char *member,
                        const char *const *more, sd_bus_message **ret, Error *reterr);
+/* --disk as {"disks": {path here: path there}}; the caller owns it. -ENOENT: the pod has it not. */
+int mover_map_disks(const Mover *m, json_object **ret, Error *reterr);
 int mover_send_layers(Mover *m, Error *reterr);
 int mover_export(Mover *m, Error *reterr);
 int mover_import(Mover *m, Error *reterr);
