@@ -19,6 +19,7 @@ typedef enum KeyKind {
         KEY_NAME, /* one of `names` */
         KEY_UINT, /* min..max */
         KEY_BOOL,
+        KEY_OPTIONS, /* an object of migration options */
 } KeyKind;
 
 typedef struct Key {
@@ -48,6 +49,7 @@ static const Key keys[] = {
           .max = VM_MEMORY_MIB_MAX },
         { "vcpus", KEY_UINT, AT(vcpus), .number = 1, .min = 1, .max = DOMAIN_VCPUS_MAX },
         { "log_max_mib", KEY_UINT, AT(log_max_mib), .number = 64, .min = 1, .max = 1U << 20 },
+        { "migration", KEY_OPTIONS, AT(migration) },
         { "stop_pod_on_term", KEY_BOOL, AT(stop_pod_on_term), .number = 0 },
 };
 #undef AT
@@ -87,7 +89,9 @@ static int set_text(Config *c, const Key *k, const char *value, Error *reterr) {
 static void set_number(Config *c, const Key *k, uint32_t value) {
         void *at = (char *)c + k->offset;
 
-        if (k->kind == KEY_BOOL)
+        if (k->kind == KEY_OPTIONS)
+                migration_options_init(at);
+        else if (k->kind == KEY_BOOL)
                 *(bool *)at = value;
         else
                 *(uint32_t *)at = value;
@@ -129,11 +133,39 @@ static int take_text(Config *c, const char *file, const Key *k, json_object *v, 
         return set_text(c, k, text, reterr);
 }
 
+/* "migration": {NAME: VALUE, ...}, as the option is typed on the bus. */
+static int take_options(Config *c, const char *file, const Key *k, json_object *v, Error *reterr) {
+        MigrationOptions *o = (MigrationOptions *)(void *)((char *)c + k->offset);
+
+        if (!json_object_is_type(v, json_type_object))
+                return error_setf(reterr, -EINVAL, "%s: %s must be an object", file, k->name);
+        json_object_object_foreach(v, name, value) {
+                const char *text = json_object_get_string(value);
+                int r;
+
+                if (!json_object_is_type(value, json_type_string) &&
+                    !json_object_is_type(value, json_type_int) &&
+                    !json_object_is_type(value, json_type_boolean))
+                        return error_setf(reterr, -EINVAL,
+                                          "%s: %s: %s must be a text, a number, true or false",
+                                          file, k->name, name);
+                if (!text || (json_object_is_type(value, json_type_string) &&
+                              strlen(text) != (size_t)json_object_get_string_len(value)))
+                        return error_setf(reterr, -EINVAL, "%s: %s: %s", file, k->name, name);
+                r = migration_options_set_by(o, MIGRATION_BY_CONFIGURATION, name, text, reterr);
+                if (r < 0)
+                        return error_prefix(reterr, r, "%s: %s", file, k->name);
+        }
+        return 0;
+}
+
 static int take_value(Config *c, const char *file, const Key *k, json_object *v, Error *reterr) {
         int64_t n;
 
         if (key_is_text(k))
                 return take_text(c, file, k, v, reterr);
+        if (k->kind == KEY_OPTIONS)
+                return take_options(c, file, k, v, reterr);
         if (k->kind == KEY_BOOL) {
                 if (!json_object_is_type(v, json_type_boolean))
                         return error_setf(reterr, -EINVAL, "%s: %s must be true or false", file,
@@ -197,6 +229,15 @@ int config_parse(Config *c, const char *name, const char *text, Error *reterr) {
                 if (r < 0)
                         return r;
         }
+        /* The older key of the same; "migration" has the last word. */
+        if (migration_options_origin(&fresh.migration, "handover") == MIGRATION_BY_DEFAULT &&
+            strcmp(fresh.handover, "shims") != 0)
+                r = migration_options_set_by(&fresh.migration, MIGRATION_BY_CONFIGURATION,
+                                             "handover", fresh.handover, reterr);
+        if (r == 0)
+                r = migration_options_check(&fresh.migration, reterr);
+        if (r < 0)
+                return error_prefix(reterr, r, "%s: migration", name);
         *c = fresh;
         fresh = (Config){};
         return 0;

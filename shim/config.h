@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "controllers/migration/options.h"
 #include "lib/error.h"
 
 /* What the administrator may set: one JSON object in one file, every key optional.
@@ -21,8 +22,9 @@ typedef struct Config {
         char *log_level;     /* debug, info, warning, error */
         uint32_t memory_mib; /* of a VM that does not say otherwise */
         uint32_t vcpus;
-        uint32_t log_max_mib;  /* per container log, both files of it together */
-        bool stop_pod_on_term; /* SIGTERM ends the pod; otherwise it waits to be adopted */
+        uint32_t log_max_mib;       /* per container log, both files of it together */
+        MigrationOptions migration; /* what it says of them; the rest is as by default */
+        bool stop_pod_on_term;      /* SIGTERM ends the pod; otherwise it waits to be adopted */
 } Config;
 
 #define CONFIG_PATH_DEFAULT "/etc/podferry/config.json"

@@ -272,6 +272,10 @@ int shim_dump(Shim *s, char **ret, Error *reterr) {
                 json_object_object_add(o, "tree", tree);
                 json_object_object_add(o, "link", dump_link(s));
                 (void)stdio_each(s->stdio, dump_stdio, stdio);
+                if (s->migrate)
+                        r = migrate_dump(s->migrate, o, reterr);
+        }
+        if (r == 0) {
                 json_object_object_add(o, "stdio", json_object_get(stdio));
                 text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
                                                                  JSON_C_TO_STRING_NOSLASHESCAPE);

@@ -252,6 +252,22 @@ MigrationMove migration_fast_source_move(JournalKind journal, const MigrationDom
         return source_prepared(domain, peer, MIGRATION_PEER_RUNNING, wants_out);
 }
 
+MigrationMove migration_postcopy_source_move(JournalKind journal, const MigrationDomain *domain,
+                                             MigrationPeerSays peer, bool wants_out) {
+        MigrationMove m = migration_fast_source_move(journal, domain, peer, wants_out);
+
+        if (journal != JOURNAL_PREPARED)
+                return m;
+        /* The guest is over there, and its memory here. Neither may be given up. */
+        if (domain->state == MIGRATION_AT_POSTCOPY)
+                return peer == MIGRATION_PEER_RUNNING ? MIGRATION_MOVE_WAIT
+                                                      : MIGRATION_MOVE_HAND_OFF;
+        /* libvirt may have let the destination run: only the peer knows. */
+        if (m == MIGRATION_MOVE_KEEP && domain->state == MIGRATION_AT_PAUSED && !has_refused(peer))
+                return MIGRATION_MOVE_HAND_OFF;
+        return m;
+}
+
 static MigrationMove destination_waiting(const MigrationDomain *domain, MigrationPeerSays peer,
                                          bool handoff, bool cannot) {
         if (peer == MIGRATION_PEER_KEPT)

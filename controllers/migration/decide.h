@@ -116,5 +116,9 @@ MigrationMove migration_destination_move(JournalKind journal, const MigrationDom
  * that nothing can run at the destination. */
 MigrationMove migration_fast_source_move(JournalKind journal, const MigrationDomain *domain,
                                          MigrationPeerSays peer, bool wants_out);
+/* The same where post-copy is allowed, and nothing holds the source: libvirt may let the
+ * destination run at any time. */
+MigrationMove migration_postcopy_source_move(JournalKind journal, const MigrationDomain *domain,
+                                             MigrationPeerSays peer, bool wants_out);
 MigrationMove migration_fast_destination_move(JournalKind journal, const MigrationDomain *domain,
                                               MigrationPeerSays peer, bool handoff, bool cannot);

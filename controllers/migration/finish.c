@@ -166,7 +166,7 @@ static void cleanup_go_on(Migration *m) {
         Error e = ERROR_INIT;
         int r;
 
-        if (m->op != OP_NONE || m->migrating || m->aborting || m->cleaning)
+        if (m->op != OP_NONE || m->migrating || m->aborting || m->cleaning || m->tunes > 0)
                 return; /* comes again when that is over */
         m->cleaning = true;
         r = m->ops->cleanup(m->u, m->role, m->outcome, &m->options, cleaned, m, &e);

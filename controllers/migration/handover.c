@@ -108,8 +108,8 @@ void migration_settle(Migration *m, MigrationOutcome outcome) {
         m->outcome = outcome;
         if (!failed)
                 m->error = ERROR_INIT; /* it was not the last word */
-        m->ops->timer(m->u, MIGRATION_TIMER_LIMIT, 0);
-        m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, 0);
+        migration_converge_end(m);
+        m->ops->timer(m->u, MIGRATION_TIMER_ABORT, 0);
         m->ops->timer(m->u, MIGRATION_TIMER_HANDOVER, 0);
         m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, 0);
         if (failed)
@@ -186,6 +186,9 @@ static void op_succeeded(Migration *m, MigrationOp op, const void *result) {
                         break;
                 m->domain = *(const MigrationDomain *)result;
                 m->domain.job_active |= job;
+                if (m->role == MIGRATION_SOURCE && m->postcopy && job &&
+                    m->domain.state == MIGRATION_AT_PAUSED)
+                        m->domain.state = MIGRATION_AT_POSTCOPY;
                 /* A shim that starts again in the middle gives up what it can still call its own.
                  */
                 if (m->adopted_shim && m->journal == JOURNAL_PREPARED &&
@@ -278,8 +281,10 @@ static MigrationMove next_move(const Migration *m) {
         bool fast = migration_is_fast(m);
 
         if (m->role == MIGRATION_SOURCE)
-                return (fast ? migration_fast_source_move : migration_source_move)(
-                        m->journal, &m->domain, m->peer, m->wants_out);
+                return (m->options.postcopy ? migration_postcopy_source_move
+                        : fast              ? migration_fast_source_move
+                               : migration_source_move)(m->journal, &m->domain, m->peer,
+                                                        m->wants_out);
         return (fast ? migration_fast_destination_move : migration_destination_move)(
                 m->journal, &m->domain, m->peer, m->has_handoff, m->cannot);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "controllers/migration/converge.h"
 #include "controllers/migration/migration.h"
 
 /* Shared by the files of this folder only.
@@ -113,8 +114,23 @@ struct Migration {
         MigrationProgress progress;
         MigrationDisk *disks;
         uint64_t last_bytes;
+        bool measured;      /* there were statistics */
         uint64_t guest_mib; /* of the guest's memory */
         bool limit_final;   /* the disks are in the limit */
+
+        /* convergence: tune.c */
+        MigrationOptions live;  /* options, and what was said since */
+        uint64_t downtime_ms;   /* allowed now */
+        uint64_t stepped_ns;    /* since when */
+        uint64_t limit_from_ns; /* from when the time limit counts */
+        bool held;              /* until Cutover */
+        bool forced;            /* completion is: once */
+        bool postcopy; /* libvirt was asked to begin it: a guest that stands may have gone */
+        bool sample;   /* the next statistics are of the beginning of an iteration */
+        MigrationStall stall;
+        unsigned tunes; /* calls to libvirt that are under way */
+        bool watched;   /* an abort is: by a timer */
+        bool deaf;      /* an abort had no effect in time */
 };
 
 /* table.c */
@@ -140,9 +156,16 @@ void migration_blame(Migration *m, const char *step, int r, const Error *err);
 
 /* transfer.c */
 void migration_transfer_begin(Migration *m);
-void migration_limit_arm(Migration *m);
+void migration_give_up(Migration *m, const char *step, const char *why);
 void migration_out(Migration *m); /* wants out: rolls back if it still can */
 void migration_blackout(Migration *m);
+
+/* tune.c */
+void migration_converge_begin(Migration *m);  /* the transfer does */
+void migration_converge_sample(Migration *m); /* new statistics */
+void migration_converge_end(Migration *m);    /* stops every timer of it */
+void migration_limit_reached(Migration *m);
+void migration_cutover_reached(Migration *m);
 
 /* handover.c */
 void migration_pump(Migration *m);

@@ -88,7 +88,7 @@ bool migration_is_active(const Migration *m) {
 }
 
 bool migration_in_flight(const Migration *m) {
-        return m->op != OP_NONE || m->migrating || m->aborting || m->call_busy;
+        return m->op != OP_NONE || m->migrating || m->aborting || m->call_busy || m->tunes > 0;
 }
 
 const MigrationHistory *migration_history(const Migration *m) {
@@ -128,6 +128,7 @@ void migration_forget(Migration *m) {
         };
         memcpy(m->pod, pod, sizeof(pod));
         migration_options_init(&m->options);
+        migration_options_init(&m->live);
 }
 
 int migration_same_session(const Migration *m, const char *session, Error *reterr) {
@@ -442,6 +443,10 @@ int migration_reconnect(Migration *m, const char *session, Error *reterr) {
                 r = migration_ask(m, MIGRATION_CALL_REGISTER_SOCKET, reterr);
         if (r < 0)
                 return r;
+        if (m->postcopy && m->migrating)
+                return error_setf(reterr, -EBADFD,
+                                  "Reconnect: it is post-copy, and what is on its way may not be "
+                                  "dropped; RegisterSocket replaces a transport that broke");
         if (s == MIGRATION_TRANSFERRING || s == MIGRATION_TRANSPORT_READY ||
             s == MIGRATION_TRANSPORT_WAITING)
                 return error_setf(reterr, -EBADFD,
@@ -450,24 +455,4 @@ int migration_reconnect(Migration *m, const char *session, Error *reterr) {
         m->socket = true;
         m->up = false;
         return 0;
-}
-
-int migration_tune(Migration *m, const char *session, MigrationCall what, uint64_t value,
-                   OpDone done, void *job, Error *reterr) {
-        int r;
-
-        r = migration_same_session(m, session, reterr);
-        if (r < 0)
-                return r;
-        if (what < MIGRATION_CALL_FORCE_COMPLETE || what > MIGRATION_CALL_SWITCH_TO_POSTCOPY)
-                return error_setf(reterr, -EINVAL, "not a call for a running transfer");
-        r = migration_ask(m, what, reterr);
-        if (r < 0)
-                return r;
-        if (what == MIGRATION_CALL_SWITCH_TO_POSTCOPY && !m->options.postcopy)
-                return error_setf(reterr, -EBADFD, "SwitchToPostCopy: option post_copy is not set");
-        if (!m->ops->tune)
-                return error_setf(reterr, -EOPNOTSUPP, "%s is not supported yet",
-                                  migration_call_name(what));
-        return m->ops->tune(m->u, what, value, done, job, reterr);
 }

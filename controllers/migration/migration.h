@@ -32,7 +32,8 @@ typedef enum MigrationState {
         MIGRATION_TRANSPORT_WAITING, /* Transfer was called; no transport yet */
         MIGRATION_TRANSPORT_READY,   /* a transport, no Transfer yet */
         MIGRATION_TRANSFERRING,
-        MIGRATION_SWITCHOVER,  /* blackout: the hand-over is under way */
+        MIGRATION_POSTCOPY_BROKEN, /* source: the link of a post-copy is lost for good */
+        MIGRATION_SWITCHOVER,      /* blackout: the hand-over is under way */
         MIGRATION_TRANSFERRED, /* decided: the destination has it (runtime: both wait for Finalize)
                                 */
         MIGRATION_CANCELLING,
@@ -60,6 +61,8 @@ typedef enum MigrationCall {
         MIGRATION_CALL_SET_BANDWIDTH,
         MIGRATION_CALL_SET_MAX_DOWNTIME,
         MIGRATION_CALL_SWITCH_TO_POSTCOPY,
+        MIGRATION_CALL_SET_TIMEOUT,
+        MIGRATION_CALL_CUTOVER,
         _MIGRATION_CALL_MAX,
 } MigrationCall;
 
@@ -87,11 +90,13 @@ typedef struct MigrationFacts {
 } MigrationFacts;
 
 typedef enum MigrationTimer {
-        MIGRATION_TIMER_LIMIT,     /* time limit of the transfer */
+        MIGRATION_TIMER_LIMIT,     /* time limit of the transfer; of the pause, once forced */
         MIGRATION_TIMER_TRANSPORT, /* there is none */
         MIGRATION_TIMER_PROGRESS,  /* no byte moves */
         MIGRATION_TIMER_REPEAT,    /* say it again */
         MIGRATION_TIMER_HANDOVER,  /* READY or Finalize does not come */
+        MIGRATION_TIMER_CUTOVER,   /* the time until which the pod is held */
+        MIGRATION_TIMER_ABORT,     /* an abort has no effect */
         _MIGRATION_TIMER_MAX,
 } MigrationTimer;
 
@@ -153,7 +158,9 @@ typedef struct MigrationOps {
         int (*fence)(void *u, OpDone done, void *job, Error *reterr);
         int (*resume_domain)(void *u, OpDone done, void *job, Error *reterr);
         int (*destroy_domain)(void *u, OpDone done, void *job, Error *reterr); /* fine if none */
-        /* While transferring; -EOPNOTSUPP where it is not supported (yet). NULL: so. */
+        /* While transferring: SET_BANDWIDTH (MiB a second, 0: no limit), SET_MAX_DOWNTIME (ms) or
+         * SWITCH_TO_POSTCOPY; what else there is to call is made of these. -EOPNOTSUPP where it is
+         * not supported. NULL: so. */
         int (*tune)(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                     Error *reterr);
 
@@ -238,12 +245,18 @@ int migration_finalize(Migration *m, const char *session, bool resume, OpDone do
 int migration_cleanup(Migration *m, const char *session, OpDone done, void *job, Error *reterr);
 /* Returns at once; ends in Cancelled, or in Transferred when it came too late. */
 int migration_cancel(Migration *m, const char *session, Error *reterr);
+/* What can be said while it is under way, at the source. ForceComplete: post-copy where that is
+ * allowed, else as Pause. Pause: the guest stands from the next moment on and what is left goes
+ * over, within pause_timeout; both count once. SetTimeout: milliseconds from the beginning, 0: no
+ * limit. Cutover: a pod that is held need not wait any more. */
 int migration_tune(Migration *m, const char *session, MigrationCall what, uint64_t value,
                    OpDone done, void *job, Error *reterr);
 
 /* What happens. */
 typedef enum MigrationDomainEvent {
         MIGRATION_DOMAIN_INCOMING, /* destination: its QEMU is there, empty */
+        MIGRATION_DOMAIN_POSTCOPY, /* source: stopped for good, the destination fetches its memory
+                                    */
         MIGRATION_DOMAIN_BLACKOUT, /* source: stopped for the switchover */
         MIGRATION_DOMAIN_HELD,     /* source, handover=fast: see MigrationDomain.held */
         MIGRATION_DOMAIN_COMPLETE, /* destination: complete and paused */
@@ -257,6 +270,12 @@ void migration_on_transport(Migration *m, bool up, const Error *why);
 void migration_on_timer(Migration *m, MigrationTimer t);
 void migration_on_statistics(Migration *m, const MigrationStatistics *s, const MigrationDisk *disks,
                              uint32_t n_disks);
+/* Source: memory is gone over for the n-th time. The statistics that follow are of its beginning.
+ */
+void migration_on_iteration(Migration *m, uint32_t n);
+/* The options in effect: as called, and as changed since. */
+const MigrationOptions *migration_live_options(const Migration *m);
+uint64_t migration_downtime_allowed(const Migration *m); /* ms; 0: the hypervisor's own */
 /* Something that the guest needs on this host could not be had: gets out, as a cancel does. */
 void migration_on_host_failed(Migration *m, const char *step, int r, const Error *err);
 /* libvirt can be asked again after it was away: looks where the domain is. */

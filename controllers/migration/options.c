@@ -28,11 +28,14 @@ typedef struct Row {
 static const char *const handover_words[] = { "shims", "runtime", "fast", NULL };
 static const char *const action_words[] = { "abort", "force-complete", NULL };
 static const char *const storage_words[] = { "auto", "shared", "copy", NULL };
+static const char *const cutover_words[] = { "auto", "hold", NULL };
+static const char *const stall_words[] = { "advise", "abort", "force-complete", NULL };
 static const char *const compression_words[] = { "", "zstd", "zlib", "xbzrle", NULL };
 
-#define MS_MAX   (30ULL * 24 * 3600 * 1000)
-#define FIELD(f) offsetof(MigrationOptions, f)
-#define WORDS(w) ELEMENTSOF(w) - 2, w
+#define MS_MAX       (30ULL * 24 * 3600 * 1000)
+#define DOWNTIME_MAX 2000000ULL /* QEMU's */
+#define FIELD(f)     offsetof(MigrationOptions, f)
+#define WORDS(w)     ELEMENTSOF(w) - 2, w
 
 /* clang-format off */
 static const Row rows[] = {
@@ -41,27 +44,53 @@ static const Row rows[] = {
         { "storage", KIND_WORD, FIELD(storage), 0, WORDS(storage_words),
           "what happens to writable disks: as each disk says, all shared, all copied" },
         { "completion_timeout", KIND_NUMBER, FIELD(timeout_ms), 0, MS_MAX, NULL,
-          "milliseconds for the whole transfer, 0: none" },
-        { "timeout_per_gib", KIND_NUMBER, FIELD(timeout_per_gib_ms), 0, MS_MAX, NULL,
-          "milliseconds for each GiB of memory and disk, added to it" },
+          "milliseconds for the whole transfer, 0: by its size" },
+        { "timeout_per_gib", KIND_NUMBER, FIELD(timeout_per_gib_ms), 300000, MS_MAX, NULL,
+          "milliseconds for each GiB of memory and copied disk, 0: no limit" },
         { "timeout_action", KIND_WORD, FIELD(timeout_action), 0, WORDS(action_words),
           "what to do then" },
-        { "progress_timeout", KIND_NUMBER, FIELD(progress_timeout_ms), 0, MS_MAX, NULL,
+        { "pause_timeout", KIND_NUMBER, FIELD(pause_timeout_ms), 60000, MS_MAX, NULL,
+          "milliseconds that a pod paused to complete may stand before it is rolled back" },
+        { "abort_timeout", KIND_NUMBER, FIELD(abort_timeout_ms), 30000, MS_MAX, NULL,
+          "milliseconds after which an abort without effect is reported, 0: never" },
+        { "progress_timeout", KIND_NUMBER, FIELD(progress_timeout_ms), 150000, MS_MAX, NULL,
           "milliseconds without a byte moved after which to give up, 0: never" },
+        { "stall_action", KIND_WORD, FIELD(stall_action), 0, WORDS(stall_words),
+          "what to do, beside a warning, when the rest does not get less" },
+        { "stall_window", KIND_NUMBER, FIELD(stall_window_ms), 40000, MS_MAX, NULL,
+          "milliseconds in which it must get less by 4 %, 0: not looked at" },
         { "transport_timeout", KIND_NUMBER, FIELD(transport_timeout_ms), 600000, MS_MAX, NULL,
           "milliseconds to wait for a transport" },
         { "handover_timeout", KIND_NUMBER, FIELD(handover_timeout_ms), 10000, MS_MAX, NULL,
           "milliseconds in the blackout to wait for the destination before rolling back" },
         { "finalize_timeout", KIND_NUMBER, FIELD(finalize_timeout_ms), 30000, MS_MAX, NULL,
           "milliseconds in the blackout to wait for Finalize, with handover=runtime" },
-        { "max_downtime", KIND_NUMBER, FIELD(max_downtime_ms), 0, 3600000, NULL,
-          "milliseconds of blackout to aim at, 0: the hypervisor's own" },
+        { "max_downtime", KIND_NUMBER, FIELD(max_downtime_ms), 500, DOWNTIME_MAX, NULL,
+          "milliseconds of blackout to allow at most, 0: the hypervisor's own, without a ramp" },
+        { "downtime_start", KIND_NUMBER, FIELD(downtime_start_ms), 50, DOWNTIME_MAX, NULL,
+          "milliseconds of blackout to allow at first, 0: max_downtime at once" },
+        { "downtime_iteration", KIND_COUNT, FIELD(downtime_iteration), 3, 1000, NULL,
+          "iteration of memory from which more is allowed" },
+        { "downtime_cooldown", KIND_NUMBER, FIELD(downtime_cooldown_ms), 10000, MS_MAX, NULL,
+          "milliseconds between two steps of it" },
+        { "cutover", KIND_WORD, FIELD(cutover), 0, WORDS(cutover_words),
+          "when the pod goes over: as soon as it can, or held until told" },
+        { "cutover_at", KIND_NUMBER, FIELD(cutover_at), 0, 1ULL << 40, NULL,
+          "seconds since 1970 until which it is held, 0: no time" },
         { "bandwidth", KIND_NUMBER, FIELD(bandwidth), 0, 1ULL << 50, NULL,
           "bytes a second, 0: no limit" },
+        { "bandwidth_postcopy", KIND_NUMBER, FIELD(bandwidth_postcopy), 0, 1ULL << 50, NULL,
+          "bytes a second once it is post-copy, 0: no limit" },
         { "connections", KIND_COUNT, FIELD(connections), 0, 255, NULL,
           "parallel connections for memory, 0: one stream" },
         { "compression", KIND_WORD, FIELD(compression), 0, WORDS(compression_words),
           "how memory is compressed on the way, empty: not" },
+        { "compression_cache", KIND_NUMBER, FIELD(compression_cache), 0, 1ULL << 40, NULL,
+          "bytes of xbzrle's cache, 0: the hypervisor's own size" },
+        { "auto_converge_initial", KIND_COUNT, FIELD(auto_converge_initial), 0, 99, NULL,
+          "percent by which the guest is slowed down at first, 0: the hypervisor's" },
+        { "auto_converge_increment", KIND_COUNT, FIELD(auto_converge_increment), 0, 99, NULL,
+          "percent by which it is slowed down more each time, 0: the hypervisor's" },
         { "auto_converge", KIND_FLAG, FIELD(auto_converge), 0, 1, NULL,
           "slow the guest down when it writes faster than the link" },
         { "post_copy", KIND_FLAG, FIELD(postcopy), 0, 1, NULL,
@@ -72,6 +101,10 @@ static const Row rows[] = {
           "leave the copied scratch disks at the source" },
         { "remove_source_volumes", KIND_FLAG, FIELD(remove_source_volumes), 0, 1, NULL,
           "remove copied volumes at the source once the pod has moved" },
+        { "abort_on_error", KIND_FLAG, FIELD(abort_on_error), 1, 1, NULL,
+          "an I/O error of a disk ends the transfer" },
+        { "allow_plaintext", KIND_FLAG, FIELD(allow_plaintext), 0, 1, NULL,
+          "with transport: memory may cross the network without encryption" },
         { "transport", KIND_URI, FIELD(transport), 0, 0, NULL,
           "libvirt's URI of the peer, empty: over the registered socket" },
         { "migrate_uri", KIND_URI, FIELD(migrate_uri), 0, 0, NULL,
@@ -107,6 +140,51 @@ void migration_options_init(MigrationOptions *o) {
         memset(o, 0, sizeof(*o));
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 put(o, &rows[i], rows[i].first);
+}
+
+_Static_assert(ELEMENTSOF(rows) <= MIGRATION_OPTIONS_MAX, "each row has its origin");
+
+static const char *const origin_names[_MIGRATION_ORIGIN_MAX] = {
+        [MIGRATION_BY_DEFAULT] = "default",
+        [MIGRATION_BY_CONFIGURATION] = "configuration",
+        [MIGRATION_BY_ANNOTATION] = "annotation",
+        [MIGRATION_BY_CALL] = "call",
+};
+
+const char *migration_origin_name(MigrationOrigin o) {
+        return (unsigned)o < _MIGRATION_ORIGIN_MAX ? origin_names[o] : NULL;
+}
+
+MigrationOrigin migration_options_origin(const MigrationOptions *o, const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+                if (strcmp(rows[i].name, name) == 0)
+                        return (MigrationOrigin)o->origin[i];
+        return MIGRATION_BY_DEFAULT;
+}
+
+static size_t size_of(const Row *row) {
+        switch (row->kind) {
+        case KIND_NUMBER:
+                return sizeof(uint64_t);
+        case KIND_COUNT:
+        case KIND_WORD:
+                return sizeof(uint32_t);
+        case KIND_FLAG:
+                return sizeof(bool);
+        case KIND_URI:
+                break;
+        }
+        return MIGRATION_URI_MAX;
+}
+
+void migration_options_lay_under(MigrationOptions *o, const MigrationOptions *below) {
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                if (o->origin[i] >= below->origin[i])
+                        continue;
+                memcpy((char *)o + rows[i].offset, (const char *)below + rows[i].offset,
+                       size_of(&rows[i]));
+                o->origin[i] = below->origin[i];
+        }
 }
 
 static int parse_number(const Row *row, const char *value, uint64_t *ret, Error *reterr) {
@@ -160,33 +238,111 @@ static int parse_uri(const Row *row, const char *value, MigrationOptions *o, Err
         return 0;
 }
 
-int migration_options_set(MigrationOptions *o, const char *name, const char *value, Error *reterr) {
+static int set_row(MigrationOptions *o, const Row *row, const char *value, Error *reterr) {
+        uint64_t v = 0;
+        int r;
+
+        if (row->kind == KIND_URI)
+                return parse_uri(row, value, o, reterr);
+        if (row->kind == KIND_WORD)
+                r = parse_word(row, value, &v, reterr);
+        else if (row->kind == KIND_FLAG)
+                r = parse_flag(row, value, &v, reterr);
+        else
+                r = parse_number(row, value, &v, reterr);
+        if (r == 0)
+                put(o, row, v);
+        return r;
+}
+
+int migration_options_set_by(MigrationOptions *o, MigrationOrigin by, const char *name,
+                             const char *value, Error *reterr) {
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-                const Row *row = &rows[i];
-                uint64_t v = 0;
                 int r;
 
-                if (strcmp(row->name, name) != 0)
+                if (strcmp(rows[i].name, name) != 0)
                         continue;
-                if (row->kind == KIND_URI)
-                        return parse_uri(row, value, o, reterr);
-                if (row->kind == KIND_WORD)
-                        r = parse_word(row, value, &v, reterr);
-                else if (row->kind == KIND_FLAG)
-                        r = parse_flag(row, value, &v, reterr);
-                else
-                        r = parse_number(row, value, &v, reterr);
-                if (r < 0)
-                        return r;
-                put(o, row, v);
-                return 0;
+                r = set_row(o, &rows[i], value, reterr);
+                if (r == 0)
+                        o->origin[i] = (uint8_t)by;
+                return r;
         }
         return error_setf(reterr, -EINVAL, "there is no option \"%.60s\"", name);
 }
 
-int migration_options_check(const MigrationOptions *o, Error *reterr) {
+int migration_options_set(MigrationOptions *o, const char *name, const char *value, Error *reterr) {
+        return migration_options_set_by(o, MIGRATION_BY_CALL, name, value, reterr);
+}
+
+/* libvirt+tcp://HOST: nobody but this host hears it. */
+static bool is_loopback(const char *uri) {
+        const char *host = strstr(uri, "://");
+        size_t n;
+
+        if (!host)
+                return false;
+        host += 3;
+        n = strcspn(host, host[0] == '[' ? "]/" : ":/");
+        return (n == 9 && strncmp(host, "localhost", n) == 0) ||
+               (n > 4 && strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == n) ||
+               (n == 4 && strncmp(host, "[::1", n) == 0);
+}
+
+/* What crosses the network beside the socket of the session. */
+static int check_transport(const MigrationOptions *o, Error *reterr) {
+        static const char tls[] = "libvirt+tls://";
+
         if (o->migrate_uri[0] && !o->transport[0])
                 return error_setf(reterr, -EINVAL, "option migrate_uri needs option transport");
+        if (!o->transport[0] || strncmp(o->transport, tls, strlen(tls)) == 0 ||
+            o->allow_plaintext || is_loopback(o->transport))
+                return 0;
+        return error_setf(reterr, -EINVAL,
+                          "option transport: %.100s would send the pod's memory over the network "
+                          "without encryption; take libvirt+tls://, or allow_plaintext",
+                          o->transport);
+}
+
+/* What the libvirt that is supported at least, 9.0, knows of no combination. */
+static int check_compression(const MigrationOptions *o, Error *reterr) {
+        if (o->compression == MIGRATION_COMPRESSION_ZSTD ||
+            o->compression == MIGRATION_COMPRESSION_ZLIB)
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "option compression: \"%s\" is not to be had of libvirt 9.0; "
+                                  "xbzrle is",
+                                  compression_words[o->compression]);
+        if (o->compression_cache > 0 && o->compression != MIGRATION_COMPRESSION_XBZRLE)
+                return error_setf(reterr, -EINVAL,
+                                  "option compression_cache needs compression=xbzrle");
+        return 0;
+}
+
+static int check_convergence(const MigrationOptions *o, Error *reterr) {
+        if (o->max_downtime_ms > 0 && o->downtime_start_ms > o->max_downtime_ms &&
+            migration_options_origin(o, "downtime_start") != MIGRATION_BY_DEFAULT)
+                return error_setf(reterr, -EINVAL,
+                                  "option downtime_start: %llu ms is above max_downtime, %llu ms",
+                                  (unsigned long long)o->downtime_start_ms,
+                                  (unsigned long long)o->max_downtime_ms);
+        if ((o->auto_converge_initial > 0 || o->auto_converge_increment > 0) && !o->auto_converge)
+                return error_setf(reterr, -EINVAL,
+                                  "options auto_converge_initial and auto_converge_increment need "
+                                  "auto_converge");
+        if (o->bandwidth_postcopy > 0 && !o->postcopy)
+                return error_setf(reterr, -EINVAL, "option bandwidth_postcopy needs post_copy");
+        return 0;
+}
+
+int migration_options_check(const MigrationOptions *o, Error *reterr) {
+        int r;
+
+        r = check_transport(o, reterr);
+        if (r == 0)
+                r = check_compression(o, reterr);
+        if (r == 0)
+                r = check_convergence(o, reterr);
+        if (r < 0)
+                return r;
         if (o->keep_source_disks && o->remove_source_volumes)
                 return error_setf(reterr, -EINVAL,
                                   "options keep_source_disks and remove_source_volumes contradict "
@@ -195,12 +351,10 @@ int migration_options_check(const MigrationOptions *o, Error *reterr) {
                 return error_setf(reterr, -EOPNOTSUPP,
                                   "option verify is not supported: copied disks could only be "
                                   "compared in the blackout, for as long as both hosts read them");
-        if (o->postcopy && o->connections > 0)
-                return error_setf(reterr, -EINVAL,
-                                  "options post_copy and connections exclude each other");
-        if (o->connections > 0 && o->compression == MIGRATION_COMPRESSION_XBZRLE)
-                return error_setf(reterr, -EINVAL,
-                                  "options connections and compression=xbzrle exclude each other");
+        if (o->connections > 0)
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "option connections: after a migration over parallel connections "
+                                  "the guest never runs again with QEMU 7.2; one stream is 0");
         if (o->transport[0] && o->handover == MIGRATION_HANDOVER_FAST && !o->postcopy)
                 return error_setf(reterr, -EINVAL,
                                   "option handover=fast needs the shims' own transport: over "

@@ -59,6 +59,8 @@ typedef struct MigrationStatistics {
         MigrationBytes disks;                     /* all together */
         uint64_t memory_bps, disk_bps, dirty_bps; /* bytes a second */
         uint32_t iteration;
+        uint32_t throttle; /* % by which auto-converge slows the guest down */
+        uint64_t compressed_bytes, compressed_pages; /* what xbzrle made of so many pages */
         uint64_t expected_downtime_us;
         uint64_t downtime_us; /* of the completed job; 0: not known */
 } MigrationStatistics;

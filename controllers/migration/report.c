@@ -188,16 +188,17 @@ void migration_on_statistics(Migration *m, const MigrationStatistics *s, const M
         m->progress.n_disks = n_disks;
         m->progress.now = *s;
         m->progress.percent = MAX_OF(m->progress.percent, percent);
-        if (moved != m->last_bytes && m->options.progress_timeout_ms)
+        if ((moved != m->last_bytes || !m->measured) && m->options.progress_timeout_ms)
                 m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, m->options.progress_timeout_ms);
         m->last_bytes = moved;
-        if (state == MIGRATION_TRANSFERRING)
-                migration_phase_begin(
-                        m, s->memory.processed == 0 && s->disks.remaining > 0 &&
-                                           !m->progress.phase_started_ns[MIGRATION_PHASE_MEMORY]
-                                   ? MIGRATION_PHASE_STORAGE
-                                   : MIGRATION_PHASE_MEMORY);
-        migration_limit_arm(m);
+        m->measured = true;
+        /* At first nothing is counted yet, and memory begins when the disks are over there. */
+        if (state == MIGRATION_TRANSFERRING && s->memory.total > 0)
+                migration_phase_begin(m, MIGRATION_PHASE_MEMORY);
+        else if (state == MIGRATION_TRANSFERRING && s->disks.total > 0 &&
+                 !m->progress.phase_started_ns[MIGRATION_PHASE_MEMORY])
+                migration_phase_begin(m, MIGRATION_PHASE_STORAGE);
+        migration_converge_sample(m);
         migration_tell(m, m->progress.phase, MIGRATION_PROGRESS, NULL);
         migration_changed(m);
 }
@@ -243,6 +244,12 @@ int migration_dump(const Migration *m, json_object **ret, Error *reterr) {
         json_object_object_add(o, "transport", json_object_new_boolean(m->up));
         json_object_object_add(o, "handoff_bytes", json_object_new_uint64(m->handoff.len));
         json_object_object_add(o, "wants_out", json_object_new_boolean(m->wants_out));
+        json_object_object_add(o, "downtime_ms", json_object_new_uint64(m->downtime_ms));
+        json_object_object_add(o, "throttle", json_object_new_uint64(m->progress.now.throttle));
+        json_object_object_add(o, "held", json_object_new_boolean(m->held));
+        json_object_object_add(o, "forced", json_object_new_boolean(m->forced));
+        json_object_object_add(o, "stalled", json_object_new_boolean(m->stall.stalled));
+        json_object_object_add(o, "abort_failed", json_object_new_boolean(m->deaf));
         *ret = o;
         return 0;
 }

@@ -30,6 +30,10 @@ static void roll_back(Migration *m) {
                 if (!m->migrating)
                         m->domain.state = MIGRATION_AT_UNKNOWN;
         }
+        if (!m->watched) {
+                m->watched = true;
+                m->ops->timer(m->u, MIGRATION_TIMER_ABORT, m->options.abort_timeout_ms);
+        }
         r = m->ops->migrate_abort(m->u, aborted, m, &e);
         if (r <= 0)
                 aborted(m, r, NULL, &e);
@@ -119,6 +123,8 @@ static void fence(Migration *m) {
                 }
                 return;
         }
+        if (!m->fenced && m->tunes > 0)
+                return; /* libvirt is still to be told something, which it passes on to QEMU */
         if (!m->fenced)
                 migration_op_start(m, OP_FENCE);
         else if (migration_write(m, JOURNAL_RELEASED, NULL, 0) < 0)
@@ -172,6 +178,18 @@ static void finish(Migration *m) {
         migration_settle(m, MIGRATION_OUTCOME_MOVED);
 }
 
+/* Neither half is a pod: what is not yet over there is here. Nothing is given up. */
+static void postcopy_broken(Migration *m) {
+        if (migration_state(m) != MIGRATION_SWITCHOVER)
+                return;
+        migration_move(m, MIGRATION_POSTCOPY_BROKEN);
+        migration_tell(m, m->progress.phase, MIGRATION_WARNING,
+                       "post-copy is broken: the pod stands at the destination, and part of its "
+                       "memory is here; both are kept. Mend the link and have libvirt resume it "
+                       "(VIR_MIGRATE_POSTCOPY_RESUME); or give the pod up: podferry rm --force on "
+                       "both hosts");
+}
+
 void migration_source_step(Migration *m, MigrationMove move) {
         switch (move) {
         case MIGRATION_MOVE_WAIT:
@@ -179,6 +197,8 @@ void migration_source_step(Migration *m, MigrationMove move) {
                 if (m->domain.state == MIGRATION_AT_UNKNOWN ||
                     (m->adopted_shim && m->domain.job_active))
                         migration_repeat(m);
+                if (m->domain.state == MIGRATION_AT_POSTCOPY_BROKEN)
+                        postcopy_broken(m);
                 break;
         case MIGRATION_MOVE_ROLL_BACK:
                 roll_back(m);

@@ -17,7 +17,8 @@ static const FsmRow rows[_MIGRATION_STATE_MAX] = {
         [MIGRATION_TRANSPORT_WAITING]    = { "transport-waiting", TO(TRANSFERRING) | TO(CANCELLED) | TO(FAILED), FSM_WAITING },
         [MIGRATION_TRANSPORT_READY]      = { "transport-ready", TO(TRANSPORT_WAITING) | TO(TRANSFERRING) | TO(CANCELLED), 0 },
         [MIGRATION_TRANSFERRING]         = { "transferring", TO(SWITCHOVER) | TO(CANCELLING) | TO(FAILED), FSM_WAITING },
-        [MIGRATION_SWITCHOVER]           = { "switchover", TO(TRANSFERRED) | TO(CANCELLING) | TO(CANCELLED) | TO(FAILED), FSM_WAITING },
+        [MIGRATION_SWITCHOVER]           = { "switchover", TO(TRANSFERRED) | TO(CANCELLING) | TO(CANCELLED) | TO(FAILED) | TO(POSTCOPY_BROKEN), FSM_WAITING },
+        [MIGRATION_POSTCOPY_BROKEN]      = { "postcopy-broken", TO(SWITCHOVER) | TO(TRANSFERRED) | TO(FAILED), FSM_WAITING },
         [MIGRATION_TRANSFERRED]          = { "transferred", TO(FINALIZED) | TO(CANCELLING) | TO(CANCELLED) | TO(FAILED), FSM_WAITING },
         [MIGRATION_CANCELLING]           = { "cancelling", TO(CANCELLED) | TO(FAILED) | TO(TRANSFERRED), FSM_WAITING },
         [MIGRATION_CANCELLED]            = { "cancelled", TO(FINALIZED) | TO(IDLE), 0 },
@@ -67,12 +68,14 @@ const MigrationCell migration_calls[_MIGRATION_STATE_MAX][_MIGRATION_CALL_MAX] =
                 ON(EXPORT) = S(NOOP), ON(IMPORT) = D(NOOP), ON(PREPARE) = D(NOOP),
                 ON(REGISTER_SOCKET) = BOTH(DO), ON(TRANSFER) = BOTH(NOOP), ON(CANCEL) = BOTH(DO),
                 ON(FORCE_COMPLETE) = S(DO), ON(PAUSE) = S(DO), ON(SET_BANDWIDTH) = S(DO),
-                ON(SET_MAX_DOWNTIME) = S(DO), ON(SWITCH_TO_POSTCOPY) = S(DO),
+                ON(SET_MAX_DOWNTIME) = S(DO), ON(SWITCH_TO_POSTCOPY) = S(DO), ON(SET_TIMEOUT) = S(DO),
+                ON(CUTOVER) = S(DO),
         },
         ROW(SWITCHOVER) = {
                 ON(EXPORT) = S(NOOP), ON(IMPORT) = D(NOOP), ON(PREPARE) = D(NOOP),
                 ON(REGISTER_SOCKET) = BOTH(DO), ON(TRANSFER) = BOTH(NOOP), ON(CANCEL) = BOTH(DO),
         },
+        ROW(POSTCOPY_BROKEN) = { ON(REGISTER_SOCKET) = S(DO), ON(TRANSFER) = S(NOOP) },
         ROW(TRANSFERRED) = {
                 ON(REGISTER_SOCKET) = BOTH(DO), ON(TRANSFER) = BOTH(NOOP), ON(CANCEL) = BOTH(DO),
                 ON(FINALIZE_STOP) = BOTH(DO), ON(FINALIZE_RESUME) = BOTH(DO),
@@ -101,6 +104,7 @@ static const char *const call_names[_MIGRATION_CALL_MAX] = {
         ON(CANCEL) = "Cancel",                   ON(FORCE_COMPLETE) = "ForceComplete",
         ON(PAUSE) = "Pause",                     ON(SET_BANDWIDTH) = "SetBandwidth",
         ON(SET_MAX_DOWNTIME) = "SetMaxDowntime", ON(SWITCH_TO_POSTCOPY) = "SwitchToPostCopy",
+        ON(SET_TIMEOUT) = "SetTimeout",          ON(CUTOVER) = "Cutover",
 };
 /* clang-format on */
 

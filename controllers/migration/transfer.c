@@ -6,33 +6,10 @@
 #include "controllers/migration/internal.h"
 #include "lib/log.h"
 
-#define MIB_PER_GIB 1024U
-#define GIB         (1ULL << 30)
 /* For a new transport while the guest stands still. A driver that lives makes one at once. */
 #define BLACKOUT_GRACE_MS 3000U
 
-/* -- limits -- */
-
-/* Time limit of the whole transfer, in ms; 0: none. Known for good with the first statistics. */
-static uint64_t limit_ms(const Migration *m) {
-        uint64_t gib = (m->guest_mib + MIB_PER_GIB - 1) / MIB_PER_GIB;
-
-        gib += (m->progress.now.disks.total + GIB - 1) / GIB;
-        return m->options.timeout_ms + gib * m->options.timeout_per_gib_ms;
-}
-
-void migration_limit_arm(Migration *m) {
-        uint64_t limit = limit_ms(m), gone;
-
-        if (m->role != MIGRATION_SOURCE || limit == 0 || m->limit_final)
-                return;
-        m->limit_final = m->progress.now.memory.total > 0;
-        gone = (m->ops->now_ns(m->u) - m->progress.phase_started_ns[MIGRATION_PHASE_CONNECT]) /
-               1000000;
-        m->ops->timer(m->u, MIGRATION_TIMER_LIMIT, limit > gone ? limit - gone : 1);
-}
-
-static void give_up(Migration *m, const char *step, const char *why) {
+void migration_give_up(Migration *m, const char *step, const char *why) {
         Error e = ERROR_INIT;
 
         (void)error_setf(&e, -ETIMEDOUT, "%s", why);
@@ -40,38 +17,10 @@ static void give_up(Migration *m, const char *step, const char *why) {
         migration_out(m);
 }
 
-static void tuned(void *userdata, int r, const void *result, const Error *err) {
-        Migration *m = userdata;
-
-        m->aborting = false;
-        if (r < 0)
-                give_up(m, "time limit", error_text(err, r));
-        migration_pump(m);
-}
-
-static void limit_reached(Migration *m) {
-        Error e = ERROR_INIT;
-        int r = -EOPNOTSUPP;
-
-        if (migration_state(m) != MIGRATION_TRANSFERRING)
-                return;
-        if (m->options.timeout_action == MIGRATION_TIMEOUT_FORCE_COMPLETE && !m->aborting) {
-                migration_tell(m, m->progress.phase, MIGRATION_WARNING,
-                               "the time limit is reached: forcing completion");
-                if (m->ops->tune)
-                        r = m->ops->tune(m->u, MIGRATION_CALL_FORCE_COMPLETE, 0, tuned, m, &e);
-                m->aborting = r > 0;
-                if (r >= 0)
-                        return;
-                log_warning("migration %s: forcing completion: %s", m->session, error_text(&e, r));
-        }
-        give_up(m, "time limit", "the transfer did not complete in time");
-}
-
 /* The source's guest stands still, and nothing is decided: the other side may be no more. */
 static bool waits_in_blackout(const Migration *m) {
         return migration_state(m) == MIGRATION_SWITCHOVER && m->role == MIGRATION_SOURCE &&
-               m->journal == JOURNAL_PREPARED && !m->adopted_shim;
+               m->journal == JOURNAL_PREPARED && !m->adopted_shim && !m->postcopy;
 }
 
 static void wait_for_transport(Migration *m) {
@@ -89,23 +38,23 @@ void migration_on_timer(Migration *m, MigrationTimer t) {
 
         switch (t) {
         case MIGRATION_TIMER_LIMIT:
-                limit_reached(m);
+                migration_limit_reached(m);
                 break;
         case MIGRATION_TIMER_TRANSPORT:
                 if (!m->up && (s == MIGRATION_TRANSPORT_WAITING || s == MIGRATION_TRANSFERRING ||
                                waits_in_blackout(m)))
-                        give_up(m, "connect", "no transport came in time");
+                        migration_give_up(m, "connect", "no transport came in time");
                 break;
         case MIGRATION_TIMER_PROGRESS:
                 if (s == MIGRATION_TRANSFERRING)
-                        give_up(m, "memory", "no byte was moved for too long");
+                        migration_give_up(m, "memory", "no byte was moved for too long");
                 break;
         case MIGRATION_TIMER_HANDOVER:
                 if (m->begun && m->role == MIGRATION_SOURCE && m->journal == JOURNAL_PREPARED)
-                        give_up(m, "handoff",
-                                m->peer == MIGRATION_PEER_READY
-                                        ? "Finalize did not come in time"
-                                        : "the destination did not get ready in time");
+                        migration_give_up(m, "handoff",
+                                          m->peer == MIGRATION_PEER_READY
+                                                  ? "Finalize did not come in time"
+                                                  : "the destination did not get ready in time");
                 break;
         case MIGRATION_TIMER_REPEAT:
                 m->repeat_armed = false;
@@ -117,6 +66,18 @@ void migration_on_timer(Migration *m, MigrationTimer t) {
                 if (m->adopted_shim && m->domain.job_active && !m->settled)
                         m->domain.state = MIGRATION_AT_UNKNOWN;
                 migration_pump(m);
+                break;
+        case MIGRATION_TIMER_CUTOVER:
+                migration_cutover_reached(m);
+                break;
+        case MIGRATION_TIMER_ABORT:
+                if (!m->migrating)
+                        break;
+                m->deaf = true;
+                migration_tell(m, m->progress.phase, MIGRATION_WARNING,
+                               "abort failed: libvirt has not ended its job in time; it is asked "
+                               "again, and nothing is decided before it has");
+                migration_changed(m);
                 break;
         case _MIGRATION_TIMER_MAX:
                 break;
@@ -173,6 +134,10 @@ int migration_cancel(Migration *m, const char *session, Error *reterr) {
                                   "Cancel: too late, the pod is going on at the destination");
         if (m->outcome == MIGRATION_OUTCOME_LOST)
                 return error_setf(reterr, -EBADFD, "Cancel: the pod is lost");
+        if (m->postcopy)
+                return error_setf(reterr, -EBADFD,
+                                  "Cancel: too late, it is post-copy: the pod runs at the "
+                                  "destination and part of its memory is still here");
         if (!m->cancelled) {
                 Error e = ERROR_INIT;
 
@@ -193,8 +158,9 @@ static void migrated(void *userdata, int r, const void *result, const Error *err
 
         m->migrating = false;
         m->domain.job_active = false;
-        m->ops->timer(m->u, MIGRATION_TIMER_LIMIT, 0);
-        m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, 0);
+        m->deaf = false;
+        m->ops->timer(m->u, MIGRATION_TIMER_ABORT, 0);
+        migration_converge_end(m);
         if (m->journal == JOURNAL_PREPARED) {
                 if (r < 0) {
                         if (!m->cancelled)
@@ -224,8 +190,7 @@ static void begin_source(Migration *m) {
         m->begun = true;
         m->domain = (MigrationDomain){ MIGRATION_AT_RUNNING, false, false };
         migration_move(m, MIGRATION_TRANSFERRING);
-        migration_limit_arm(m);
-        m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, m->options.progress_timeout_ms);
+        migration_converge_begin(m);
         r = m->ops->transfer_begins(m->u, m->role, &e);
         if (r == 0) {
                 m->migrating = true;
@@ -282,6 +247,7 @@ int migration_transfer(Migration *m, const char *session, const MigrationOptions
         if (r < 0)
                 return r;
         m->options = *o;
+        m->live = *o;
         migration_phase_begin(m, MIGRATION_PHASE_CONNECT);
         if (m->up) {
                 migration_transfer_begin(m);
@@ -305,6 +271,7 @@ void migration_on_transport(Migration *m, bool up, const Error *why) {
                                error_text(why, why ? why->code : -ENOTCONN));
                 migration_tell(m, m->progress.phase, MIGRATION_WARNING, text);
                 wait_for_transport(m);
+                m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, 0); /* it is known why */
                 return;
         }
         m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, 0);
@@ -333,7 +300,8 @@ void migration_blackout(Migration *m) {
         if (migration_state(m) == MIGRATION_TRANSFERRING)
                 migration_move(m, MIGRATION_SWITCHOVER);
         migration_phase_begin(m, MIGRATION_PHASE_SWITCHOVER);
-        if (m->role == MIGRATION_SOURCE && !m->adopted_shim)
+        /* Once it is forced, what is left goes over now, and that has a limit of its own. */
+        if (m->role == MIGRATION_SOURCE && !m->adopted_shim && !m->forced)
                 m->ops->timer(m->u, MIGRATION_TIMER_HANDOVER, m->options.handover_timeout_ms);
         if (!m->up)
                 wait_for_transport(m);
@@ -341,8 +309,14 @@ void migration_blackout(Migration *m) {
 
 static void source_event(Migration *m, MigrationDomainEvent e) {
         if (e == MIGRATION_DOMAIN_BLACKOUT || e == MIGRATION_DOMAIN_HELD) {
-                m->domain.state = MIGRATION_AT_PAUSED;
+                /* libvirt tells that it stands before it tells that this is post-copy. */
+                m->domain.state =
+                        m->postcopy && m->migrating ? MIGRATION_AT_POSTCOPY : MIGRATION_AT_PAUSED;
                 m->domain.held |= e == MIGRATION_DOMAIN_HELD;
+                migration_blackout(m);
+        } else if (e == MIGRATION_DOMAIN_POSTCOPY) {
+                m->postcopy = true;
+                m->domain.state = MIGRATION_AT_POSTCOPY;
                 migration_blackout(m);
         } else if (e == MIGRATION_DOMAIN_RUNNING) {
                 m->domain.state = MIGRATION_AT_RUNNING;
@@ -359,6 +333,7 @@ static void destination_event(Migration *m, MigrationDomainEvent e, const char *
                 m->domain.state = MIGRATION_AT_INCOMING;
                 m->seen = true;
                 break;
+        case MIGRATION_DOMAIN_POSTCOPY:
         case MIGRATION_DOMAIN_BLACKOUT:
         case MIGRATION_DOMAIN_HELD:
         case MIGRATION_DOMAIN_COMPLETE:

@@ -14,6 +14,8 @@ typedef struct MigrateInput {
         unsigned long flags; /* libvirt's */
         uint64_t bandwidth_mib, bandwidth_postcopy_mib, max_downtime_ms;
         uint32_t parallel_connections;
+        uint64_t compression_cache;
+        uint32_t throttle_initial, throttle_increment;
 } MigrateInput;
 
 static void free_migrate_input(void *input) {
@@ -50,14 +52,13 @@ static unsigned long libvirt_flags(const VirtMigrate *m) {
                 { VIRT_MIGRATE_UNSAFE, VIR_MIGRATE_UNSAFE },
                 { VIRT_MIGRATE_TLS, VIR_MIGRATE_TLS },
                 { VIRT_MIGRATE_ZEROCOPY, VIR_MIGRATE_ZEROCOPY },
+                { VIRT_MIGRATE_ABORT_ON_ERROR, VIR_MIGRATE_ABORT_ON_ERROR },
         };
         unsigned long flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER;
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++)
                 if (m->flags & table[i].ours)
                         flags |= table[i].theirs;
-        if (m->flags & VIRT_MIGRATE_COPY_DISKS)
-                flags |= VIR_MIGRATE_ABORT_ON_ERROR; /* a disk that cannot be written ends it */
         if (m->parallel_connections > 0)
                 flags |= VIR_MIGRATE_PARALLEL;
         return flags;
@@ -71,6 +72,9 @@ static int copy_input(const VirtMigrate *m, MigrateInput *ret) {
                 .bandwidth_postcopy_mib = m->bandwidth_postcopy_mib,
                 .max_downtime_ms = m->max_downtime_ms,
                 .parallel_connections = m->parallel_connections,
+                .compression_cache = m->compression_cache,
+                .throttle_initial = m->throttle_initial,
+                .throttle_increment = m->throttle_increment,
         };
         if (copy_string(&ret->dest_uri, m->dest_uri) < 0 ||
             copy_string(&ret->migrate_uri, m->migrate_uri) < 0 ||
@@ -118,6 +122,11 @@ static int make_params(const MigrateInput *m, Params *p) {
         add_u64(p, VIR_MIGRATE_PARAM_BANDWIDTH, m->bandwidth_mib);
         add_u64(p, VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY, m->bandwidth_postcopy_mib);
         add_int(p, VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, m->parallel_connections);
+        add_int(p, VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL, m->throttle_initial);
+        add_int(p, VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT, m->throttle_increment);
+        if (m->flags & VIR_MIGRATE_COMPRESSED)
+                add_string(p, VIR_MIGRATE_PARAM_COMPRESSION, "xbzrle");
+        add_u64(p, VIR_MIGRATE_PARAM_COMPRESSION_XBZRLE_CACHE, m->compression_cache);
         for (size_t i = 0; i < m->n_copy_slots; i++) {
                 char target[DISK_TARGET_SIZE];
 
@@ -233,10 +242,12 @@ void job_from_params(const Libvirt *lv, int type, virTypedParameterPtr params, i
                 { VIR_DOMAIN_JOB_DISK_PROCESSED, &ret->disk_processed },
                 { VIR_DOMAIN_JOB_DISK_REMAINING, &ret->disk_remaining },
                 { VIR_DOMAIN_JOB_DISK_BPS, &ret->disk_bps },
+                { VIR_DOMAIN_JOB_COMPRESSION_BYTES, &ret->compressed_bytes },
+                { VIR_DOMAIN_JOB_COMPRESSION_PAGES, &ret->compressed_pages },
         };
         unsigned long long downtime;
         const char *text = NULL;
-        int success = 1;
+        int success = 1, throttle = 0;
 
         *ret = (VirtJob){ .kind = job_kind(type) };
         for (size_t i = 0; i < ELEMENTSOF(fields); i++)
@@ -250,6 +261,9 @@ void job_from_params(const Libvirt *lv, int type, virTypedParameterPtr params, i
         /* An event of a job that failed says so in a field of its own, libvirt's type does not. */
         if (lv->virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_SUCCESS, &success) < 0)
                 lv->virResetLastError();
+        if (lv->virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_AUTO_CONVERGE_THROTTLE, &throttle) ==
+            1)
+                ret->throttle = throttle > 0 ? (uint32_t)throttle : 0;
         if (ret->kind == VIRT_JOB_COMPLETED && !success)
                 ret->kind = VIRT_JOB_FAILED;
         lv->virResetLastError();

@@ -84,6 +84,9 @@ typedef struct VirtJob {
         bool has_downtime;
         uint64_t total, processed, remaining; /* bytes: memory and disks together */
         uint64_t memory_total, memory_processed, memory_remaining, memory_bps;
+        uint64_t compressed_bytes,
+                compressed_pages; /* xbzrle: so many pages became so many bytes */
+        uint32_t throttle;        /* auto-converge, % */
         uint64_t page_size, dirty_pages_per_s, iteration, postcopy_requests;
         uint64_t disk_total, disk_processed, disk_remaining, disk_bps;
         char error[128];
@@ -203,11 +206,12 @@ typedef enum VirtMigrateFlags {
         VIRT_MIGRATE_COPY_DISKS = 1U << 1,
         VIRT_MIGRATE_POSTCOPY = 1U << 2, /* allow virt_start_postcopy() */
         VIRT_MIGRATE_AUTO_CONVERGE = 1U << 3,
-        VIRT_MIGRATE_COMPRESS = 1U << 4,
+        VIRT_MIGRATE_COMPRESS = 1U << 4, /* by xbzrle */
         VIRT_MIGRATE_UNSAFE =
                 1U << 5, /* shared files on what libvirt takes for a local file system */
         VIRT_MIGRATE_TLS = 1U << 6,
-        VIRT_MIGRATE_ZEROCOPY = 1U << 7, /* with parallel_connections */
+        VIRT_MIGRATE_ZEROCOPY = 1U << 7,       /* with parallel_connections */
+        VIRT_MIGRATE_ABORT_ON_ERROR = 1U << 8, /* a disk that cannot be read or written ends it */
 } VirtMigrateFlags;
 
 typedef struct VirtMigrate {
@@ -223,6 +227,8 @@ typedef struct VirtMigrate {
         uint64_t bandwidth_mib, bandwidth_postcopy_mib; /* 0: not limited */
         uint64_t max_downtime_ms;                       /* 0: the hypervisor's default (300) */
         uint32_t parallel_connections;                  /* 0: one stream */
+        uint64_t compression_cache;                     /* bytes; 0: the hypervisor's default */
+        uint32_t throttle_initial, throttle_increment;  /* %; 0: the hypervisor's defaults */
 } VirtMigrate;
 
 /* Live, peer to peer. Result VirtJob: statistics of the completed job (kind NONE if they could not

@@ -201,6 +201,18 @@ static void print_devices(json_object *node, bool *any) {
                 print_devices(child, any);
 }
 
+static void print_options(json_object *dump) {
+        json_object *list = json_get_array(dump, "migration_options"), *o;
+
+        if (!list)
+                return;
+        (void)printf("\n%-26s %-24s %s\n", "MIGRATION OPTION", "VALUE", "FROM");
+        for (JSON_EACH(i, list, o))
+                (void)printf("%-26s %-24s %s\n", json_get_text(o, "name"),
+                             *json_get_text(o, "value") ? json_get_text(o, "value") : "-",
+                             json_get_text(o, "from"));
+}
+
 static void print_people(json_object *dump) {
         static const char *const none[] = { NULL };
         json_object *vm = json_get(dump, "tree"), *migration = json_get(dump, "migration"), *c;
@@ -208,7 +220,7 @@ static void print_people(json_object *dump) {
         bool any = false;
 
         print_machine(dump);
-        if (json_object_is_type(migration, json_type_object)) {
+        if (*json_get_text(migration, "session")) {
                 (void)printf("  migration");
                 print_rest(migration, none);
         }
@@ -218,6 +230,7 @@ static void print_people(json_object *dump) {
         print_disks(json_find_kind(vm, "scsi"));
         if (vm)
                 print_devices(vm, &any);
+        print_options(dump);
 }
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {

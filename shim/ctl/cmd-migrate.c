@@ -33,14 +33,24 @@ static const Option options[] = {
         { STORAGE, 0, "storage", "copy|shared",
           "what happens to writable disks (as each disk says)" },
         { HANDOVER, 0, "handover", "M", "who lets it run over there: shims, fast or runtime" },
-        { DOWNTIME, 0, "max-downtime", "TIME", "longest blackout to aim at" },
+        { DOWNTIME, 0, "max-downtime", "TIME",
+          "longest blackout to allow (500ms, reached step by step)" },
         { BANDWIDTH, 0, "bandwidth", "SIZE", "bytes a second at most" },
-        { COMPLETION, 0, "completion-timeout", "TIME", "for memory and disks" },
+        { COMPLETION, 0, "completion-timeout", "TIME", "for memory and disks (by their size)" },
+        { PER_GIB, 0, "timeout-per-gib", "TIME",
+          "for each GiB of memory and copied disk (300s; 0: no limit)" },
         { PROGRESS_TIMEOUT, 0, "progress-timeout", "TIME",
-          "roll back if no byte moves for so long (no limit)" },
-        { ACTION, 0, "timeout-action", "A", "what then: abort or force-complete" },
+          "roll back if no byte moves for so long (150s)" },
+        { ACTION, 0, "timeout-action", "A", "after that time: abort or force-complete (abort)" },
+        { PAUSE_TIMEOUT, 0, "pause-timeout", "TIME",
+          "longest time to stand for it, when forced (60s)" },
+        { STALL_ACTION, 0, "stall-action", "A",
+          "when what is left does not get less: advise, abort or\nforce-complete (advise)" },
+        { CUTOVER, 0, "cutover", "hold|TIME",
+          "go over only when told (podferry migration cutover), or\n"
+          "at a time: seconds since 1970 as in $(date -d 22:00 +%s)" },
         { AUTO_CONVERGE, 0, "auto-converge", NULL, "slow the pod down if it writes too fast" },
-        { COMPRESSION, 0, "compression", "M", "zstd, zlib or xbzrle" },
+        { COMPRESSION, 0, "compression", "M", "xbzrle" },
         { CONNECTIONS, 0, "connections", "N", "parallel connections for memory" },
         { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed" },
         { KEEP_DISKS, 0, "keep-source-disks", NULL, "leave copied scratch disks here, too" },
@@ -53,6 +63,10 @@ static const Option options[] = {
         { UNSAFE, 0, "unsafe", NULL, "go on where the check would let you (docs/check.md)" },
         { DISK_SPACE, 0, "disk-space", "allocated|virtual",
           "what of copied disks must fit there: what is in them now,\nor all that may be" },
+        { PLAINTEXT, 0, "allow-plaintext", NULL,
+          "with --transport libvirt+tcp://: memory may cross the\nnetwork without encryption" },
+        { SET, 'O', "set", "NAME=VALUE",
+          "any option of a migration, as in docs/policies.md; again\nfor more" },
 };
 
 static const struct {
@@ -74,6 +88,10 @@ static const struct {
         { POST_COPY, "post_copy", 'b' },
         { KEEP_DISKS, "keep_source_disks", 'b' },
         { REMOVE_VOLUMES, "remove_source_volumes", 'b' },
+        { PER_GIB, "timeout_per_gib", 'd' },
+        { PAUSE_TIMEOUT, "pause_timeout", 'd' },
+        { STALL_ACTION, "stall_action", 't' },
+        { PLAINTEXT, "allow_plaintext", 'b' },
 };
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv);
@@ -132,6 +150,27 @@ static int take_transport(Mover *m, Texts *t, const char *value, Error *reterr) 
         memcpy(t->transport, value, n);
         t->transport[n] = '\0';
         put(m, "transport", t->transport);
+        return 0;
+}
+
+static int take_cutover(Mover *m, const char *value) {
+        bool hold = strcmp(value, "hold") == 0;
+
+        put(m, hold ? "cutover" : "cutover_at", value);
+        return 0;
+}
+
+/* NAME=VALUE; what it means, the shims know. */
+static int take_any(Mover *m, Texts *t, const char *text, Error *reterr) {
+        size_t n = strcspn(text, "=");
+
+        if (n == 0 || n >= sizeof(t->names[0]) || !text[n])
+                return error_setf(reterr, -EINVAL, "--set \"%.60s\": NAME=VALUE is expected", text);
+        if (m->n_options >= OPTIONS_MAX - 1 || t->n_names >= OPTIONS_MAX) /* one more comes */
+                return error_setf(reterr, -EINVAL, "--set: too many options");
+        memcpy(t->names[t->n_names], text, n);
+        t->names[t->n_names][n] = '\0';
+        put(m, t->names[t->n_names++], text + n + 1);
         return 0;
 }
 
@@ -211,6 +250,10 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                                           "them",
                                           value);
                 return words_add(&m->disks, value) < 0 ? error_oom(reterr) : 0;
+        case CUTOVER:
+                return take_cutover(m, value);
+        case SET:
+                return take_any(m, t, value, reterr);
         case TRANSPORT:
                 return take_transport(m, t, value, reterr);
         case PROGRESS:

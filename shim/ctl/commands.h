@@ -7,4 +7,4 @@
 extern const Command command_run, command_ps, command_exec, command_attach, command_logs,
         command_kill, command_stop, command_rm, command_migrate, command_inspect, command_decode,
         command_receive, command_version, command_completion, command_adopt, command_volume,
-        command_net, command_relay, command_check;
+        command_net, command_relay, command_check, command_migration;

@@ -14,10 +14,12 @@
 #include "shim/ctl/ctl.h"
 
 const Command *const commands[] = {
-        &command_run,     &command_ps,     &command_exec,    &command_attach,     &command_logs,
-        &command_kill,    &command_stop,   &command_rm,      &command_migrate,    &command_check,
-        &command_inspect, &command_decode, &command_receive, &command_volume,     &command_net,
-        &command_relay,   &command_adopt,  &command_version, &command_completion, NULL,
+        &command_run,     &command_ps,        &command_exec,    &command_attach,
+        &command_logs,    &command_kill,      &command_stop,    &command_rm,
+        &command_migrate, &command_migration, &command_check,   &command_inspect,
+        &command_decode,  &command_receive,   &command_volume,  &command_net,
+        &command_relay,   &command_adopt,     &command_version, &command_completion,
+        NULL,
 };
 
 static const char overview[] =

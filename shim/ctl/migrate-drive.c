@@ -60,8 +60,8 @@ static int run_steps(Mover *m, Error *reterr) {
 }
 
 bool mover_is_over(const Side *s) {
-        static const char *const over[] = { "transferred", "cancelled", "failed", "finalized",
-                                            "idle" };
+        static const char *const over[] = { "transferred", "cancelled", "failed",
+                                            "finalized",   "idle",      "postcopy-broken" };
 
         for (size_t i = 0; i < ELEMENTSOF(over); i++)
                 if (strcmp(s->state, over[i]) == 0)

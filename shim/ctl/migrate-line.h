@@ -32,6 +32,12 @@ enum {
         POST_COPY,
         KEEP_DISKS,
         REMOVE_VOLUMES,
+        PER_GIB,
+        PAUSE_TIMEOUT,
+        STALL_ACTION,
+        CUTOVER,
+        PLAINTEXT,
+        SET,
         UNSAFE,
         DISK_SPACE,
         JSON,
@@ -40,6 +46,8 @@ enum {
 typedef struct Texts {
         char numbers[OPTIONS_MAX][24];
         char transport[256];
+        char names[OPTIONS_MAX][40]; /* of --set */
+        size_t n_names;
 } Texts;
 
 typedef struct Line {

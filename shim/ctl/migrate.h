@@ -16,7 +16,7 @@
  *      migrate-end.c   the end, one way or the other, and what is said of it
  *      migrate-wait.c  waiting, while Ctrl-C and --timeout are heard */
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
-#define OPTIONS_MAX    24U
+#define OPTIONS_MAX    48U
 
 typedef struct Side {
         const char *name; /* "source", "destination" */

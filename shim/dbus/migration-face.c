@@ -504,6 +504,14 @@ static int on_switch_to_postcopy(sd_bus_message *m, void *userdata, sd_bus_error
         return tune(m, userdata, MIGRATION_CALL_SWITCH_TO_POSTCOPY, "s", reterr);
 }
 
+static int on_set_timeout(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        return tune(m, userdata, MIGRATION_CALL_SET_TIMEOUT, "st", reterr);
+}
+
+static int on_cutover(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        return tune(m, userdata, MIGRATION_CALL_CUTOVER, "s", reterr);
+}
+
 #define IN1    SD_BUS_ARGS("s", session)
 #define CHANGE SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
@@ -547,6 +555,9 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_NO_RESULT, on_set_max_downtime, 0),
         SD_BUS_METHOD_WITH_ARGS("SwitchToPostCopy", IN1, SD_BUS_NO_RESULT, on_switch_to_postcopy,
                                 0),
+        SD_BUS_METHOD_WITH_ARGS("SetTimeout", SD_BUS_ARGS("s", session, "t", milliseconds),
+                                SD_BUS_NO_RESULT, on_set_timeout, 0),
+        SD_BUS_METHOD_WITH_ARGS("Cutover", IN1, SD_BUS_NO_RESULT, on_cutover, 0),
         SD_BUS_METHOD_WITH_ARGS("Notifications", SD_BUS_ARGS("t", after_id),
                                 SD_BUS_RESULT("as", notifications_json), on_notifications, 0),
         SD_BUS_SIGNAL_WITH_ARGS("StateChanged", SD_BUS_ARGS("s", from, "s", to), 0),

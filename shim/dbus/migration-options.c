@@ -69,9 +69,6 @@ int migration_read_options(sd_bus_message *m, const Config *config, const Migrat
         int r;
 
         migration_options_init(ret);
-        r = migration_options_set(ret, "handover", config->handover, &err);
-        if (r < 0)
-                return api_error_set(reterr, r, &err);
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         if (r < 0)
                 return r;
@@ -88,6 +85,7 @@ int migration_read_options(sd_bus_message *m, const Config *config, const Migrat
         r = sd_bus_message_exit_container(m);
         if (r < 0)
                 return r;
+        migration_options_lay_under(ret, &config->migration);
         r = migration_options_check(ret, &err);
         return r < 0 ? api_error_set(reterr, r, &err) : 0;
 }

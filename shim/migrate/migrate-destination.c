@@ -342,8 +342,10 @@ static MigrationDomainState domain_state(const VirtDomain *d, MigrationRole role
                 return MIGRATION_AT_NONE;
         case VIRT_RUNNING:
         case VIRT_SHUTTING_DOWN:
-                return d->reason == VIRT_REASON_POSTCOPY ? MIGRATION_AT_POSTCOPY
-                                                         : MIGRATION_AT_RUNNING;
+                /* Here it runs, whatever of it is still at the source. */
+                return d->reason == VIRT_REASON_POSTCOPY && role == MIGRATION_SOURCE
+                               ? MIGRATION_AT_POSTCOPY
+                               : MIGRATION_AT_RUNNING;
         case VIRT_PAUSED:
                 if (d->reason == VIRT_REASON_POSTCOPY)
                         return MIGRATION_AT_POSTCOPY;

@@ -117,6 +117,7 @@ static void settle_alone(Migrate *m) {
         case MIGRATION_SWITCHOVER:
                 cancel_alone(m);
                 break;
+        case MIGRATION_POSTCOPY_BROKEN: /* for people to decide */
         case MIGRATION_CANCELLING:
         case _MIGRATION_STATE_MAX:
         case _MIGRATION_STATE_INVALID:

@@ -42,7 +42,7 @@ void migrate_stop_source(Migrate *m) {
         Error e = ERROR_INIT;
         int r;
 
-        if (!m->gate_waits || m->statistics_in_flight || !m->fence)
+        if (!m->gate_waits || m->statistics_in_flight || m->tunes > 0 || !m->fence)
                 return;
         m->gate_waits = false;
         m->stopping = true;

@@ -46,6 +46,7 @@ struct Migrate {
         sd_event_source *timers[_MIGRATION_TIMER_MAX];
         sd_event_source *statistics; /* while memory moves, at the source */
         bool statistics_in_flight;
+        unsigned tunes; /* calls to libvirt that are under way */
 
         /* migrate-driver.c */
         sd_bus *driver; /* source: whom the session is bound to, or NULL */
@@ -129,6 +130,9 @@ int migrate_op_abort_tree(void *u, const char *reason, Error *reterr);
 int migrate_op_transfer_begins(void *u, MigrationRole role, Error *reterr);
 int migrate_op_transfer_ends(void *u, MigrationRole role, Error *reterr);
 
+/* migrate-timers.c */
+void migrate_op_timer(void *u, MigrationTimer t, uint64_t ms);
+
 /* migrate-kept.c: the session, as far as the journal does not have it. */
 int migrate_note_patch(Migrate *m, const ContainerPatch *patch, Error *reterr);
 int migrate_replay_patches(Migrate *m, Error *reterr);
@@ -192,6 +196,7 @@ void migrate_storage_forget(Migrate *m); /* with its tokens */
 /* Of a session that a shim before this one began: its tokens are here, to be removed. */
 void migrate_storage_take_up(Migrate *m, const char *session, MigrationRole role);
 
+void migrate_on_iteration(Migrate *m, unsigned n);
 void migrate_poll_statistics(Migrate *m, bool on);
 
 /* migrate-peer.c: the ferry and the messages on it. */

@@ -120,11 +120,61 @@ json_object *migrate_progress_json(const Migrate *m) {
         (void)json_object_object_add(o, "disk", count(&p.now.disks));
         put_number(o, "dirty_rate", p.now.dirty_bps);
         put_number(o, "iteration", p.now.iteration);
+        put_number(o, "throttle", p.now.throttle);
+        if (p.now.compressed_pages > 0) {
+                put_number(o, "compressed_pages", p.now.compressed_pages);
+                put_number(o, "compressed_bytes", p.now.compressed_bytes);
+        }
+        put_number(o, "downtime_ms", migration_downtime_allowed(m->migration));
         put_number(o, "throughput", p.now.memory_bps + p.now.disk_bps);
         put_number(o, "expected_downtime_ms", p.now.expected_downtime_us / 1000U);
         put_number(o, "blackout_start_ns", p.blackout_start_ns);
         put_number(o, "blackout_end_ns", p.blackout_end_ns);
         return o;
+}
+
+typedef struct OptionList {
+        const MigrationOptions *options;
+        json_object *list;
+} OptionList;
+
+static int add_option(void *userdata, const char *name, const char *value, const char *help) {
+        OptionList *l = userdata;
+        json_object *o = json_object_new_object();
+
+        if (!o)
+                return -ENOMEM;
+        put_string(o, "name", name);
+        put_string(o, "value", value);
+        put_string(o, "from", migration_origin_name(migration_options_origin(l->options, name)));
+        return json_object_array_add(l->list, o);
+}
+
+int migrate_dump(const Migrate *m, json_object *o, Error *reterr) {
+        MigrationOptions idle;
+        OptionList l = { migration_live_options(m->migration), json_object_new_array() };
+        json_object *session;
+        int r;
+
+        if (!l.list)
+                return error_oom(reterr);
+        if (migration_state(m->migration) == MIGRATION_IDLE) {
+                migration_options_init(&idle);
+                migration_options_lay_under(&idle, &m->shim->config.migration);
+                l.options = &idle;
+        } else if (migration_state(m->migration) < MIGRATION_TRANSPORT_WAITING) {
+                l.options = &m->options;
+        }
+        r = migration_options_each(l.options, add_option, &l);
+        if (r == 0)
+                r = migration_dump(m->migration, &session, reterr);
+        if (r < 0) {
+                json_object_put(l.list);
+                return r == -ENOMEM ? error_oom(reterr) : r;
+        }
+        (void)json_object_object_add(o, "migration", session);
+        (void)json_object_object_add(o, "migration_options", l.list);
+        return 0;
 }
 
 static json_object *phases(const MigrationProgress *p) {

@@ -7,6 +7,7 @@
 #include "shim/migrate/migrate-internal.h"
 
 #define STATISTICS_USEC (250U * 1000U)
+#define BANDWIDTH_ANY   (INT64_MAX >> 20) /* MiB a second: the most that libvirt takes */
 
 int migrate_make_dir(Migrate *m, Error *reterr) {
         int r;
@@ -143,6 +144,10 @@ static unsigned flags_of(const MigrationOptions *o, size_t n_copy) {
                 flags |= VIRT_MIGRATE_AUTO_CONVERGE;
         if (o->compression != MIGRATION_COMPRESSION_NONE)
                 flags |= VIRT_MIGRATE_COMPRESS;
+        if (o->abort_on_error)
+                flags |= VIRT_MIGRATE_ABORT_ON_ERROR;
+        if (strncmp(o->transport, "libvirt+tls:", strlen("libvirt+tls:")) == 0)
+                flags |= VIRT_MIGRATE_TLS; /* memory and disks as well as what libvirt says */
         return flags |
                VIRT_MIGRATE_UNSAFE; /* which disks are the same there, we know and it does not */
 }
@@ -176,6 +181,10 @@ static void on_migrated(void *userdata, int r, const void *result, const Error *
         relay_done(relay, r, NULL, err);
 }
 
+static uint64_t mib_of(uint64_t bytes) {
+        return (bytes >> 20) + ((bytes & ((1U << 20) - 1)) > 0);
+}
+
 static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
         const MigrationOptions *o = &m->options;
         Slots slots = { .migrate = m };
@@ -189,8 +198,12 @@ static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
                            .copy_slots = slots.slots,
                            .n_copy_slots = slots.n,
                            .flags = flags_of(o, slots.n),
-                           .bandwidth_mib = (o->bandwidth + (1U << 20) - 1) >> 20,
-                           .max_downtime_ms = o->max_downtime_ms,
+                           .bandwidth_mib = mib_of(o->bandwidth),
+                           .bandwidth_postcopy_mib = mib_of(o->bandwidth_postcopy),
+                           .max_downtime_ms = migration_downtime_allowed(m->migration),
+                           .compression_cache = o->compression_cache,
+                           .throttle_initial = o->auto_converge_initial,
+                           .throttle_increment = o->auto_converge_increment,
                            .parallel_connections = o->connections };
         if (o->transport[0]) { /* libvirt+tcp://host -> qemu+tcp://host/system */
                 (void)snprintf(direct, sizeof(direct), "qemu%s/system",
@@ -398,16 +411,45 @@ int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr) {
         return r;
 }
 
+/* What is told to libvirt here, libvirt tells QEMU: as with statistics, nobody stops QEMU before.
+ */
+static void on_tuned(void *userdata, int r, const void *result, const Error *err) {
+        Relay *relay = userdata;
+        Migrate *m = relay->migrate;
+
+        m->tunes--;
+        relay_done(relay, r, NULL, err);
+        migrate_stop_source(m);
+}
+
+static int tell_virt(Migrate *m, MigrationCall what, uint64_t value, Relay *relay, Error *reterr) {
+        Virt *v = m->shim->virt;
+
+        if (what == MIGRATION_CALL_SET_BANDWIDTH)
+                return virt_set_bandwidth(v, value ? value : BANDWIDTH_ANY, on_tuned, relay,
+                                          reterr);
+        if (what == MIGRATION_CALL_SET_MAX_DOWNTIME)
+                return virt_set_max_downtime(v, value, on_tuned, relay, reterr);
+        if (what == MIGRATION_CALL_SWITCH_TO_POSTCOPY)
+                return virt_start_postcopy(v, on_tuned, relay, reterr);
+        return error_setf(reterr, -EOPNOTSUPP, "%s is not supported", migration_call_name(what));
+}
+
 int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                     Error *reterr) {
         Migrate *m = u;
+        Relay *relay = relay_new(m, done, job);
+        int r;
 
-        if (what == MIGRATION_CALL_SET_BANDWIDTH)
-                return virt_set_bandwidth(m->shim->virt, value, done, job, reterr);
-        if (what == MIGRATION_CALL_SET_MAX_DOWNTIME)
-                return virt_set_max_downtime(m->shim->virt, value, done, job, reterr);
-        return error_setf(reterr, -EOPNOTSUPP, "%s is not supported yet",
-                          migration_call_name(what));
+        if (!relay)
+                return error_oom(reterr);
+        m->tunes++;
+        r = tell_virt(m, what, value, relay, reterr);
+        if (r <= 0) {
+                m->tunes--;
+                free(relay);
+        }
+        return r;
 }
 
 /* Statistics: libvirt has no event for them, so while memory moves it is asked four times a second.
@@ -429,16 +471,30 @@ static void on_statistics(void *userdata, int r, const void *result, const Error
                 .disk_bps = job->disk_bps,
                 .dirty_bps = job->dirty_pages_per_s * job->page_size,
                 .iteration = (uint32_t)job->iteration,
+                .throttle = job->throttle,
+                .compressed_bytes = job->compressed_bytes,
+                .compressed_pages = job->compressed_pages,
                 .expected_downtime_us = job->has_downtime ? job->downtime_ms * 1000U : 0,
         };
         migration_on_statistics(m->migration, &st, NULL, 0);
 }
 
+static void ask_statistics(Migrate *m) {
+        if (!m->statistics_in_flight && virt_job(m->shim->virt, on_statistics, m, NULL) == 1)
+                m->statistics_in_flight = true;
+}
+
+/* What is left at its beginning is what tells whether the transfer converges. */
+void migrate_on_iteration(Migrate *m, unsigned n) {
+        migration_on_iteration(m->migration, n);
+        if (m->statistics)
+                ask_statistics(m);
+}
+
 static int on_statistics_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Migrate *m = userdata;
 
-        if (!m->statistics_in_flight && virt_job(m->shim->virt, on_statistics, m, NULL) == 1)
-                m->statistics_in_flight = true;
+        ask_statistics(m);
         (void)sd_event_source_set_time(source, usec + STATISTICS_USEC);
         (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
         return 0;

@@ -50,49 +50,6 @@ static int op_journal(void *u, const JournalRecord *r, Error *reterr) {
         return k < 0 ? k : journal_append(m->journal, r, reterr);
 }
 
-/* Timers */
-
-static int fire(Migrate *m, MigrationTimer t) {
-        migration_on_timer(m->migration, t);
-        return 0;
-}
-
-static int on_limit(sd_event_source *source, uint64_t usec, void *userdata) {
-        return fire(userdata, MIGRATION_TIMER_LIMIT);
-}
-
-static int on_transport(sd_event_source *source, uint64_t usec, void *userdata) {
-        return fire(userdata, MIGRATION_TIMER_TRANSPORT);
-}
-
-static int on_progress(sd_event_source *source, uint64_t usec, void *userdata) {
-        return fire(userdata, MIGRATION_TIMER_PROGRESS);
-}
-
-static int on_repeat(sd_event_source *source, uint64_t usec, void *userdata) {
-        return fire(userdata, MIGRATION_TIMER_REPEAT);
-}
-
-static int on_handover(sd_event_source *source, uint64_t usec, void *userdata) {
-        return fire(userdata, MIGRATION_TIMER_HANDOVER);
-}
-
-static void op_timer(void *u, MigrationTimer t, uint64_t ms) {
-        static const sd_event_time_handler_t handlers[_MIGRATION_TIMER_MAX] = {
-                [MIGRATION_TIMER_LIMIT] = on_limit,
-                [MIGRATION_TIMER_TRANSPORT] = on_transport,
-                [MIGRATION_TIMER_PROGRESS] = on_progress,
-                [MIGRATION_TIMER_REPEAT] = on_repeat,
-                [MIGRATION_TIMER_HANDOVER] = on_handover,
-        };
-        Migrate *m = u;
-
-        m->timers[t] = sd_event_source_disable_unref(m->timers[t]);
-        if (ms > 0 && sd_event_add_time_relative(m->shim->event, &m->timers[t], CLOCK_MONOTONIC,
-                                                 ms * 1000U, 0, handlers[t], m) < 0)
-                log_err("migration: no timer could be set");
-}
-
 /* What the world is told */
 
 static void op_notify(void *u, const MigrationNotification *n) {
@@ -254,7 +211,7 @@ const MigrationOps migrate_ops = {
         .peer_stopped = migrate_op_peer_stopped,
         .send = migrate_op_send,
         .journal = op_journal,
-        .timer = op_timer,
+        .timer = migrate_op_timer,
         .now_ns = op_now_ns,
         .clock_ns = op_clock_ns,
         .notify = op_notify,
@@ -343,7 +300,12 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                         migrate_on_incoming(m, reason);
                 break;
         case VIRT_EVENT_SUSPENDED:
-                if (!destination && e->reason == VIRT_REASON_MIGRATION) {
+                if (!destination && e->reason == VIRT_REASON_POSTCOPY) {
+                        migrate_gates(m, false);
+                        migration_on_domain(g, MIGRATION_DOMAIN_POSTCOPY, reason);
+                } else if (!destination && e->reason == VIRT_REASON_POSTCOPY_FAILED) {
+                        migration_on_host_back(g); /* look at it */
+                } else if (!destination && e->reason == VIRT_REASON_MIGRATION) {
                         migrate_mark_fence(m);
                         migrate_hold_libvirt(m);
                         migrate_gates(m, false);
@@ -368,6 +330,8 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                 migration_on_host_back(g);
                 break;
         case VIRT_EVENT_ITERATION:
+                migrate_on_iteration(m, e->iteration);
+                break;
         case VIRT_EVENT_JOB_DONE:
         case VIRT_EVENT_DEVICE_REMOVED:
         case VIRT_EVENT_LOST:

@@ -100,6 +100,10 @@ json_object *migrate_facts_json(Migrate *m, MigrationRole role);
 json_object *migrate_progress_json(const Migrate *m);
 json_object *migrate_result_json(const Migrate *m);
 
+/* The session, and the options that it has or that one would have that were called without any,
+ * each with who says so, as members of *o. */
+int migrate_dump(const Migrate *m, json_object *o, Error *reterr);
+
 /* A shim that was killed and starts again goes on from what it saved: the tree as for an export,
  * and what a handoff holds. save_own changes nothing. */
 int migrate_save_own(Migrate *m, Buf *ret, Error *reterr);

@@ -358,7 +358,11 @@ static int op_destroy_domain(void *u, OpDone done, void *job, Error *reterr) {
 
 static int op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                    Error *reterr) {
-        return start(u, FAKE_TUNE, done, job, reterr);
+        FakeSide *s = u;
+
+        s->tuned = what;
+        s->tuned_value = value;
+        return start(s, FAKE_TUNE, done, job, reterr);
 }
 
 static int op_checkpoint(void *u, Buf *ret, Error *reterr) {
@@ -454,6 +458,8 @@ static void op_notify(void *u, const MigrationNotification *n) {
         FakeSide *s = u;
 
         s->notified++;
+        if (n->result == MIGRATION_WARNING)
+                (void)snprintf(s->warned, sizeof(s->warned), "%s", n->details);
         if (s->w->trace)
                 (void)fprintf(s->w->trace, "%c   %s %s %s\n",
                               s->role == MIGRATION_SOURCE ? 'S' : 'D',

@@ -91,7 +91,10 @@ struct FakeSide {
         bool frozen, tree, link_frozen, running_tree, moved, made_disks;
         unsigned unpatched;
         unsigned notified, changes, peer_stopped;
-        bool events_lost; /* libvirt's events do not reach this side */
+        MigrationCall tuned; /* the last tune, and its value */
+        uint64_t tuned_value;
+        char warned[MIGRATION_DETAILS_MAX]; /* the last warning */
+        bool events_lost;                   /* libvirt's events do not reach this side */
 };
 
 struct FakeWorld {

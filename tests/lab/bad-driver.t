@@ -82,7 +82,8 @@ is "$(pgrep -c -f "^sleep 1000$$\$")" 0 "its command is ended"
 refused "the destination is the source, under another name" 'destination is the source' \
         pf h1 migrate t-b --name t-c --to "$(to h1)"
 refused "no libvirt in the transport's URI" 'transport' migrate "$(to h2)" --transport libvirt+tcp://
-refused "nobody at the transport's URI" 'transfer|connect|memory' migrate "$(to h2)" --transport libvirt+tcp://10.213.0.2:1/system
+refused "the pod's memory in the clear over the network" 'libvirt.tls' migrate "$(to h2)" --transport libvirt+tcp://10.213.0.2/system # rows: F30
+refused "nobody at the transport's URI" 'transfer|connect|memory' migrate "$(to h2)" --allow-plaintext --transport libvirt+tcp://10.213.0.2:1/system
 cat >"$work/cutter" <<END
 #!/bin/bash
 case " \$* " in

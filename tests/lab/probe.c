@@ -10,6 +10,9 @@
  * exits probe id                    "id PID START BOOT_ID" probe tick DEVICE           one byte a
  * millisecond to DEVICE, for ever probe hash BYTES            the hash of the first BYTES of the
  * stream that `probe feed` writes probe feed RATE BYTES       those bytes, at RATE bytes a second
+ *      probe dirty MIB RATE        writes to RATE MiB of the pages of MIB a second, one after the
+ * other, and checks each first; every 250 ms "dirty PAGES NS ok", or "dirty BAD"
+ *      probe slow RATE COMMAND     runs it, with RATE bytes a second into its stdin
  *
  * The hash is FNV-1a, 64 bits. Output is written with one write() a line, so that a line is whole.
  */
@@ -146,6 +149,45 @@ static int run_memory(uint64_t mib, uint64_t ms) {
         }
 }
 
+/* What no compression makes small, and what tells a page that is an older one. */
+static uint64_t word_of(uint64_t page, uint64_t round, uint64_t at) {
+        uint64_t x = (page << 32 ^ round << 8 ^ at) + 0x9e3779b97f4a7c15ULL;
+
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+        return (x ^ x >> 27) * 0x94d049bb133111ebULL;
+}
+
+static int run_dirty(uint64_t mib, uint64_t rate) {
+        const uint64_t page = 4096, pages = mib * 256, step = 64; /* words: 8 of a page */
+        uint64_t *m = aligned_alloc(page, mib << 20), begin, said, done = 0;
+
+        if (!m || rate == 0)
+                return 2;
+        memset(m, 1, mib << 20);
+        begin = said = now_ns();
+        for (uint64_t round = 0;; round++)
+                for (uint64_t p = 0; p < pages; p++) {
+                        for (uint64_t at = 0; at < page / sizeof(*m); at += step) {
+                                uint64_t *w = m + p * (page / sizeof(*m)) + at;
+
+                                if (round > 0 && *w != word_of(p, round - 1, at)) {
+                                        say(1, "dirty BAD page %llu\n", (unsigned long long)p);
+                                        return 1;
+                                }
+                                *w = word_of(p, round, at);
+                        }
+                        if (++done % 64 == 0)
+                                sleep_until(begin + done * 1000000000ULL / (rate * 256));
+                        if (now_ns() - begin > done * 1000000000ULL / (rate * 256) + 1000000000ULL)
+                                begin = now_ns() - done * 1000000000ULL / (rate * 256);
+                        if (now_ns() - said >= 250000000) {
+                                said = now_ns();
+                                say(1, "dirty %llu %llu ok\n", (unsigned long long)done,
+                                    (unsigned long long)said);
+                        }
+                }
+}
+
 static int run_sink(void) {
         static uint8_t bytes[65536];
         uint64_t total = 0, h = FNV_OFFSET, said = 0;
@@ -261,8 +303,10 @@ static int relay_once(int from, int to, int64_t *budget) {
         return *budget > 0 ? 1 : -1;
 }
 
-static int run_cut(int64_t budget, char **command) {
+/* rate: bytes a second into it; 0: as fast as it goes. */
+static int run_cut(int64_t budget, uint64_t rate, char **command) {
         int in[2], out[2], status = 0, on = 1;
+        uint64_t next = now_ns();
         pid_t child;
 
         if (pipe(in) < 0 || pipe(out) < 0)
@@ -290,7 +334,16 @@ static int run_cut(int64_t budget, char **command) {
                         break;
                 if (p[1].revents)
                         on = relay_once(out[0], 1, &budget);
-                if (on > 0 && p[0].revents && relay_once(0, in[1], &budget) <= 0) {
+                if (on > 0 && p[0].revents && rate > 0) {
+                        int64_t piece = (int64_t)(rate / 100 + 1), rest = piece;
+
+                        if (relay_once(0, in[1], &rest) == 0)
+                                on = 0;
+                        if (next < now_ns())
+                                next = now_ns();
+                        next += (uint64_t)(piece - rest) * 1000000000ULL / rate;
+                        sleep_until(next);
+                } else if (on > 0 && p[0].revents && relay_once(0, in[1], &budget) <= 0) {
                         (void)close(in[1]);
                         in[1] = -1;
                         on = budget > 0;
@@ -338,7 +391,11 @@ int main(int argc, char **argv) {
         if (strcmp(what, "discard") == 0 && argc > 2)
                 return run_discard(argv[2], number(argc, argv, 3, 0), number(argc, argv, 4, 0));
         if (strcmp(what, "cut") == 0 && argc > 3)
-                return run_cut((int64_t)number(argc, argv, 2, 0), argv + 3);
+                return run_cut((int64_t)number(argc, argv, 2, 0), 0, argv + 3);
+        if (strcmp(what, "slow") == 0 && argc > 3)
+                return run_cut(INT64_MAX, number(argc, argv, 2, 0), argv + 3);
+        if (strcmp(what, "dirty") == 0)
+                return run_dirty(number(argc, argv, 2, 16), number(argc, argv, 3, 10));
         if (strcmp(what, "exit") == 0) {
                 sleep_until(now_ns() + number(argc, argv, 2, 0) * 1000000);
                 return (int)number(argc, argv, 3, 0);

@@ -385,7 +385,7 @@ static int begin_migration(uint64_t bandwidth_mib, unsigned flags, Call *c) {
                 .dest_xml = xml,
                 .copy_slots = slots,
                 .n_copy_slots = 1,
-                .flags = VIRT_MIGRATE_COPY_DISKS | flags,
+                .flags = VIRT_MIGRATE_COPY_DISKS | VIRT_MIGRATE_ABORT_ON_ERROR | flags,
                 .bandwidth_mib = bandwidth_mib,
         };
 

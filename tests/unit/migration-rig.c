@@ -84,6 +84,7 @@ bool drive_to(FakeWorld *w, MigrationState s, const MigrationOptions *o) {
                 assert_true(fake_libvirt(w, 1));
                 quiet_run(w);
                 return true;
+        case MIGRATION_POSTCOPY_BROKEN: /* test-migration-converge */
         case MIGRATION_SOURCE_PREPARED: /* within PrepareAndExport only */
         case _MIGRATION_STATE_MAX:
         case _MIGRATION_STATE_INVALID:

@@ -19,6 +19,16 @@ static const Row rows[] = {
         { "{}", NULL },
         { "{\"memory_mib\": 512, \"vcpus\": 2, \"handover\": \"fast\"}", NULL },
         { "{\"stop_pod_on_term\": true, \"log_max_mib\": 1}", NULL },
+        { "{\"migration\": {}}", NULL },
+        { "{\"migration\": {\"max_downtime\": 9, \"auto_converge\": true, \"stall_action\": \"abort\"}}",
+          NULL },
+        { "{\"migration\": 1}", "must be an object" },
+        { "{\"migration\": {\"max_downtime\": 9.5}}", "max_downtime must be a text, a number" },
+        { "{\"migration\": {\"max_downtime\": null}}", "max_downtime" },
+        { "{\"migration\": {\"max_downtime\": -1}}", "max_downtime" },
+        { "{\"migration\": {\"stall_action\": \"abort\\u0000\"}}", "stall_action" },
+        { "{\"migration\": {\"downtime\": 9}}", "there is no option \"downtime\"" },
+        { "{\"migration\": {\"post_copy\": true}}", "post_copy needs handover=fast" },
         { "", "not JSON" },
         { "{", "not JSON" },
         { "{} {}", "not JSON" },
@@ -70,6 +80,17 @@ static void test_values(void **state) {
         assert_int_equal(c.vcpus, 1);
         assert_string_equal(c.run_dir, "/run/podferry");
         assert_string_equal(c.handover, "shims");
+        config_done(&c);
+        assert_int_equal(config_parse(&c, "f",
+                                      "{\"handover\": \"fast\", \"migration\": {\"bandwidth\": 5}}",
+                                      NULL),
+                         0);
+        assert_int_equal(c.migration.bandwidth, 5);
+        assert_int_equal(c.migration.handover, MIGRATION_HANDOVER_FAST);
+        assert_int_equal(migration_options_origin(&c.migration, "bandwidth"),
+                         MIGRATION_BY_CONFIGURATION);
+        assert_int_equal(migration_options_origin(&c.migration, "max_downtime"),
+                         MIGRATION_BY_DEFAULT);
 }
 
 static void test_files(void **state) {

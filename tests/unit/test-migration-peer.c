@@ -193,12 +193,17 @@ static void test_options(void **state) {
         assert_int_equal(o.connections, 4);
         assert_true(o.auto_converge);
         assert_int_equal(migration_options_each(&o, count_option, &copy), 0);
+        memcpy(copy.origin, o.origin, sizeof(o.origin)); /* all of them were set */
         assert_memory_equal(&o, &copy, sizeof(o));
-        assert_int_equal(migration_options_check(&o, NULL),
-                         -EINVAL); /* fast has a gate in the ferry */
+        assert_int_equal(migration_options_check(&o, NULL), -EINVAL); /* no TLS */
         o.transport[0] = '\0';
+        assert_int_equal(migration_options_check(&o, NULL), -EOPNOTSUPP); /* zstd */
+        o.compression = MIGRATION_COMPRESSION_NONE;
+        assert_int_equal(migration_options_check(&o, NULL), -EOPNOTSUPP); /* connections */
+        o.connections = 0;
         assert_int_equal(migration_options_check(&o, NULL), 0);
         o.postcopy = true;
+        o.handover = MIGRATION_HANDOVER_SHIMS;
         assert_int_equal(migration_options_check(&o, NULL), -EINVAL);
         o.postcopy = false;
         assert_int_equal(migration_options_set(&o, "verify", "true", NULL), 0);

@@ -26,21 +26,22 @@ static const struct {
         MigrationState state;
         const char *source, *destination;
 } cells[] = {
-        /*                                 CEIpPRTsrxc+zbdy */
-        { MIGRATION_IDLE,                 "DD-------NN-----", "D-D------NN-----" },
-        { MIGRATION_SOURCE_PREPARED,      "D---------------", "----------------" },
-        { MIGRATION_SOURCE_EXPORTED,      "DN---DD---D-----", "----------------" },
-        { MIGRATION_DESTINATION_IMPORTED, "----------------", "D-NDD-----D-----" },
-        { MIGRATION_DESTINATION_PREPARED, "----------------", "D-N-NDD---D-----" },
-        { MIGRATION_TRANSPORT_WAITING,    "-N---DN---D-----", "--N-NDN---D-----" },
-        { MIGRATION_TRANSPORT_READY,      "-N---DD---D-----", "--N-NDD---D-----" },
-        { MIGRATION_TRANSFERRING,         "-N---DN---DDDDDD", "--N-NDN---D-----" },
-        { MIGRATION_SWITCHOVER,           "-N---DN---D-----", "--N-NDN---D-----" },
-        { MIGRATION_TRANSFERRED,          "-----DNDD-D-----", "-----DNDD-D-----" },
-        { MIGRATION_CANCELLING,           "-----D----N-----", "-----D----N-----" },
-        { MIGRATION_CANCELLED,            "-----D-DDDN-----", "-----D-DDDN-----" },
-        { MIGRATION_FAILED,               "-----D-DDDN-----", "-----D-DDDN-----" },
-        { MIGRATION_FINALIZED,            "-------DDDN-----", "-------DDDN-----" },
+        /*                                 CEIpPRTsrxc+zbdyto */
+        { MIGRATION_IDLE,                 "DD-------NN-------", "D-D------NN-------" },
+        { MIGRATION_SOURCE_PREPARED,      "D-----------------", "------------------" },
+        { MIGRATION_SOURCE_EXPORTED,      "DN---DD---D-------", "------------------" },
+        { MIGRATION_DESTINATION_IMPORTED, "------------------", "D-NDD-----D-------" },
+        { MIGRATION_DESTINATION_PREPARED, "------------------", "D-N-NDD---D-------" },
+        { MIGRATION_TRANSPORT_WAITING,    "-N---DN---D-------", "--N-NDN---D-------" },
+        { MIGRATION_TRANSPORT_READY,      "-N---DD---D-------", "--N-NDD---D-------" },
+        { MIGRATION_TRANSFERRING,         "-N---DN---DDDDDDDD", "--N-NDN---D-------" },
+        { MIGRATION_SWITCHOVER,           "-N---DN---D-------", "--N-NDN---D-------" },
+        { MIGRATION_POSTCOPY_BROKEN,      "-----DN-----------", "------------------" },
+        { MIGRATION_TRANSFERRED,          "-----DNDD-D-------", "-----DNDD-D-------" },
+        { MIGRATION_CANCELLING,           "-----D----N-------", "-----D----N-------" },
+        { MIGRATION_CANCELLED,            "-----D-DDDN-------", "-----D-DDDN-------" },
+        { MIGRATION_FAILED,               "-----D-DDDN-------", "-----D-DDDN-------" },
+        { MIGRATION_FINALIZED,            "-------DDDN-------", "-------DDDN-------" },
 };
 /* clang-format on */
 
@@ -91,6 +92,8 @@ static int call(Migration *m, MigrationCall c) {
         case MIGRATION_CALL_SET_BANDWIDTH:
         case MIGRATION_CALL_SET_MAX_DOWNTIME:
         case MIGRATION_CALL_SWITCH_TO_POSTCOPY:
+        case MIGRATION_CALL_SET_TIMEOUT:
+        case MIGRATION_CALL_CUTOVER:
                 return migration_tune(m, "m1", c, 1, NULL, NULL, NULL);
         case _MIGRATION_CALL_MAX:
                 break;

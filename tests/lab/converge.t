@@ -1,0 +1,140 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A pod that writes to its memory faster than the link carries: it goes over, or stays, by the rule that was given, and what is
+# said to it meanwhile counts.
+# shellcheck disable=SC2034,SC2154,SC2016
+. "$(dirname "$0")/lib.sh"
+begin
+
+# option HOST NAME: "VALUE FROM" as inspect says.
+option() {
+        pf "$1" inspect --json t-c | jq -r --arg n "$2" '.migration_options[] | select(.name == $n) | .value + " " + .from'
+}
+
+# state HOST FIELD: of the session.
+state() {
+        pf "$1" inspect --json t-c | jq -r ".migration.$2"
+}
+
+# whole HOST: the counter's lines, none missing, none twice; the pages, none of them old.
+whole() {
+        pf "$1" logs t-c/counter | awk '$1 == "count" { n++; if ($2 != n) exit bad = 1 } END { exit bad || !n }' &&
+                ! pf "$1" logs t-c/dirty | grep -q BAD
+}
+
+goes_on() {
+        local n
+
+        n=$(pf "$1" logs t-c/dirty | wc -l)
+        until_ok 10 eval '[ "$(pf '"$1"' logs t-c/dirty | wc -l)" -gt '$((n + 3))' ]' && whole "$1"
+}
+
+# leaves HOST OPTION...: moves in the background, held until the disks are over there (4 GiB without data, for which a slow link
+# takes as long as for data); then the link is slow, for memory.
+leaves() {
+        local from=$1
+
+        shift
+        move "$from" t-c --cutover hold "$@" >"$work/out" 2>&1 &
+        mover=$!
+        until_ok 30 eval '[ "$(state '"$from"' memory.total)" -gt 0 ]' 2>/dev/null && pf "$from" migration set bandwidth t-c 6M ||
+                diag "$(cat "$work/out")"
+}
+
+arrived() {
+        wait $mover
+        ok "$@" || diag "$(cat "$work/out")"
+}
+
+cat >"$work/config.json" <<'X'
+{ "migration": { "max_downtime": 400, "stall_action": "advise" } }
+X
+mkdir "$work/bundle" && ln -s "$rootfs" "$work/bundle/rootfs" && cat >"$work/bundle/config.json" <<'X'
+{ "ociVersion": "1.0.2", "process": { "cwd": "/", "user": { "uid": 0, "gid": 0 }, "args": [ "/bin/true" ] },
+  "root": { "path": "rootfs" }, "annotations": { "org.podferry.migration.max_downtime": "9" } }
+X
+like "$(pf h1 run --name t-a --bundle "$work/bundle" --detach 2>&1)" 'annotation org.podferry.migration.max_downtime.*configuration and the call' \
+        "an option as an annotation is refused, not forgotten" F41
+PODFERRY_CONFIG=$work/config.json pf h1 run --name t-c --container counter --rootfs "$rootfs" --detach -- /bin/probe count 20 &&
+        pf h1 run --pod t-c --container dirty --rootfs "$rootfs" --detach -- /bin/probe dirty 32 30
+ok "a pod that writes 30 MiB/s runs"
+is "$(option h1 max_downtime), $(option h1 downtime_start)" "400 configuration, 50 default" "what is configured, and what is not" F41
+
+leaves h1 --completion-timeout 3s
+is "$(state h1 held) $(state h1 downtime_ms)" "true 1" "it is held" F49
+pf h1 migration cutover t-c
+wait $mover
+like "$? $(tail -n 1 "$work/out")" '^125 .*time limit: the transfer did not complete in time.*runs on' "time limit, from the cutover on: it stays" F39 F40
+goes_on h1
+ok "and goes on" F40
+
+leaves h1 --set stall_window=1000
+is "$(option h1 bandwidth), $(option h1 stall_window), $(option h1 max_downtime)" "6291456 call, 1000 call, 400 configuration" \
+        "a call counts for more than the configuration" F41
+pf h1 migration cutover t-c && pf h1 migration set bandwidth t-c 5M && pf h1 migration set downtime t-c 60ms && pf h1 migration set timeout t-c 10m
+ok "set bandwidth, downtime, timeout while it goes" F34 F38 F39
+is "$(option h1 bandwidth), $(option h1 max_downtime), $(option h1 completion_timeout), $(state h1 downtime_ms)" \
+        "5242880 call, 60 call, 600000 call, 60" "inspect says what is in effect" F41
+pf h1 migration post-copy t-c 2>"$work/err"
+like "$(cat "$work/err")" 'post_copy is not set' "post-copy that was not allowed is refused" F43
+until_ok 60 on h1 grep -q 'stalled: what is left' /run/podferry/t-c/shim.log
+ok "it is told that it does not converge" F47
+pf h1 migration force t-c
+ok "force" F45
+arrived "it stands while the rest goes over, and it has moved" F44 F45
+goes_on h2
+ok "whole, and it goes on"
+
+# Back, slowed down, and forced by its time limit.
+leaves h2 --auto-converge --compression xbzrle --completion-timeout 30s --timeout-action force-complete
+pf h2 migration cutover t-c
+until_ok 60 eval '[ "$(state h2 throttle)" -gt 0 ]'
+ok "auto-converge slows it down, and inspect shows by how much" F42
+arrived "time limit: it is forced" F36 F40 F44
+goes_on h1
+ok "whole, and it goes on"
+
+# The time limit again, with post-copy allowed; its transport breaks twice, which is replaced.
+leaves h1 --handover fast --post-copy --set bandwidth_postcopy=6291456 --completion-timeout 3s --timeout-action force-complete
+pf h1 migration cutover t-c
+until_ok 60 eval '[ "$(state h1 domain)" = post-copy ]'
+ok "time limit: post-copy, where it is allowed" F40 F43
+like "$(on h2 virsh -q -c qemu:///system domstate --reason podferry-t-c)" 'running .post-copy' "the pod runs over there"
+pf h1 migration cancel t-c 2>"$work/err"
+like "$(cat "$work/err")" 'too late, it is post-copy: the pod runs at the destination' "cancel is refused" F70
+is "$(state h1 wants_out) $(state h1 domain)" "false post-copy" "and changes nothing" F70
+session=$(state h1 session)
+# What carries the bytes, over there; not the shells in between.
+transport() {
+        pgrep -f "^[^ ]*podferry receive --pod t-c --transport --session $session"
+}
+for round in first second; do
+        old=$(transport)
+        # shellcheck disable=SC2086
+        kill -9 $old
+        until_ok 20 eval '[ -n "$(transport)" ] && [ "$(transport)" != "$old" ]'
+        ok "the link of a post-copy breaks, the $round time: it is replaced" F87
+done
+is "$(state h1 domain)" post-copy "it is still under way"
+arrived "it is complete over there" F43 F87
+goes_on h2
+ok "whole, and it goes on"
+
+# refused WHAT REGEX OPTION...: nothing of it begins.
+refused() {
+        local what=$1 regex=$2
+
+        shift 2
+        move h2 t-c "$@" >"$work/out" 2>&1
+        like "$? $(tail -n 1 "$work/out")" "^125 .*$regex" "$what"
+}
+refused "--connections # rows: F35" 'parallel connections.*never runs again' --connections 2
+refused "--compression zstd # rows: F36" 'compression.*zstd.*xbzrle' --compression zstd
+refused "memory in the clear # rows: F30" 'without encryption.*libvirt.tls' --transport libvirt+tcp://10.213.0.1/system
+refused "an option that is none" 'there is no option .*nonsense' --set nonsense=1
+refused "downtimes that contradict each other" 'downtime_start.*max_downtime' --set downtime_start=900
+pf h2 migration force t-c 2>"$work/err"
+like "$(cat "$work/err")" 'is not being migrated' "force of a pod that stays"
+pf h2 rm --force t-c
+ok "rm"
+finish
