@@ -138,6 +138,21 @@ int remote_parse(const char *text, const char *program, char **ssh_args, Remote 
         return 0;
 }
 
+int remote_here(Remote *ret, Error *reterr) {
+        _cleanup_(remote_done)
+                Remote r = { .name = strdup("this host"), .prefix = calloc(1, sizeof(char *)) };
+        int k;
+
+        if (!r.name || !r.prefix)
+                return error_oom(reterr);
+        k = own_program(&r.program, reterr);
+        if (k < 0)
+                return k;
+        *ret = r;
+        r = (Remote){};
+        return 0;
+}
+
 int remote_ask_nothing(Remote *r, Error *reterr) {
         _cleanup_(words_freep) char **prefix = NULL;
 

@@ -22,6 +22,8 @@ typedef struct Remote {
  * further words for ssh's command line, NULL: none; -EINVAL with exec:. */
 int remote_parse(const char *text, const char *program, char **ssh_args, Remote *ret,
                  Error *reterr);
+/* No other host: this very program, here. */
+int remote_here(Remote *ret, Error *reterr);
 /* For what begins while a terminal is another's: no password is asked for, and no key reaches it.
  */
 int remote_ask_nothing(Remote *r, Error *reterr);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Renders every state machine of the controllers as a page for docs/states, or checks the pages
- * that are there.
+/* Renders every state machine of the controllers, and of plans, as a page for docs/states, or
+ * checks the pages that are there.
  *
  *      draw-states DIR            writes DIR/<kind>.md and DIR/README.md
  *      draw-states --check DIR    1 if a page differs from its table */
@@ -11,12 +11,14 @@
 #include "controllers/pod/pod.h"
 #include "controllers/vm/vm.h"
 #include "lib/buf.h"
+#include "shim/plan/plan-engine.h"
 
 static const FsmTable *const tables[] = {
-        &vm_fsm,      &pod_fsm,       &container_fsm,
-        &process_fsm, &network_fsm,   &network_interface_fsm,
-        &scsi_fsm,    &scsi_disk_fsm, &scsi_mount_fsm,
-        &plan9_fsm,   &vpci_fsm,      &migration_fsm,
+        &vm_fsm,         &pod_fsm,       &container_fsm,
+        &process_fsm,    &network_fsm,   &network_interface_fsm,
+        &scsi_fsm,       &scsi_disk_fsm, &scsi_mount_fsm,
+        &plan9_fsm,      &vpci_fsm,      &migration_fsm,
+        &plan_entry_fsm,
 };
 
 static int add_name(Buf *b, const char *name) {

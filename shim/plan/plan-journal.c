@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The journal of a run. lib/journal is the pods' own, with its fixed records; this one carries
+ * objects, and people may read it with a pager. */
+#include "shim/plan/plan-journal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "hostdev/image/files.h"
+#include "lib/crc32c.h"
+#include "shim/ctl/json.h"
+
+#define FILE_MAX    (64U << 20)
+#define PREFIX_SIZE 9U /* "1a2b3c4d " */
+
+struct PlanJournal {
+        int fd, dir_fd;
+        char *name;
+        off_t size; /* of whole records */
+        uint64_t next;
+        bool broken;
+};
+
+int plan_record_encode(json_object *record, Buf *b) {
+        const char *text = json_object_to_json_string_ext(
+                record, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+        if (!text)
+                return -ENOMEM;
+        return buf_printf(b, "%08x %s\n", crc32c(0, text, strlen(text)), text);
+}
+
+/* One line without its newline. */
+static bool parse_line(const char *line, size_t n, json_object **ret) {
+        char sum[PREFIX_SIZE] = "", *end;
+
+        if (n <= PREFIX_SIZE || line[PREFIX_SIZE - 1] != ' ')
+                return false;
+        memcpy(sum, line, PREFIX_SIZE - 1);
+        if (strspn(sum, "0123456789abcdef") != PREFIX_SIZE - 1 ||
+            strtoul(sum, &end, 16) != crc32c(0, line + PREFIX_SIZE, n - PREFIX_SIZE))
+                return false;
+        return json_read(line + PREFIX_SIZE, n - PREFIX_SIZE, ret, NULL) == 0;
+}
+
+/* A whole record anywhere behind means that what is in front is no torn end. */
+static bool more_follows(const char *p, size_t n) {
+        while (n > 0) {
+                const char *end = memchr(p, '\n', n);
+                json_object *o = NULL;
+
+                if (!end)
+                        return false;
+                if (parse_line(p, (size_t)(end - p), &o)) {
+                        (void)json_object_put(o);
+                        return true;
+                }
+                n -= (size_t)(end + 1 - p);
+                p = end + 1;
+        }
+        return false;
+}
+
+int plan_record_walk(const char *name, const Buf *b, PlanVisitor visit, void *userdata,
+                     size_t *ret_end, bool *ret_torn, uint64_t *ret_next, Error *reterr) {
+        const char *text = (const char *)b->data;
+        size_t at = 0;
+
+        *ret_next = 0;
+        *ret_torn = false;
+        for (;;) {
+                const char *end = at < b->len ? memchr(text + at, '\n', b->len - at) : NULL;
+                _cleanup_json_ json_object *o = NULL;
+                int r;
+
+                *ret_end = at;
+                if (at == b->len)
+                        return 0;
+                if (!end || !parse_line(text + at, (size_t)(end - text) - at, &o)) {
+                        if (end && more_follows(end + 1, b->len - (size_t)(end + 1 - text)))
+                                return error_setf(reterr, -EBADMSG,
+                                                  "%s: record %llu, at byte %zu, is damaged", name,
+                                                  (unsigned long long)*ret_next, at);
+                        *ret_torn = true;
+                        return 0;
+                }
+                if (json_get_number(o, "n") != (int64_t)*ret_next)
+                        return error_setf(reterr, -EBADMSG, "%s: record %lld where %llu should be",
+                                          name, (long long)json_get_number(o, "n"),
+                                          (unsigned long long)*ret_next);
+                r = visit ? visit(userdata, o, reterr) : 0;
+                if (r < 0)
+                        return error_prefix(reterr, r, "%s: record %llu", name,
+                                            (unsigned long long)*ret_next);
+                (*ret_next)++;
+                at = (size_t)(end + 1 - text);
+        }
+}
+
+/* The whole file, from a descriptor. */
+static int read_fd(int fd, const char *name, Buf *ret, Error *reterr) {
+        struct stat st;
+        ssize_t n;
+
+        if (fstat(fd, &st) < 0)
+                return error_setf(reterr, -errno, "%s: %m", name);
+        if (!S_ISREG(st.st_mode) || st.st_size > (off_t)FILE_MAX)
+                return error_setf(reterr, -EBADMSG, "%s: no journal, or too long for one", name);
+        if (buf_reserve(ret, (size_t)st.st_size + 1) < 0)
+                return error_oom(reterr);
+        n = files_read_start(fd, ret->data, (size_t)st.st_size);
+        if (n < 0)
+                return error_setf(reterr, (int)n, "%s: %s", name, strerrordesc_np((int)-n));
+        ret->len = (size_t)n;
+        return 0;
+}
+
+static int cut(PlanJournal *j) {
+        return ftruncate(j->fd, j->size) < 0 || fsync(j->fd) < 0 ? -errno : 0;
+}
+
+int plan_journal_open(int dir_fd, const char *name, PlanVisitor visit, void *userdata,
+                      PlanJournal **ret, Error *reterr) {
+        _cleanup_(plan_journal_freep) PlanJournal *j = calloc(1, sizeof(*j));
+        _cleanup_buf_ Buf b = {};
+        size_t end = 0;
+        bool torn;
+        int r;
+
+        if (!j)
+                return error_oom(reterr);
+        j->dir_fd = dir_fd;
+        j->name = strdup(name);
+        j->fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (!j->name)
+                return error_oom(reterr);
+        if (j->fd < 0)
+                return error_setf(reterr, -errno, "%s: %m", name);
+        if (fcntl(j->fd, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK }) < 0)
+                return error_setf(reterr, errno == EAGAIN ? -EBUSY : -errno,
+                                  "%s: another podferry runs this plan", name);
+        r = read_fd(j->fd, name, &b, reterr);
+        if (r == 0)
+                r = plan_record_walk(name, &b, visit, userdata, &end, &torn, &j->next, reterr);
+        if (r < 0)
+                return r;
+        j->size = (off_t)end;
+        if (torn && (r = cut(j)) < 0)
+                return error_setf(reterr, r, "%s: cutting a torn record off: %s", name,
+                                  strerrordesc_np(-r));
+        if (fsync(dir_fd) < 0)
+                return error_setf(reterr, -errno, "directory of %s: %m", name);
+        *ret = TAKE(j);
+        return 0;
+}
+
+PlanJournal *plan_journal_free(PlanJournal *j) {
+        if (!j)
+                return NULL;
+        (void)close_fd(j->fd);
+        free(j->name);
+        free(j);
+        return NULL;
+}
+
+static int stamp(PlanJournal *j, json_object *record) {
+        struct timespec t = {};
+
+        (void)clock_gettime(CLOCK_REALTIME, &t);
+        if (json_add(record, "n", json_object_new_uint64(j->next)) < 0)
+                return -ENOMEM;
+        return json_add(record, "at",
+                        json_object_new_int64(t.tv_sec * 1000LL + t.tv_nsec / 1000000));
+}
+
+static int write_out(PlanJournal *j, const Buf *b) {
+        size_t done = 0;
+
+        while (done < b->len) {
+                ssize_t n = pwrite(j->fd, b->data + done, b->len - done, j->size + (off_t)done);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                done += (size_t)n;
+        }
+        return fdatasync(j->fd) < 0 ? -errno : 0;
+}
+
+int plan_journal_append(PlanJournal *j, json_object *record, Error *reterr) {
+        _cleanup_json_ json_object *o = record;
+        _cleanup_buf_ Buf b = {};
+        int r;
+
+        if (j->broken)
+                return error_setf(reterr, -EIO,
+                                  "%s: an earlier write failed and could not be undone", j->name);
+        if (!o || stamp(j, o) < 0 || plan_record_encode(o, &b) < 0)
+                return error_oom(reterr);
+        if (j->size + (off_t)b.len > (off_t)FILE_MAX)
+                return error_setf(reterr, -ENOSPC, "%s: full", j->name);
+        r = write_out(j, &b);
+        if (r < 0) { /* nobody knows what is on disk, unless the cut succeeds */
+                j->broken = cut(j) < 0;
+                return error_setf(reterr, r, "%s: %s", j->name, strerrordesc_np(-r));
+        }
+        j->size += (off_t)b.len;
+        j->next++;
+        return 0;
+}
+
+int plan_journal_read(int dir_fd, const char *name, PlanVisitor visit, void *userdata,
+                      bool *ret_torn, bool *ret_busy, Error *reterr) {
+        struct flock test = { .l_type =
+                                      F_WRLCK }; /* a test takes nothing, and so disturbs nobody */
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_buf_ Buf b = {};
+        uint64_t next;
+        size_t end;
+        bool torn;
+        int r;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_setf(reterr, -errno, "%s: %m", name);
+        if (ret_busy)
+                *ret_busy = fcntl(fd, F_OFD_GETLK, &test) == 0 && test.l_type != F_UNLCK;
+        r = read_fd(fd, name, &b, reterr);
+        if (r == 0)
+                r = plan_record_walk(name, &b, visit, userdata, &end, &torn, &next, reterr);
+        if (r == 0 && ret_torn)
+                *ret_torn = torn;
+        return r;
+}
