@@ -42,6 +42,8 @@ int plan_driver_record(PlanDriver *d, json_object *record) {
         return r;
 }
 
+#define AGAIN_MS 200U
+
 /* -- the engine's moves -- */
 
 static void on_change(void *userdata, PlanEntry *e, int from) {
@@ -110,6 +112,23 @@ static uint64_t warn(PlanDriver *d, uint64_t now) {
         return next;
 }
 
+/* One more try of each lock that was told to be free and was not yet. */
+static uint64_t try_again(PlanDriver *d, uint64_t now) {
+        uint64_t next = UINT64_MAX;
+
+        for (unsigned i = 0; i < d->run->engine.n_entries; i++) {
+                PlanJob *j = &d->jobs[i];
+
+                if (j->again_ms > now)
+                        next = MIN_OF(next, j->again_ms);
+                else if (j->again_ms > 0) {
+                        j->again_ms = 0;
+                        plan_driver_tell(d, i, &(PlanEvent){ .kind = PLAN_EVENT_FREED });
+                }
+        }
+        return next;
+}
+
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata) {
         (void)s, (void)usec;
         plan_driver_pump(userdata);
@@ -132,11 +151,12 @@ static void set_wake(PlanDriver *d, uint64_t at_ms) {
 
 void plan_driver_pump(PlanDriver *d) {
         PlanEngine *g = &d->run->engine;
-        uint64_t now = plan_clock_ms();
+        uint64_t now = plan_clock_ms(), again;
         PlanAction a;
 
         if (!d->ready && !g->paused && !plan_engine_is_over(g))
                 return;
+        again = try_again(d, now);
         do { /* a look that cannot be started is an answer, too */
                 while (plan_engine_next(g, plan_clock_ms(), &a))
                         act(d, &a);
@@ -145,7 +165,7 @@ void plan_driver_pump(PlanDriver *d) {
         if (plan_engine_is_over(g))
                 (void)sd_event_exit(d->event, 0);
         else
-                set_wake(d, MIN_OF(plan_engine_wake(g), warn(d, now)));
+                set_wake(d, MIN_OF(again, MIN_OF(plan_engine_wake(g), warn(d, now))));
 }
 
 /* -- what comes from outside -- */
@@ -186,10 +206,10 @@ static void freed(PlanDriver *d, const struct inotify_event *ev) {
         for (unsigned i = 0; i < d->run->engine.n_entries; i++) {
                 PlanJob *j = &d->jobs[i];
 
-                if (j->watch != ev->wd)
+                if (j->watch != ev->wd || !(ev->mask & IN_CLOSE))
                         continue;
-                if (ev->mask & IN_IGNORED)
-                        j->watch = -1;
+                /* The kernel tells of a close just before it lets the lock go. */
+                j->again_ms = plan_clock_ms() + AGAIN_MS;
                 plan_driver_tell(d, i, &(PlanEvent){ .kind = PLAN_EVENT_FREED });
         }
 }
@@ -308,6 +328,7 @@ static int set_up(PlanDriver *d, Error *reterr) {
                 d->jobs[i] = (PlanJob){ .driver = d,
                                         .entry = i,
                                         .lock = FILE_LOCK_INIT,
+                                        .try_fd = -EBADF,
                                         .watch = -1,
                                         .recorded = e->doubt };
         }
@@ -331,7 +352,7 @@ static void take_down(PlanDriver *d) {
         for (unsigned i = 0; d->jobs && i < d->run->engine.n_entries; i++) {
                 plan_child_done(&d->jobs[i].child);
                 (void)json_object_put(d->jobs[i].result);
-                files_unlock(&d->jobs[i].lock);
+                plan_job_release(&d->jobs[i]);
         }
         if (d->looks)
                 plan_looks_done(d);

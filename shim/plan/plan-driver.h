@@ -17,7 +17,8 @@ typedef struct PlanJob {
         struct PlanDriver *driver;
         unsigned entry;
         FileLock lock;
-        int watch; /* inotify, of a lock that another plan has; -1: none */
+        int try_fd, watch; /* of a lock that another plan has; watch: inotify's, -1: none */
+        uint64_t again_ms; /* when to try it once more; 0: not */
         PlanChild child;
         bool settling; /* the child is adopt */
         bool recorded; /* the journal has a move whose end it does not have */

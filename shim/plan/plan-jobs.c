@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "shim/ctl/json.h"
@@ -12,46 +14,68 @@
 
 /* -- the lock -- */
 
-/* Told when whoever has it closes it, which is when the last of their commands has ended. */
-static int watch_lock(PlanDriver *d, PlanJob *j, const char *name) {
-        _cleanup_free_ char *path = NULL;
+static void close_lock(PlanDriver *d, PlanJob *j) {
+        if (j->watch >= 0)
+                (void)inotify_rm_watch(d->inotify_fd, j->watch);
+        j->watch = -1;
+        j->try_fd = close_fd(j->try_fd);
+}
 
-        if (asprintf(&path, "/proc/self/fd/%d/%s", d->store->locks_fd, name) < 0) {
-                path = NULL;
-                return -ENOMEM;
-        }
-        j->watch = inotify_add_watch(d->inotify_fd, path,
-                                     IN_CLOSE | IN_DELETE_SELF | IN_ATTRIB | IN_MASK_CREATE);
+/* Told when whoever has it closes it, which is when the last of their commands has ended. The
+ * descriptor stays open meanwhile: our own closing would be told, too. */
+static int watch_lock(PlanDriver *d, PlanJob *j) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", j->try_fd);
+        j->watch = inotify_add_watch(d->inotify_fd, path, IN_CLOSE);
         return j->watch < 0 ? -errno : 0;
 }
 
-/* 1: another one has it, and we are told when that changes. */
+/* As files_lock() does it, which says nothing of when to try again. 1: another one has it, and we
+ * are told when that changes. */
 static int lock_pod(PlanDriver *d, PlanJob *j, const char *pod, Error *reterr) {
-        for (unsigned i = 0;; i++) {
-                int r = files_lock(d->store->locks_fd, pod, true, &j->lock, reterr);
+        struct stat ours, theirs;
+        bool watched = j->watch >= 0;
 
-                if (r != -EAGAIN) {
-                        if (r == 0 && j->watch >= 0) {
-                                (void)inotify_rm_watch(d->inotify_fd, j->watch);
-                                j->watch = -1;
-                        }
-                        return r;
-                }
-                if (i > 0 && j->watch >= 0) /* looked again since the watch is there */
-                        return 1;
-                if (j->watch < 0) {
-                        r = watch_lock(d, j, pod);
-                        if (r < 0 && r != -ENOENT)
-                                return error_setf(reterr, r, "watching the lock of %s: %s", pod,
+        for (;;) {
+                if (j->try_fd < 0)
+                        j->try_fd = openat(d->store->locks_fd, pod,
+                                           O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+                if (j->try_fd < 0)
+                        return error_setf(reterr, -errno, "lock of %s: %m", pod);
+                if (flock(j->try_fd, LOCK_EX | LOCK_NB) < 0) {
+                        int r = errno == EWOULDBLOCK ? 0 : -errno;
+
+                        if (r == 0 && watched)
+                                return 1;
+                        if (r == 0)
+                                r = watch_lock(d, j);
+                        watched = r == 0; /* and look again, now that we would be told */
+                        if (r < 0)
+                                return error_setf(reterr, r, "lock of %s: %s", pod,
                                                   strerrordesc_np(-r));
+                        continue;
                 }
+                /* The one who had it may have removed the file: then this lock is nobody's. */
+                if (fstat(j->try_fd, &ours) == 0 &&
+                    fstatat(d->store->locks_fd, pod, &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    ours.st_ino == theirs.st_ino)
+                        break;
+                close_lock(d, j);
+                watched = false;
         }
+        j->lock.dir_fd = d->store->locks_fd;
+        (void)snprintf(j->lock.name, sizeof(j->lock.name), "%s", pod);
+        j->lock.fd = TAKE_FD(j->try_fd);
+        close_lock(d, j);
+        return 0;
 }
 
 void plan_job_release(PlanJob *j) {
         files_unlock(&j->lock);
         j->lock = FILE_LOCK_INIT;
         j->checking = false;
+        close_lock(j->driver, j);
 }
 
 void plan_job_check(PlanDriver *d, PlanJob *j) {
