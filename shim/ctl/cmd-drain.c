@@ -172,7 +172,12 @@ static bool is_listed(char **list, const char *word) {
         return false;
 }
 
-/* What only arrives here now is another host's to move. */
+/* It is another host's to move, then. */
+static bool only_arrives(json_object *dump) {
+        return !json_get(dump, "tree") ||
+               strcmp(json_get_text(json_get(dump, "migration"), "side"), "destination") == 0;
+}
+
 static int add_pods(const Ctl *ctl, const Line *l, unsigned *ret_n, Error *reterr) {
         _cleanup_json_ json_object *list = json_object_new_array();
         _cleanup_(words_freep) char **pods = NULL;
@@ -187,7 +192,7 @@ static int add_pods(const Ctl *ctl, const Line *l, unsigned *ret_n, Error *reter
                 if (is_listed(l->except, pods[i]))
                         continue;
                 r = pod_dump_of(ctl->config.run_dir, pods[i], &dump, NULL);
-                if (r == -ENOENT || (r == 0 && json_object_get_boolean(json_get(dump, "receive"))))
+                if (r == -ENOENT || (r == 0 && only_arrives(dump)))
                         continue;
                 if (!pod || json_add_string(pod, "pod", pods[i]) < 0 ||
                     json_append(list, TAKE(pod)) < 0)

@@ -56,6 +56,7 @@ int plan_check(const Ctl *ctl, const Plan *plan, const PlanStore *store, bool js
                 return r;
         plan_show_init(&show, json);
         show.quiet = true;
+        run.plan.stop_on_error = false; /* all reasons at once */
         plan_engine_pause(&run.engine);
         r = plan_drive(ctl, store, &run, NULL, &show, reterr);
         if (r < 0)
