@@ -46,20 +46,22 @@ static bool parse_line(const char *line, size_t n, json_object **ret) {
         return json_read(line + PREFIX_SIZE, n - PREFIX_SIZE, ret, NULL) == 0;
 }
 
-/* A whole record anywhere behind means that what is in front is no torn end. */
+/* A whole record anywhere behind the first byte means that what is in front is no torn end; also
+ * one whose beginning is in the same line, because a newline may be what is damaged. */
 static bool more_follows(const char *p, size_t n) {
-        while (n > 0) {
-                const char *end = memchr(p, '\n', n);
+        for (size_t i = 1; i + PREFIX_SIZE < n; i++) {
                 json_object *o = NULL;
+                const char *end;
 
+                if (p[i + PREFIX_SIZE - 1] != ' ')
+                        continue;
+                end = memchr(p + i, '\n', n - i);
                 if (!end)
                         return false;
-                if (parse_line(p, (size_t)(end - p), &o)) {
+                if (parse_line(p + i, (size_t)(end - p) - i, &o)) {
                         (void)json_object_put(o);
                         return true;
                 }
-                n -= (size_t)(end + 1 - p);
-                p = end + 1;
         }
         return false;
 }
@@ -80,7 +82,7 @@ int plan_record_walk(const char *name, const Buf *b, PlanVisitor visit, void *us
                 if (at == b->len)
                         return 0;
                 if (!end || !parse_line(text + at, (size_t)(end - text) - at, &o)) {
-                        if (end && more_follows(end + 1, b->len - (size_t)(end + 1 - text)))
+                        if (more_follows(text + at, b->len - at))
                                 return error_setf(reterr, -EBADMSG,
                                                   "%s: record %llu, at byte %zu, is damaged", name,
                                                   (unsigned long long)*ret_next, at);
