@@ -18,10 +18,10 @@ enum { JSON = 1, TO, NAME, AT, OUT, IN, ALL, RETRIES, BACKOFF, STOP, PROGRAM, EX
 static const Option options[] = {
         CTL_OPTION_JSON,
         { TO, 0, "to", "HOST",
-          "where its pods may go, as of podferry migrate; again for\n"
-          "more: the next one is tried when one refuses" },
+          "where its pods may go, as podferry migrate has it; again\n"
+          "for more: the next one is tried when one refuses" },
         { NAME, 0, "name", "NAME", "name of the plan (drain)" },
-        { AT, 0, "at", "HOST", "how the others reach this host: to be able to undo it" },
+        { AT, 0, "at", "HOST", "how the others reach this host, for rollback" },
         { EXCEPT, 0, "except", "POD", "which stays; again for more" },
         { OUT, 0, "out", "N", "moves away from here at once (1)" },
         { IN, 0, "in", "N", "moves to each host at once (2)" },

@@ -12,7 +12,7 @@ static const Option json_options[] = { CTL_OPTION_JSON };
 enum { STATUS_JSON = 1, HISTORY };
 static const Option status_options[] = {
         CTL_OPTION_JSON,
-        { HISTORY, 0, "history", NULL, "the runs that are kept, a line each, with their figures" },
+        { HISTORY, 0, "history", NULL, "the runs that are kept, with their figures" },
 };
 
 static int check_run(Ctl *ctl, const Command *self, int argc, char **argv);

@@ -102,26 +102,35 @@ static int add(char ***words, const char *a, const char *b) {
         return words_add(words, a) < 0 || (b && words_add(words, b) < 0) ? -ENOMEM : 0;
 }
 
-static int add_maps(char ***words, const PlanPod *p, const PlanHost *to) {
-        if (p->network && add(words, "--net", plan_map_network(to, p->network) ?: "") < 0)
-                return -ENOMEM;
-        for (size_t i = 0; p->disks && p->disks[i]; i++) {
-                _cleanup_free_ char *there = NULL, *word = NULL;
+/* undo: from where its disks have the names of the map to where they had their own. */
+static int add_disk(char ***words, const char *path, const PlanHost *mapped, bool undo) {
+        _cleanup_free_ char *there = NULL, *word = NULL;
 
-                if (plan_map_disk(to, p->disks[i], &there) < 0)
-                        return -ENOMEM;
-                if (asprintf(&word, "%s=%s", p->disks[i], there ?: "") < 0) {
-                        word = NULL;
-                        return -ENOMEM;
-                }
-                if (add(words, "--disk", word) < 0)
-                        return -ENOMEM;
+        if (plan_map_disk(mapped, path, &there) < 0)
+                return -ENOMEM;
+        if (!there) /* the plan was refused, unless that host's map is not asked for */
+                return 0;
+        if (asprintf(&word, "%s=%s", undo ? there : path, undo ? path : there) < 0) {
+                word = NULL;
+                return -ENOMEM;
         }
+        return add(words, "--disk", word);
+}
+
+static int add_maps(char ***words, const PlanPod *p, const PlanHost *from, const PlanHost *to,
+                    bool undo) {
+        const char *network = p->network ? plan_map_network(to, p->network) : NULL;
+
+        if (network && add(words, "--net", network) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; p->disks && p->disks[i]; i++)
+                if (add_disk(words, p->disks[i], undo ? from : to, undo) < 0)
+                        return -ENOMEM;
         return 0;
 }
 
-/* undo: it goes back to where its own names hold. */
-static int make_move(const PlanPod *p, const PlanHost *to, bool undo, char ***ret) {
+static int make_move(const PlanPod *p, const PlanHost *from, const PlanHost *to, bool undo,
+                     char ***ret) {
         _cleanup_(words_freep) char **words = NULL;
 
         if (add(&words, p->way->command, p->pod) < 0 || add(&words, "--to", to->at) < 0 ||
@@ -131,7 +140,7 @@ static int make_move(const PlanPod *p, const PlanHost *to, bool undo, char ***re
         for (size_t i = 0; p->options && p->options[i]; i++)
                 if (words_add(&words, p->options[i]) < 0)
                         return -ENOMEM;
-        if (!undo && add_maps(&words, p, to) < 0)
+        if (add_maps(&words, p, from, to, undo) < 0)
                 return -ENOMEM;
         *ret = TAKE(words);
         return 0;
@@ -242,7 +251,8 @@ void plan_job_move(PlanDriver *d, PlanJob *j, unsigned host) {
         int r;
 
         j->settling = false;
-        r = make_move(e->pod, &d->run->plan.hosts[host], d->run->rollback, &words);
+        r = make_move(e->pod, &d->run->plan.hosts[e->from], &d->run->plan.hosts[host],
+                      d->run->rollback, &words);
         if (r == 0)
                 r = record_start(d, j, "move", e->from, host);
         j->recorded |= r == 0;
