@@ -78,7 +78,9 @@ static void wait_for(PlanEngine *g, PlanEntry *e, uint64_t ms, bool recheck, uin
 
 /* It is at its source, and free to be moved. */
 static void on_stayed(PlanEngine *g, PlanEntry *e, uint64_t now) {
-        bool failed = e->doubt && e->why != PLAN_CLASS_NONE;
+        /* What whoever interrupted the run stopped is no failure of the pod's. */
+        bool stopped = g->paused && e->why == PLAN_CLASS_CANCELLED;
+        bool failed = e->doubt && e->why != PLAN_CLASS_NONE && !stopped;
 
         e->doubt = false;
         e->settles = e->asks = 0;

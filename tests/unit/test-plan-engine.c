@@ -347,6 +347,29 @@ static void test_stop_on_error(void **state) {
         plan_engine_done(&w.g);
 }
 
+/* A second Ctrl-C stops the moves: the pod is queued again, however few tries it has. */
+static void test_stopped_by_interrupt(void **state) {
+        PlanEvent stayed = event_of('S'), stopped = event_of('e');
+        World w;
+
+        (void)state;
+        make(&w, 1);
+        w.pods[0].retries = 0;
+        assert_int_equal(plan_engine_event(&w.g, 0, &stayed, 0), 0);
+        pump(&w, 0);
+        plan_engine_pause(&w.g);
+        assert_false(plan_engine_is_over(&w.g)); /* what runs is waited for */
+        stopped.why = PLAN_CLASS_CANCELLED;
+        assert_int_equal(plan_engine_event(&w.g, 0, &stopped, 0), 0);
+        pump(&w, 0);
+        assert_int_equal(plan_engine_event(&w.g, 0, &stayed, 0), 0);
+        pump(&w, 0);
+        assert_int_equal(w.g.entries[0].fsm.state, PLAN_QUEUED);
+        assert_int_equal(w.g.entries[0].tries, 0);
+        assert_true(plan_engine_is_over(&w.g));
+        plan_engine_done(&w.g);
+}
+
 /* -- random orders -- */
 
 typedef struct Rng {
@@ -515,15 +538,16 @@ static void test_random(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[ELEMENTSOF(decisions) + ELEMENTSOF(scripts) + 6] = {
+        struct CMUnitTest tests[ELEMENTSOF(decisions) + ELEMENTSOF(scripts) + 7] = {
                 cmocka_unit_test(test_table),
                 cmocka_unit_test(test_cells),
                 cmocka_unit_test(test_final_states_hear_nothing),
                 cmocka_unit_test(test_backoff_doubles),
                 cmocka_unit_test(test_stop_on_error),
                 cmocka_unit_test(test_random),
+                cmocka_unit_test(test_stopped_by_interrupt),
         };
-        size_t n = 6;
+        size_t n = 7;
 
         for (size_t i = 0; i < ELEMENTSOF(decisions); i++)
                 tests[n++] =
