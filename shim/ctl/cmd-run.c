@@ -18,6 +18,7 @@
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/oci.h"
+#include "shim/ctl/run-disks.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
 #include "shim/ctl/volume.h"
@@ -336,32 +337,6 @@ static int load_config(Run *r, Error *reterr) {
         return k;
 }
 
-static json_object *layer_json(const Layer *l) {
-        _cleanup_json_ json_object *o = json_object_new_object();
-
-        if (!o || json_add_string(o, "role", "layer") < 0 ||
-            json_add_string(o, "path", l->path) < 0 || json_add_string(o, "format", "raw") < 0 ||
-            json_add_string(o, "filesystem", l->filesystem) < 0 ||
-            json_add(o, "read_only", json_object_new_boolean(true)) < 0 ||
-            json_add_string(o, "digest", l->digest) < 0 ||
-            json_add(o, "size", json_object_new_uint64(l->size)) < 0 ||
-            json_add_string(o, "mode", "same") < 0)
-                return NULL;
-        return TAKE(o);
-}
-
-static json_object *scratch_json(uint64_t size) {
-        _cleanup_json_ json_object *o = json_object_new_object();
-
-        if (!o || json_add_string(o, "role", "scratch") < 0 || json_add_string(o, "path", "") < 0 ||
-            json_add_string(o, "format", "raw") < 0 ||
-            json_add_string(o, "filesystem", "ext4") < 0 ||
-            json_add(o, "size", json_object_new_uint64(size)) < 0 ||
-            json_add_string(o, "mode", "copy") < 0)
-                return NULL;
-        return TAKE(o);
-}
-
 static int add_volume(json_object *disks, const VolumeValue *v, Error *reterr) {
         json_object *o;
         int r = volume_json(v, &o, reterr);
@@ -384,9 +359,9 @@ static int make_spec(Run *r, json_object **ret, Error *reterr) {
             json_add(o, "columns", json_object_new_int64(r->oci.terminal ? columns : 0)) < 0)
                 return error_oom(reterr);
         for (size_t i = 0; i < r->n_layers; i++)
-                if (json_append(disks, layer_json(&r->layers[i])) < 0)
+                if (json_append(disks, run_layer_json(&r->layers[i])) < 0)
                         return error_oom(reterr);
-        if (!r->oci.read_only && json_append(disks, scratch_json(r->scratch)) < 0)
+        if (!r->oci.read_only && json_append(disks, run_scratch_json(r->scratch)) < 0)
                 return error_oom(reterr);
         for (size_t i = 0; i < r->n_volumes && k == 0; i++)
                 k = add_volume(disks, &r->volumes[i], reterr);

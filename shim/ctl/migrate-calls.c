@@ -412,7 +412,7 @@ int mover_prepare(Mover *m, Error *reterr) {
         int r;
 
         r = mover_call_options(m, &m->destination, prepare_deadline(storage), "Prepare", more,
-                              &reply, reterr);
+                               &reply, reterr);
         if (r == 0)
                 r = read_text(reply, &ticket, reterr);
         if (r < 0)
