@@ -241,18 +241,6 @@ static int dump_stdio(void *userdata, const StdioState *state) {
         return json_object_array_add(userdata, o);
 }
 
-static json_object *dump_migration(const Migration *m) {
-        json_object *o = json_object_new_object();
-        bool source = migration_role(m) == MIGRATION_SOURCE;
-
-        json_object_object_add(o, "session", json_object_new_string(migration_session(m)));
-        json_object_object_add(o, "side",
-                               json_object_new_string(source ? "source" : "destination"));
-        json_object_object_add(o, "state",
-                               json_object_new_string(migration_fsm.rows[migration_state(m)].name));
-        return o;
-}
-
 int shim_dump(Shim *s, char **ret, Error *reterr) {
         json_object *o = json_object_new_object(), *stdio = json_object_new_array(), *tree = NULL;
         const char *text;
@@ -265,9 +253,6 @@ int shim_dump(Shim *s, char **ret, Error *reterr) {
         json_object_object_add(o, "receive", json_object_new_boolean(s->receive));
         if (s->vm)
                 r = controller_dump(vm_controller(s->vm), &tree, reterr);
-        if (migration_is_active(migrate_controller(s->migrate)))
-                json_object_object_add(o, "migration",
-                                       dump_migration(migrate_controller(s->migrate)));
         if (r == 0) {
                 json_object_object_add(o, "tree", tree);
                 json_object_object_add(o, "link", dump_link(s));

@@ -201,29 +201,39 @@ static void print_devices(json_object *node, bool *any) {
                 print_devices(child, any);
 }
 
+/* What has been said; all others, with their defaults, are in --json and in docs/policies.md. */
 static void print_options(json_object *dump) {
         json_object *list = json_get_array(dump, "migration_options"), *o;
+        bool any = false;
 
-        if (!list)
-                return;
-        (void)printf("\n%-26s %-24s %s\n", "MIGRATION OPTION", "VALUE", "FROM");
-        for (JSON_EACH(i, list, o))
+        for (JSON_EACH(i, list, o)) {
+                if (strcmp(json_get_text(o, "from"), "default") == 0)
+                        continue;
+                if (!any)
+                        (void)printf("\n%-26s %-24s %s\n", "MIGRATION OPTION", "VALUE", "FROM");
+                any = true;
                 (void)printf("%-26s %-24s %s\n", json_get_text(o, "name"),
                              *json_get_text(o, "value") ? json_get_text(o, "value") : "-",
                              json_get_text(o, "from"));
+        }
+}
+
+static void print_migration(json_object *m) {
+        if (!m || strcmp(json_get_text(m, "state"), "idle") == 0)
+                return;
+        (void)printf("  migration %s: %s, %s, %s %lld %%%s%s\n", json_get_text(m, "session"),
+                     json_get_text(m, "side"), json_get_text(m, "state"), json_get_text(m, "phase"),
+                     (long long)json_get_number(m, "percent"),
+                     *json_get_text(m, "error") ? ": " : "", json_get_text(m, "error"));
 }
 
 static void print_people(json_object *dump) {
-        static const char *const none[] = { NULL };
-        json_object *vm = json_get(dump, "tree"), *migration = json_get(dump, "migration"), *c;
+        json_object *vm = json_get(dump, "tree"), *c;
         json_object *children = json_get_array(json_find_kind(vm, "pod"), "children");
         bool any = false;
 
         print_machine(dump);
-        if (*json_get_text(migration, "session")) {
-                (void)printf("  migration");
-                print_rest(migration, none);
-        }
+        print_migration(json_get(dump, "migration"));
         for (JSON_EACH(i, children, c))
                 if (is(c, "container"))
                         print_container(dump, c);

@@ -83,7 +83,7 @@ refused "the destination is the source, under another name" 'destination is the 
         pf h1 migrate t-b --name t-c --to "$(to h1)"
 refused "no libvirt in the transport's URI" 'transport' migrate "$(to h2)" --transport libvirt+tcp://
 refused "the pod's memory in the clear over the network" 'libvirt.tls' migrate "$(to h2)" --transport libvirt+tcp://10.213.0.2/system # rows: F30
-refused "nobody at the transport's URI" 'transfer|connect|memory' migrate "$(to h2)" --allow-plaintext --transport libvirt+tcp://10.213.0.2:1/system
+refused "nobody at the transport's URI" 'cannot be reached: Connection refused' migrate "$(to h2)" --allow-plaintext --transport libvirt+tcp://10.213.0.2:1/system
 cat >"$work/cutter" <<END
 #!/bin/bash
 case " \$* " in
