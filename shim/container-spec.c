@@ -259,6 +259,26 @@ int container_spec_parse(const char *id, const char *text, ParsedSpec *ret, Erro
         return 0;
 }
 
+int container_spec_set_scratch(ParsedSpec *p, const char *path, uint64_t size) {
+        json_object *disks, *disk, *values[2];
+        int r = 0;
+
+        if (!json_object_object_get_ex(p->json, "disks", &disks))
+                return -EINVAL;
+        disk = json_object_array_get_idx(disks, p->scratch);
+        values[0] = json_object_new_string(path);
+        values[1] = json_object_new_uint64(size);
+        if (!values[0] || json_object_object_add(disk, "path", values[0]) < 0) {
+                json_object_put(values[0]);
+                r = -ENOMEM;
+        }
+        if (!values[1] || json_object_object_add(disk, "size", values[1]) < 0) {
+                json_object_put(values[1]);
+                r = -ENOMEM;
+        }
+        return r;
+}
+
 int container_volume_parse(const char *text, ParsedSpec *ret, Error *reterr) {
         _cleanup_spec_ ParsedSpec p = { .scratch = SIZE_MAX };
         json_object *disk, *disks;

@@ -27,6 +27,8 @@ typedef struct ParsedSpec {
 
 #define CONTAINER_SPEC_MAX (2U << 20)
 
+/* The scratch disk that the shim makes, in the JSON: as if the caller had named it. -ENOMEM. */
+int container_spec_set_scratch(ParsedSpec *p, const char *path, uint64_t size);
 /* One entry of "disks", a volume, as ret->disks[0]; the rest of ret->spec is empty. */
 int container_volume_parse(const char *text, ParsedSpec *ret, Error *reterr);
 int container_spec_parse(const char *id, const char *text, ParsedSpec *ret, Error *reterr);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a pod begins and ends on this host: Start, CreateContainer, Shutdown. */
+/* How a pod begins and ends on this host: Start, Shutdown. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,15 +8,12 @@
 #include <systemd/sd-id128.h>
 
 #include "controllers/checks.h"
-#include "controllers/ids.h"
-#include "hostdev/image/disk.h"
 #include "hostdev/image/guest-image.h"
 #include "hostdev/probe.h"
 #include "lib/log.h"
-#include "shim/container-spec.h"
+#include "shim/definition.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate.h"
-#include "shim/volume-check.h"
 #include "shim/wiring/ops.h"
 
 #define STOP_TIMEOUT_MS    10000U
@@ -177,7 +174,7 @@ static int make_tree(StartCall *c, Error *reterr) {
         return plan_network(c, reterr);
 }
 
-static void drop_tree(Shim *s) {
+void shim_drop_tree(Shim *s) {
         if (s->pod)
                 s->pod = pod_free(s->pod);
         if (s->vm)
@@ -190,7 +187,7 @@ static int step_start(void *object, Task *t, Error *reterr) {
 
         r = make_tree(c, reterr);
         if (r < 0) {
-                drop_tree(c->shim);
+                shim_drop_tree(c->shim);
                 return r;
         }
         return vm_start(c->shim->vm, task_done, t, reterr);
@@ -202,6 +199,26 @@ static int undo_start(void *object, Task *t, Error *reterr) {
         return vm_stop(c->shim->vm, 0, task_done, t, reterr);
 }
 
+/* On the thread for files. */
+static int write_definition(void *argument, Error *reterr) {
+        const StartCall *c = argument;
+        const Config *config = &c->shim->config;
+        Definition d = { .epoch = 1,
+                         .memory_mib = c->options.memory_mib ?: config->memory_mib,
+                         .vcpus = c->options.vcpus ?: config->vcpus,
+                         .network = c->network,
+                         .publish = c->publish };
+
+        return definition_begin(c->shim->state_path, &d, reterr);
+}
+
+static int step_define(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+
+        return c->options.defined ? 0
+                                  : file_job(c->shim, write_definition, c, task_done, t, reterr);
+}
+
 static int step_network(void *object, Task *t, Error *reterr) {
         StartCall *c = object;
 
@@ -209,9 +226,9 @@ static int step_network(void *object, Task *t, Error *reterr) {
 }
 
 static const TaskStep start_steps[] = {
-        { "domain type", step_probe, NULL }, { "libvirt", step_facts, NULL },
-        { "network", step_namespace, NULL }, { "start the VM", step_start, undo_start },
-        { "network", step_network, NULL },
+        { "domain type", step_probe, NULL },        { "libvirt", step_facts, NULL },
+        { "network", step_namespace, NULL },        { "definition", step_define, NULL },
+        { "start the VM", step_start, undo_start }, { "network", step_network, NULL },
 };
 
 static void on_started(void *userdata, int r, const void *result, const Error *err) {
@@ -275,7 +292,7 @@ int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job,
         if (s->vm && vm_state(s->vm) != VM_INVALID)
                 return error_setf(reterr, -EBADFD, "Start: the VM is %s",
                                   fsm_state_name(&vm_fsm, (int)vm_state(s->vm)));
-        drop_tree(s); /* of a start that failed */
+        shim_drop_tree(s); /* of a start that failed */
         c = calloc(1, sizeof(*c));
         if (!c)
                 return error_oom(reterr);
@@ -290,158 +307,6 @@ int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job,
                 return r;
         r = task_start(start_steps, ELEMENTSOF(start_steps), c, on_started, c, NULL, reterr);
         s->starting = r == 1;
-        if (r == 1)
-                c = NULL;
-        return r;
-}
-
-/* CreateContainer: specification -> scratch disk -> container */
-
-typedef struct CreateCall {
-        Shim *shim;
-        struct CreateCall *next; /* all that are under way */
-        char *id, *log_path;
-        ParsedSpec parsed;
-        char *scratch; /* the disk to make; NULL: none */
-        uint64_t scratch_size;
-        bool *held; /* by disk: this pod has it already */
-        OpDone done;
-        void *job;
-} CreateCall;
-
-static CreateCall *creating; /* of the loop */
-
-static CreateCall *create_call_free(CreateCall *c) {
-        if (!c)
-                return NULL;
-        for (CreateCall **at = &creating; *at; at = &(*at)->next)
-                if (*at == c) {
-                        *at = c->next;
-                        break;
-                }
-        container_spec_done(&c->parsed);
-        free(c->id);
-        free(c->log_path);
-        free(c->scratch);
-        free(c->held);
-        free(c);
-        return NULL;
-}
-DEFINE_CLEANUP(CreateCall *, create_call_free);
-
-static void on_created(void *userdata, int r, const void *result, const Error *err) {
-        CreateCall *c = userdata;
-        OpDone done = c->done;
-        void *job = c->job;
-
-        if (r < 0 && c->scratch)
-                (void)unlink(c->scratch);
-        /* Its streams were opened before the guest refused it; left behind, they would be handed
-         * over with the pod as those of a process that there is none of. */
-        if (r < 0 && c->shim->pod && !pod_container(c->shim->pod, c->id))
-                stdio_remove(c->shim->stdio, c->id, "");
-        (void)create_call_free(c);
-        done(job, r, NULL, err);
-}
-
-static int create_now(CreateCall *c, Error *reterr) {
-        Shim *s = c->shim;
-
-        if (!s->pod)
-                return error_setf(reterr, -EBADFD, "the VM is gone");
-        return pod_create_container(s->pod, &c->parsed.spec, NULL, on_created, c, reterr);
-}
-
-/* On the thread for files. A file of this name is left from a pod that is no more. */
-static int prepare_disks(void *argument, Error *reterr) {
-        CreateCall *c = argument;
-
-        for (size_t i = 0; i < c->parsed.spec.n_disks; i++) {
-                const ContainerDisk *d = &c->parsed.disks[i];
-                int r = d->disk.kind == SCSI_DISK_VOLUME
-                                ? volume_check(d, c->held[i], c->shim->config.backing_dir, reterr)
-                                : 0;
-
-                if (r < 0)
-                        return r;
-        }
-        if (!c->scratch)
-                return 0;
-        if (unlink(c->scratch) < 0 && errno != ENOENT)
-                return error_setf(reterr, -errno, "remove the old %s: %m", c->scratch);
-        return disk_make_scratch(c->scratch, c->scratch_size, reterr);
-}
-
-static void on_disks_ready(void *userdata, int r, const void *result, const Error *err) {
-        CreateCall *c = userdata;
-        Error e = ERROR_INIT;
-
-        if (r == 0) {
-                r = create_now(c, &e);
-                err = &e;
-        }
-        if (r <= 0)
-                on_created(c, r, NULL, err);
-}
-
-static int plan_scratch(CreateCall *c, Error *reterr) {
-        ContainerDisk *d = &c->parsed.disks[c->parsed.scratch];
-
-        c->scratch = shim_scratch_path(c->shim, c->id);
-        if (!c->scratch)
-                return error_oom(reterr);
-        if (d->disk.virtual_size == 0)
-                d->disk.virtual_size = DISK_SCRATCH_SIZE_DEFAULT;
-        if (d->disk.virtual_size < DISK_SCRATCH_SIZE_MIN || d->disk.virtual_size > DISK_SIZE_MAX)
-                return error_setf(reterr, -EINVAL, "scratch disk of %llu bytes: from %llu to %llu",
-                                  (unsigned long long)d->disk.virtual_size, DISK_SCRATCH_SIZE_MIN,
-                                  DISK_SIZE_MAX);
-        c->scratch_size = d->disk.virtual_size;
-        d->disk.host_path = c->scratch;
-        d->filesystem = "ext4";
-        return 0;
-}
-
-int shim_create_container(Shim *s, const char *id, const char *spec_json, OpDone done, void *job,
-                          Error *reterr) {
-        _cleanup_(create_call_freep) CreateCall *c = NULL;
-        int r;
-
-        r = id_check("container id", id, reterr);
-        if (r < 0)
-                return r;
-        if (!s->pod || vm_state(s->vm) != VM_RUNNING)
-                return error_setf(reterr, -EBADFD, "CreateContainer: the VM is %s",
-                                  s->vm ? fsm_state_name(&vm_fsm, (int)vm_state(s->vm))
-                                        : "not started");
-        for (const CreateCall *other = creating; other; other = other->next)
-                if (strcmp(other->id, id) == 0)
-                        return error_setf(reterr, -EEXIST, "container %s is being created", id);
-        if (pod_container(s->pod, id))
-                return error_setf(reterr, -EEXIST, "container %s exists", id);
-        c = calloc(1, sizeof(*c));
-        if (!c)
-                return error_oom(reterr);
-        *c = (CreateCall){ .shim = s, .next = creating, .done = done, .job = job };
-        creating = c;
-        c->id = strdup(id);
-        if (!c->id || asprintf(&c->log_path, "%s/logs/%s.log", s->dir.path, id) < 0) {
-                c->log_path = NULL;
-                return error_oom(reterr);
-        }
-        r = container_spec_parse(c->id, spec_json, &c->parsed, reterr);
-        if (r < 0)
-                return r;
-        c->parsed.spec.log_path = c->log_path;
-        c->held = calloc(c->parsed.spec.n_disks + 1, sizeof(*c->held));
-        if (!c->held)
-                return error_oom(reterr);
-        for (size_t i = 0; i < c->parsed.spec.n_disks; i++)
-                c->held[i] = volume_is_held(s, c->parsed.disks[i].disk.host_path);
-        if (c->parsed.scratch != SIZE_MAX)
-                r = plan_scratch(c, reterr);
-        if (r == 0)
-                r = file_job(s, prepare_disks, c, on_disks_ready, c, reterr);
         if (r == 1)
                 c = NULL;
         return r;
@@ -480,6 +345,7 @@ static void remove_state(const Shim *s) {
                 journal = NULL;
                 return;
         }
+        definition_remove_own(s->state_path, migration_epoch(migrate_controller(s->migrate)));
         if (unlink(journal) < 0 && errno != ENOENT)
                 log_warning("%s could not be removed: %m", journal);
         (void)rmdir(s->state_path);

@@ -25,6 +25,7 @@ typedef struct GuestWait GuestWait;
 typedef struct VmCall VmCall;
 typedef struct Migrate Migrate;
 typedef struct Keep Keep;
+typedef struct DefinitionContainer DefinitionContainer;
 
 struct Shim {
         sd_event *event;
@@ -42,6 +43,8 @@ struct Shim {
         GuestRpc *rpc;
         StdioHub *stdio;
         Virt *virt; /* from the first use on */
+
+        uint64_t made; /* of the last container: shim/definition.h */
 
         Vm *vm;   /* NULL: not started, not imported */
         Pod *pod; /* below vm */
@@ -69,15 +72,26 @@ typedef struct ShimVmOptions {
         uint32_t vcpus;
         const char *network; /* "none", "user", "ns:PATH"; NULL: none */
         const char *publish; /* with "user": [ADDRESS:]HOST_PORT:POD_PORT[/udp] ...; NULL: none */
+        bool defined;        /* as the definition on disk says, which stays as it is */
 } ShimVmOptions;
 
 /* Makes the tree and starts the VM. Running already: done. -EBADFD: it has ended, is being started,
  * or this shim is to receive a pod. Result NULL. */
 int shim_start_vm(Shim *s, const ShimVmOptions *options, OpDone done, void *job, Error *reterr);
-/* Starts a container, made from the JSON of Pod.CreateContainer. Result NULL. */
+/* Starts a stopped pod again, as its definition on disk says; also in a shim that has no tree yet.
+ * Its containers are new processes on the disks that they had. When it fails the pod is stopped,
+ * and may be started again. Result NULL. -ENOENT: there is no definition. */
+int shim_start_pod(Shim *s, OpDone done, void *job, Error *reterr);
+/* Frees a tree whose VM has ended, or was not started. */
+void shim_drop_tree(Shim *s);
+/* Makes a container, as the JSON of Pod.CreateContainer. Result NULL. */
 int shim_create_container(Shim *s, const char *id, const char *spec_json, OpDone done, void *job,
                           Error *reterr);
-/* SIGTERM to every process, SIGKILL after the timeout; done when no container runs. Result NULL. */
+/* The same for one that has been made before: its scratch disk is there. */
+int shim_create_defined(Shim *s, const DefinitionContainer *c, OpDone done, void *job,
+                        Error *reterr);
+/* SIGTERM to every process, SIGKILL after the timeout; when no container runs, the VM is powered
+ * off. Result NULL. */
 int shim_stop_pod(Shim *s, uint32_t timeout_ms, OpDone done, void *job, Error *reterr);
 /* Ends the pod on this host and removes all of it, then leaves the loop. Result NULL; the answer is
  * sent before the loop ends. */

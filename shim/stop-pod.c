@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pod.Stop: asks every container to end, insists after a while, and waits for all of them. */
+/* Pod.Stop: asks every container to end, insists after a while, waits for all of them, and powers
+ * the machine off. */
 #include <signal.h>
 #include <time.h>
 
 #include "lib/log.h"
 #include "shim/shim.h"
+
+#define POWER_OFF_MS 10000U
 
 typedef struct StopCall {
         Shim *shim;
@@ -15,13 +18,29 @@ typedef struct StopCall {
         void *job;
 } StopCall;
 
-static void finish(StopCall *c) {
-        OpDone done = c->done;
-        void *job = c->job;
+static void on_powered_off(void *userdata, int r, const void *result, const Error *err) {
+        _cleanup_free_ StopCall *c = userdata;
 
-        sd_event_source_disable_unref(c->deadline);
-        free(c);
-        done(job, 0, NULL, NULL);
+        c->done(c->job, r, NULL, err);
+}
+
+/* 1: on_powered_off() comes. */
+static int power_off(StopCall *c, Error *reterr) {
+        Vm *vm = c->shim->vm;
+
+        c->deadline = sd_event_source_disable_unref(c->deadline);
+        /* Meanwhile it may have ended by itself, or a migration begun. */
+        return vm && vm_state(vm) == VM_RUNNING
+                       ? vm_stop(vm, POWER_OFF_MS, on_powered_off, c, reterr)
+                       : 0;
+}
+
+static void finish(StopCall *c) {
+        Error e = ERROR_INIT;
+        int r = power_off(c, &e);
+
+        if (r <= 0)
+                on_powered_off(c, r, NULL, &e);
 }
 
 static void on_one(void *userdata, int r, const void *result, const Error *err) {
@@ -87,9 +106,8 @@ int shim_stop_pod(Shim *s, uint32_t timeout_ms, OpDone done, void *job, Error *r
         }
         (void)pod_each_container(s->pod, ask, c);
         c->started = true;
-        if (c->waiting > 0)
-                return 1;
-        sd_event_source_disable_unref(c->deadline);
-        free(c);
-        return 0;
+        r = c->waiting > 0 ? 1 : power_off(c, reterr);
+        if (r <= 0)
+                free(c);
+        return r;
 }

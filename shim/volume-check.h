@@ -10,6 +10,9 @@
  * NULL. Codes of container_add_volume() and volume_check(). */
 int volume_add(Shim *s, const char *container_id, const char *json, OpDone done, void *job,
                Error *reterr);
+/* The other way; codes of container_remove_volume(). Result NULL. */
+int volume_remove(Shim *s, const char *container_id, const char *destination, OpDone done,
+                  void *job, Error *reterr);
 /* Has this pod the file already? Loop thread. */
 bool volume_is_held(const Shim *s, const char *path);
 /* -EINVAL: it is not what was said, or must not be used; -EBUSY: it is not complete, or another

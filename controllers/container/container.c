@@ -395,6 +395,14 @@ static void deletion_done(void *userdata, int r, const void *result, const Error
         answer(c, r, &exit, err);
 }
 
+bool container_is_idle(const Container *c) {
+        bool busy = c->calls > 0 || process_busy(c->init) || (fsm_flags(&c->fsm) & FSM_WAITING);
+
+        for (size_t i = 0; !busy && i < c->n_execs; i++)
+                busy = process_busy(c->execs[i]);
+        return !busy;
+}
+
 int container_delete(Container *c, ProcessExit *ret, OpDone done, void *job, Error *reterr) {
         ProcessExit exit = {};
         int r;

@@ -156,6 +156,7 @@ int container_remove_volume(Container *c, const char *destination, OpDone done, 
 int container_ps(Container *c, OpDone done, void *job,
                  Error *reterr); /* Running; result: const ContainerPids * */
 
+bool container_is_idle(const Container *c); /* no call is in flight: it may be freed */
 const char *container_id(const Container *c);
 const char *container_guest_id(const Container *c);
 const char *container_bundle(const Container *c);

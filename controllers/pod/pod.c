@@ -192,6 +192,14 @@ Container *pod_container_by_guest_id(const Pod *p, const char *guest_id) {
         return NULL;
 }
 
+bool pod_is_idle(const Pod *p) {
+        bool idle = p->calls == 0;
+
+        for (size_t i = 0; idle && i < p->n_containers; i++)
+                idle = container_is_idle(p->containers[i]);
+        return idle;
+}
+
 int pod_each_container(const Pod *p, ContainerVisitor visit, void *userdata) {
         int r = 0;
 

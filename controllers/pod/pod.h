@@ -44,6 +44,7 @@ Container *pod_container_by_guest_id(const Pod *p, const char *guest_id);
 size_t pod_n_containers(const Pod *p);
 typedef int (*ContainerVisitor)(void *userdata, Container *c);
 int pod_each_container(const Pod *p, ContainerVisitor visit, void *userdata); /* by id */
+bool pod_is_idle(const Pod *p); /* no call is in flight: it may be freed */
 /* The guest ran out of memory in this container: publishes the event. */
 void pod_oom(Pod *p, const char *guest_id);
 /* The VM died (call it from VmEnded): every process ends with PROCESS_EXIT_UNKNOWN; containers can

@@ -154,6 +154,10 @@ Scsi *scsi_free(Scsi *s) {
         return NULL;
 }
 
+bool scsi_is_idle(const Scsi *s) {
+        return !s->calls && !s->pumping;
+}
+
 void scsi_bind(Scsi *s, const ScsiOps *ops, void *userdata) {
         s->ops = ops;
         s->userdata = userdata;

@@ -96,6 +96,7 @@ typedef struct ScsiOps {
 int scsi_new(Controller *parent, uint32_t n_controllers, Scsi **ret, Error *reterr);
 Scsi *scsi_free(Scsi *s); /* not while a job is in flight */
 DEFINE_CLEANUP(Scsi *, scsi_free);
+bool scsi_is_idle(const Scsi *s); /* no call is in flight: it may be freed */
 void scsi_bind(Scsi *s, const ScsiOps *ops, void *userdata);
 Controller *scsi_controller(Scsi *s);
 ScsiState scsi_state(const Scsi *s);

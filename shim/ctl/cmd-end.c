@@ -52,8 +52,8 @@ const Command command_stop = {
         .name = "stop",
         .operands = "POD...",
         .summary = "Stop the containers and the machine of a pod",
-        .text = "Asks with SIGTERM, kills after --time. The pod is still listed until\n"
-                "podferry rm.",
+        .text = "Asks with SIGTERM, kills after --time. The pod keeps its disks and logs, and is\n"
+                "listed, until podferry start or podferry rm.",
         .options = stop_options,
         .n_options = ELEMENTSOF(stop_options),
         .completes = "pods",
@@ -249,6 +249,11 @@ static int rm_one(const End *x, const char *pod, const char *container, Error *r
                 r = shim_start_again(x->ctl, pod, reterr); /* it knows what there is to remove */
                 if (r < 0)
                         r = shim_restart(x->ctl, pod, reterr);
+                if (r == 0)
+                        r = pod_connect(x->ctl->config.run_dir, pod, &bus, reterr);
+        }
+        if (r == -ENOENT && !container && pod_is_stopped(x->ctl, pod)) {
+                r = shim_restart(x->ctl, pod, reterr);
                 if (r == 0)
                         r = pod_connect(x->ctl->config.run_dir, pod, &bus, reterr);
         }

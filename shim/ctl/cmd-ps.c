@@ -19,8 +19,9 @@ const Command command_ps = {
         .operands = "",
         .summary = "List the pods and containers of this host",
         .text = "One line for each container. A pod whose shim has died is shown as dead: its\n"
-                "machine may still run; podferry rm --force removes it. With --json one object\n"
-                "for each pod, a line each.",
+                "machine may still run; podferry adopt takes it up, podferry rm --force removes\n"
+                "it. A pod that was here before the host was booted anew is shown as stopped:\n"
+                "podferry start. With --json one object for each pod, a line each.",
         .options = json_options,
         .n_options = ELEMENTSOF(json_options),
         .completes = "",
@@ -92,8 +93,19 @@ static void show(const char *pod, json_object *dump, const Error *e, bool json) 
                 json_print(o, false);
 }
 
+/* Without a shim. */
+static void show_stopped(const char *pod, bool json) {
+        _cleanup_json_ json_object *o = json ? json_object_new_object() : NULL;
+
+        if (!json)
+                print_line(pod, "-", "stopped", "-", "-", "-");
+        else if (o && json_add_string(o, "pod", pod) == 0 &&
+                 json_add_string(o, "state", "stopped") == 0)
+                json_print(o, false);
+}
+
 static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv) {
-        _cleanup_(words_freep) char **pods = NULL;
+        _cleanup_(words_freep) char **pods = NULL, **stopped = NULL;
         Error e = ERROR_INIT;
         bool json = false;
         int r, n, status;
@@ -102,6 +114,8 @@ static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         if (!ctl_simple(self, argc, argv, 0, 0, &json, &operands, &n, &status))
                 return status;
         r = pods_list(ctl, &pods, &e);
+        if (r == 0)
+                r = pods_list_stopped(ctl, &stopped, &e);
         if (r < 0)
                 return ctl_fail(r, &e, "ps");
         if (!json)
@@ -114,5 +128,7 @@ static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 if (r != -ENOENT) /* gone since we looked */
                         show(pods[i], dump, &why, json);
         }
+        for (size_t i = 0; stopped[i]; i++)
+                show_stopped(stopped[i], json);
         return CTL_OK;
 }

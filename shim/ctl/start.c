@@ -11,6 +11,7 @@
 #include "hostdev/image/program.h"
 #include "shim/ctl/bus.h"
 #include "shim/ctl/values.h"
+#include "shim/definition.h"
 
 #define SHIM_PROGRAM "containerd-shim-podferry-v2"
 
@@ -57,6 +58,10 @@ static int check_free(const Ctl *ctl, const char *pod, Error *reterr) {
                                   "pod %s was here and its shim has died; podferry rm --force %s "
                                   "removes what is left",
                                   pod, pod);
+        if (r == -ENOENT && pod_is_stopped(ctl, pod))
+                return error_setf(reterr, -EEXIST,
+                                  "pod %s is here, stopped; podferry start %s, or podferry rm %s",
+                                  pod, pod, pod);
         return r == -ENOENT ? 0 : error_prefix(reterr, r, "%s", pod);
 }
 
@@ -136,15 +141,16 @@ static int compare(const void *a, const void *b) {
         return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int pods_list(const Ctl *ctl, char ***ret, Error *reterr) {
+/* Sub-directories that are named like pods. */
+static int list_names(const char *path, char ***ret, Error *reterr) {
         _cleanup_(words_freep) char **names = calloc(1, sizeof(*names));
         DIR *d;
 
         if (!names)
                 return error_oom(reterr);
-        d = opendir(ctl->config.run_dir);
+        d = opendir(path);
         if (!d && errno != ENOENT)
-                return error_setf(reterr, -errno, "%s: %m", ctl->config.run_dir);
+                return error_setf(reterr, -errno, "%s: %m", path);
         for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
                 if (id_check("pod", e->d_name, NULL) == 0 &&
                     (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) &&
@@ -157,4 +163,38 @@ int pods_list(const Ctl *ctl, char ***ret, Error *reterr) {
         qsort(names, words_count(names), sizeof(*names), compare);
         *ret = TAKE(names);
         return 0;
+}
+
+int pods_list(const Ctl *ctl, char ***ret, Error *reterr) {
+        return list_names(ctl->config.run_dir, ret, reterr);
+}
+
+bool pod_is_stopped(const Ctl *ctl, const char *pod) {
+        _cleanup_free_ char *run = NULL, *state = NULL;
+
+        if (id_check("pod", pod, NULL) < 0)
+                return false;
+        if (asprintf(&run, "%s/%s", ctl->config.run_dir, pod) < 0)
+                run = NULL;
+        if (asprintf(&state, "%s/pods/%s", ctl->config.state_dir, pod) < 0)
+                state = NULL;
+        return run && state && access(run, F_OK) < 0 && definition_is_there(state);
+}
+
+int pods_list_stopped(const Ctl *ctl, char ***ret, Error *reterr) {
+        _cleanup_(words_freep) char **all = NULL, **names = calloc(1, sizeof(*names));
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (!names || asprintf(&path, "%s/pods", ctl->config.state_dir) < 0) {
+                path = NULL;
+                return error_oom(reterr);
+        }
+        r = list_names(path, &all, reterr);
+        for (size_t i = 0; r == 0 && all[i]; i++)
+                if (pod_is_stopped(ctl, all[i]) && words_add(&names, all[i]) < 0)
+                        r = error_oom(reterr);
+        if (r == 0)
+                *ret = TAKE(names);
+        return r;
 }

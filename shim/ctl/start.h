@@ -15,5 +15,9 @@ int shim_start_receiver(const Ctl *ctl, const char *pod, int *ret_hold, Error *r
 int shim_restart(const Ctl *ctl, const char *pod, Error *reterr);
 /* The same, and the new one goes on with the pod, which runs. -EEXIST: its shim lives. */
 int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr);
+/* Is the pod known here, stopped, with no shim? It has a definition (shim/definition.h). */
+bool pod_is_stopped(const Ctl *ctl, const char *pod);
+/* Names of such pods, sorted. NULL-terminated. */
+int pods_list_stopped(const Ctl *ctl, char ***ret, Error *reterr);
 /* Names of what is in the run directory, sorted: pods, living and dead. NULL-terminated. */
 int pods_list(const Ctl *ctl, char ***ret, Error *reterr);

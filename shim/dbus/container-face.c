@@ -322,7 +322,8 @@ static int on_remove_volume(sd_bus_message *m, void *userdata, sd_bus_error *ret
         r = begin(m, NULL, &job, reterr, "s", &path);
         if (r < 0)
                 return r;
-        r = container_remove_volume(container_of_call(userdata, m), path, bus_job_done, job, &err);
+        r = volume_remove(userdata, container_id(container_of_call(userdata, m)), path,
+                          bus_job_done, job, &err);
         return bus_job_settle(job, r, NULL, &err, reterr);
 }
 

@@ -59,6 +59,18 @@ static int on_create_container(sd_bus_message *m, void *userdata, sd_bus_error *
         return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
+static int on_start(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
+        Error err = ERROR_INIT;
+        int r;
+
+        r = bus_job_new(m, 0, NULL, &job, reterr);
+        if (r < 0)
+                return r;
+        r = shim_start_pod(userdata, bus_job_done, job, &err);
+        return bus_job_settle(job, r, NULL, &err, reterr);
+}
+
 static int on_stop(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
@@ -82,6 +94,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Containers", "as", get_containers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD_WITH_ARGS("CreateContainer", SD_BUS_ARGS("s", id, "s", spec_json),
                                 SD_BUS_RESULT("o", container), on_create_container, 0),
+        SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_start, 0),
         SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_ARGS("u", timeout_ms), SD_BUS_NO_RESULT, on_stop, 0),
         SD_BUS_SIGNAL_WITH_ARGS("StateChanged", SD_BUS_ARGS("s", from, "s", to), 0),
         SD_BUS_VTABLE_END,

@@ -3,8 +3,11 @@
 
 #include <stdatomic.h>
 
+#include <peer.pb-c.h>
+
 #include "hostdev/fence.h"
 #include "lib/message.h"
+#include "shim/definition.h"
 #include "shim/ferry/ferry.h"
 #include "shim/migrate/migrate.h"
 
@@ -65,6 +68,11 @@ struct Migrate {
         /* migrate-logs.c */
         LogCursor *logs;
         size_t n_logs, logs_at;
+
+        /* migrate-definition.c */
+        Definition definition; /* destination: as it comes */
+        size_t definition_bytes;
+        bool reading_definition; /* source */
 
         /* migrate-storage.c */
         Storage *storage;
@@ -246,3 +254,10 @@ void migrate_logs_receive(Migrate *m, const char *guest_id, const char *exec_id,
                           const void *p, size_t n);
 /* The names of a process on this host; -ENOENT. */
 int migrate_process_key(Migrate *m, const char *guest_id, const char *exec_id, ProcessKey *ret);
+
+/* migrate-definition.c */
+void migrate_send_definition(Migrate *m);
+void migrate_take_definition(Migrate *m, const Podferry__Peer__V1__Definition *part);
+/* Destination, the pod is its own: what came is adapted to this host and written down. */
+void migrate_write_definition(Migrate *m);
+void migrate_forget_definition(Migrate *m);

@@ -45,6 +45,7 @@ int migrate_logs_begin(Migrate *m, Error *reterr) {
 }
 
 void migrate_logs_end(Migrate *m) {
+        migrate_forget_definition(m); /* it comes the same way */
         for (size_t i = 0; i < m->n_logs; i++) {
                 free(m->logs[i].guest_id);
                 free(m->logs[i].exec_id);

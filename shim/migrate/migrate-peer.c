@@ -20,6 +20,8 @@ static int on_message(void *userdata, const uint8_t *p, size_t n, Error *reterr)
         if (peer->body_case == PODFERRY__PEER__V1__PEER__BODY_LOG && peer->log)
                 migrate_logs_receive(m, peer->log->container_id, peer->log->exec_id,
                                      peer->log->offset, peer->log->data.data, peer->log->data.len);
+        else if (peer->body_case == PODFERRY__PEER__V1__PEER__BODY_DEFINITION && peer->definition)
+                migrate_take_definition(m, peer->definition);
         else
                 migration_on_peer(m->migration, p, n);
         podferry__peer__v1__peer__free_unpacked(peer, NULL);

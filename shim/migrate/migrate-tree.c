@@ -202,6 +202,7 @@ int migrate_resume_destination(Migrate *m, Error *reterr) {
                 return r;
         m->resumed = true;
         keep_now(s->keep); /* from here on the link is this host's */
+        migrate_write_definition(m);
         migrate_reset_network(m);
         return 0;
 }
@@ -286,6 +287,8 @@ int migrate_op_transfer_begins(void *u, MigrationRole role, Error *reterr) {
                 r = migrate_logs_begin(m, reterr);
         if (r == 0 && role == MIGRATION_SOURCE)
                 migrate_logs_pump(m, false);
+        if (r == 0 && role == MIGRATION_SOURCE)
+                migrate_send_definition(m);
         return r;
 }
 

@@ -14,6 +14,7 @@ struct Stdio {
         OutputLog *log;
         bool opened;  /* between stdio_open and stdio_close */
         bool removed; /* deleted: goes with its last client */
+        bool again;   /* its container is to start anew: the log goes on */
 
         uint64_t stdin_taken;
         bool stdin_closed, out_ended, err_ended;

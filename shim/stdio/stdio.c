@@ -239,7 +239,7 @@ int stdio_open(StdioHub *hub, const ProcessKey *key, const ProcessSpec *spec,
         if (io && io->opened)
                 return error_setf(reterr, -EEXIST, "stdio of %s %s is open", key->container_id,
                                   key->exec_id);
-        if (io && !imported) { /* of one that could not be created */
+        if (io && !imported && !io->again) { /* of one that could not be created */
                 remove_one(io);
                 io = NULL;
         }
@@ -249,6 +249,7 @@ int stdio_open(StdioHub *hub, const ProcessKey *key, const ProcessSpec *spec,
                         return r;
         }
         io->opened = true;
+        io->again = false;
         r = stdio_open_log(io, false, 0, reterr);
         if (r == 0)
                 r = open_channels(io, spec, channels, reterr);
@@ -281,6 +282,23 @@ void stdio_remove(StdioHub *hub, const char *container_id, const char *exec_id) 
                 if (!io->removed && strcmp(io->container_id, container_id) == 0 &&
                     (!exec_id[0] || strcmp(io->exec_id, exec_id) == 0))
                         remove_one(io);
+        }
+}
+
+void stdio_hub_again(StdioHub *hub) {
+        for (Stdio *io = hub->first, *next; io; io = next) {
+                next = io->next;
+                if (io->removed)
+                        continue;
+                if (io->exec_id[0]) {
+                        remove_one(io);
+                        continue;
+                }
+                forget_channels(io);
+                io->opened = io->stdin_closed = io->out_ended = io->err_ended = false;
+                io->has_exit = io->exit_told = false;
+                io->stdin_taken = 0;
+                io->again = true;
         }
 }
 

@@ -39,6 +39,8 @@ void stdio_close(StdioHub *hub, const ProcessKey *key);
 /* The process (exec_id "": all of its container) was deleted: its log goes, and it itself when the
  * last client has read the rest. Ids of this host. */
 void stdio_remove(StdioHub *hub, const char *container_id, const char *exec_id);
+/* The pod has ended and is to start anew: the logs of its containers go on, execs are forgotten. */
+void stdio_hub_again(StdioHub *hub);
 Stdio *stdio_find(StdioHub *hub, const char *guest_id, const char *exec_id); /* NULL: none */
 
 /* End of stdin after what was taken. Idempotent. */

@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "shim/dbus/paths.h"
 #include "shim/keep.h"
+#include "shim/definition.h"
 #include "shim/wiring/ops.h"
 
 typedef struct Search {
@@ -127,6 +128,7 @@ static void remove_files(Shim *s, const PodEvent *e) {
         stdio_remove(s->stdio, e->container_id, e->exec_id);
         if (e->exec_id[0])
                 return;
+        (void)definition_drop(s->state_path, e->container_id, NULL);
         scratch = shim_scratch_path(s, e->container_id);
         if (scratch && unlink(scratch) < 0 && errno != ENOENT)
                 log_warning("%s could not be removed: %m", scratch);
