@@ -172,9 +172,6 @@ typedef struct MigrationOps {
         /* Destination: checks the handoff and keeps it; the link speaks only from resume_tree().
          * May be repeated with the same bytes. */
         int (*adopt)(void *u, const void *handoff, size_t n, Error *reterr);
-        /* Destination: the source's guest has stopped (the first handoff came). What is sent to the
-         * pod from now on may wait for it here. */
-        void (*peer_stopped)(void *u);
         /* One packed podferry.peer.v1.Peer, framed by the owner. < 0: not sent (it is repeated
          * anyway). */
         int (*send)(void *u, const void *peer, size_t n);

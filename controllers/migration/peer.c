@@ -213,7 +213,6 @@ static void take_handoff(Migration *m, const PeerMessage *p) {
         if (buf_append(&m->handoff, b->data, b->len) < 0)
                 return; /* it comes again */
         m->has_handoff = true;
-        m->ops->peer_stopped(m->u);
 }
 
 static void destination_hears(Migration *m, const PeerMessage *p) {

@@ -25,7 +25,6 @@ typedef struct MigrateNetwork {
         NetworkMode mode;
         bool again;    /* by a shim that was started anew: what runs is not cut off */
         bool joining;  /* taps and namespace, under way */
-        bool stopped;  /* the source's guest has; the gates open after that */
         bool opening;  /* the gates, under way */
         bool open;     /* all of them are */
         bool complete; /* the guest is, which is told after that */
@@ -221,7 +220,6 @@ void migrate_forget_network(Migrate *m);
 void migrate_join_network(Migrate *m);
 void migrate_gates(Migrate *m, bool open);
 void migrate_guest_complete(Migrate *m);
-void migrate_op_peer_stopped(void *u);
 /* The tree of the destination and its guest link come to life; once. */
 int migrate_resume_destination(Migrate *m, Error *reterr);
 int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr);

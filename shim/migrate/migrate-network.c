@@ -2,9 +2,10 @@
 /* The pod's network in a migration.
  *
  *      destination  Patch names the namespace; Prepare reads it and cuts it off; when QEMU is there
- *                   its taps are joined; when the source says that its guest has stopped the gates
- *                   open and the switches are told, so that what arrives waits for the guest; it
- *                   is resumed only after that.
+ *                   its taps are joined; when the guest is complete the gates open and the
+ *                   switches are told, so that what arrives waits for it; it is resumed only after
+ *                   that. No sooner: QEMU reads the tap all the time, and what it reads before the
+ *                   device's state is there is mistaken later; the guest did not survive it.
  *                   In mode rebind they open later: once the guest has its new addresses.
  *      source       at the blackout the gates close; they open again if the pod stays.
  *
@@ -97,7 +98,7 @@ void migrate_forget_network(Migrate *m) {
         m->network = (MigrateNetwork){ .shut = m->network.shut }; /* its session may be over */
 }
 
-/* At the destination: once taps are joined and the source's guest has stopped. */
+/* At the destination: once taps are joined and the guest is complete. */
 static void on_opened(void *userdata, int r, const void *result, const Error *err) {
         Migrate *m = userdata;
 
@@ -107,7 +108,7 @@ static void on_opened(void *userdata, int r, const void *result, const Error *er
                 log_warning("migration: network: %s", error_text(err, r));
 }
 
-static void open_early(Migrate *m) {
+static void open_gates(Migrate *m) {
         Error e = ERROR_INIT;
         int r;
 
@@ -120,13 +121,6 @@ static void open_early(Migrate *m) {
                 on_opened(m, r, NULL, &e);
 }
 
-void migrate_op_peer_stopped(void *u) {
-        Migrate *m = u;
-
-        m->network.stopped = true;
-        open_early(m);
-}
-
 /* QEMU is there, paused. That the guest is complete is told no sooner than that its taps are
  * joined.
  */
@@ -136,8 +130,6 @@ static void on_joined(void *userdata, int r, const void *result, const Error *er
         m->network.joining = false;
         if (r < 0)
                 migration_on_host_failed(m->migration, "network", r, err);
-        else if (m->network.stopped)
-                open_early(m);
         if (m->network.complete) {
                 m->network.complete = false;
                 migrate_guest_complete(m);
@@ -177,7 +169,7 @@ void migrate_guest_complete(Migrate *m) {
                 m->network.complete = true;
                 return;
         }
-        open_early(m); /* a handoff that comes late does not keep frames away */
+        open_gates(m);
         migration_on_domain(m->migration, MIGRATION_DOMAIN_COMPLETE, "");
 }
 

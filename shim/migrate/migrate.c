@@ -208,7 +208,6 @@ const MigrationOps migrate_ops = {
         .checkpoint = migrate_op_checkpoint,
         .uncheckpoint = migrate_op_uncheckpoint,
         .adopt = migrate_op_adopt,
-        .peer_stopped = migrate_op_peer_stopped,
         .send = migrate_op_send,
         .journal = op_journal,
         .timer = migrate_op_timer,

@@ -389,14 +389,6 @@ static int op_adopt(void *u, const void *p, size_t n, Error *reterr) {
         return at_once(s, FAKE_ADOPT, reterr);
 }
 
-static void op_peer_stopped(void *u) {
-        FakeSide *s = u;
-
-        if (s->role != MIGRATION_DESTINATION)
-                broken(s->w, "the source was told that its peer has stopped");
-        s->peer_stopped++;
-}
-
 static int op_send(void *u, const void *p, size_t n) {
         FakeSide *s = u, *to = &s->w->side[!s->role];
         uint8_t *copy;
@@ -497,7 +489,6 @@ const MigrationOps fake_migration_ops = {
         .checkpoint = op_checkpoint,
         .uncheckpoint = op_uncheckpoint,
         .adopt = op_adopt,
-        .peer_stopped = op_peer_stopped,
         .send = op_send,
         .journal = op_journal,
         .timer = op_timer,

@@ -90,7 +90,7 @@ struct FakeSide {
         size_t handoff_len;
         bool frozen, tree, link_frozen, running_tree, moved, made_disks;
         unsigned unpatched;
-        unsigned notified, changes, peer_stopped;
+        unsigned notified, changes;
         MigrationCall tuned; /* the last tune, and its value */
         uint64_t tuned_value;
         char warned[MIGRATION_DETAILS_MAX]; /* the last warning */

@@ -80,7 +80,6 @@ static void test_success(void **state) {
                 check_end(&w, MIGRATION_OUTCOME_MOVED);
                 assert_int_equal(source(&w)->n_journal, 4);
                 assert_int_equal(destination(&w)->n_journal, 3);
-                assert_int_equal(destination(&w)->peer_stopped, 1);
                 assert_int_equal(migration_epoch(destination(&w)->m), 2);
                 assert_int_equal(migration_finalize(source(&w)->m, "m1", false, NULL, NULL, NULL),
                                  0);
@@ -88,33 +87,6 @@ static void test_success(void **state) {
                         migration_finalize(destination(&w)->m, "m1", true, NULL, NULL, NULL), 0);
                 fake_world_done(&w);
         }
-}
-
-/* -- the stop of the source's guest is told at once, not with the complete copy -- */
-
-static void test_stop_is_told_early(void **state) {
-        MigrationOptions o;
-        FakeSide *d;
-        FakeWorld w;
-
-        migration_options_init(&o);
-        fake_world_init(&w);
-        d = destination(&w);
-        assert_true(fake_until_transferring(&w, &o));
-        while (d->n_in == 0)
-                assert_true(fake_libvirt(&w, 0));
-        assert_int_equal(w.s, MIGRATION_AT_PAUSED);
-        assert_int_equal(d->peer_stopped, 0);
-        fake_repeat(d, 0);
-        while (d->n_in > 0)
-                assert_true(fake_deliver(d, 0));
-        assert_int_equal(w.d, MIGRATION_AT_INCOMING);
-        assert_int_equal(d->calls[FAKE_ADOPT], 0);
-        assert_int_equal(d->peer_stopped, 1);
-        assert_true(fake_run(&w, 300));
-        check_end(&w, MIGRATION_OUTCOME_MOVED);
-        assert_int_equal(d->peer_stopped, 1);
-        fake_world_done(&w);
 }
 
 /* -- each operation fails once, on each side -- */
@@ -371,9 +343,8 @@ static void test_random(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[5 + ELEMENTSOF(fail_rows)] = {
+        struct CMUnitTest tests[4 + ELEMENTSOF(fail_rows)] = {
                 { "both shims, at once and later", test_success, NULL, NULL, NULL },
-                { "the source's stop is told early", test_stop_is_told_early, NULL, NULL, NULL },
                 { "a crash after every step", test_crash_everywhere, NULL, NULL, NULL },
                 { "schedules that were found", test_found, NULL, NULL, NULL },
                 { "random schedules", test_random, NULL, NULL, NULL },
@@ -381,7 +352,7 @@ int main(void) {
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
         for (size_t i = 0; i < ELEMENTSOF(fail_rows); i++)
-                tests[5 + i] = (struct CMUnitTest){ fail_rows[i].name, test_fail_row, NULL, NULL,
+                tests[4 + i] = (struct CMUnitTest){ fail_rows[i].name, test_fail_row, NULL, NULL,
                                                     (void *)(uintptr_t)&fail_rows[i] };
         return cmocka_run_group_tests_name("handover", tests, NULL, NULL);
 }
