@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 
+#include "controllers/checks.h"
 #include "controllers/ids.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/migrate-line.h"
@@ -249,6 +250,8 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                                           "\"%.200s\": two absolute paths with = between "
                                           "them",
                                           value);
+                if (path_check("THERE", strchr(value, '=') + 1, reterr) < 0)
+                        return -EINVAL;
                 return words_add(&m->disks, value) < 0 ? error_oom(reterr) : 0;
         case CUTOVER:
                 return take_cutover(m, value);

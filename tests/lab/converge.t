@@ -99,7 +99,8 @@ leaves h1 --handover fast --post-copy --set bandwidth_postcopy=6291456 --complet
 pf h1 migration cutover t-c
 until_ok 60 eval '[ "$(state h1 domain)" = post-copy ]'
 ok "time limit: post-copy, where it is allowed" F40 F43
-like "$(on h2 virsh -q -c qemu:///system domstate --reason podferry-t-c)" 'running .post-copy' "the pod runs over there"
+until_ok 10 eval 'on h2 virsh -q -c qemu:///system domstate --reason podferry-t-c | grep -q "running .post-copy"'
+ok "the pod runs over there"
 pf h1 migration cancel t-c 2>"$work/err"
 like "$(cat "$work/err")" 'too late, it is post-copy: the pod runs at the destination' "cancel is refused" F70
 is "$(state h1 wants_out) $(state h1 domain)" "false post-copy" "and changes nothing" F70
