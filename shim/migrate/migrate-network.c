@@ -130,6 +130,8 @@ static void on_joined(void *userdata, int r, const void *result, const Error *er
         m->network.joining = false;
         if (r < 0)
                 migration_on_host_failed(m->migration, "network", r, err);
+        else if (m->network.runs)
+                open_gates(m);
         if (m->network.complete) {
                 m->network.complete = false;
                 migrate_guest_complete(m);
@@ -171,6 +173,12 @@ void migrate_guest_complete(Migrate *m) {
         }
         open_gates(m);
         migration_on_domain(m->migration, MIGRATION_DOMAIN_COMPLETE, "");
+}
+
+/* With handover=fast, and in post-copy, libvirt lets it run by itself and says nothing before. */
+void migrate_guest_runs(Migrate *m) {
+        m->network.runs = true;
+        open_gates(m);
 }
 
 static void on_open(void *userdata, int r, const void *result, const Error *err) {

@@ -415,6 +415,7 @@ def main():
                 if lab:
                     for host in ("h1", "h2"):
                         remove(r, host)
+                        r.enter(host, "ip", "netns", "del", "bench")
     finally:
         if with_lab:
             r.down()
