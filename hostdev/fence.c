@@ -255,8 +255,21 @@ void fence_continue(Fence *f) {
         f->stopped = f->keep = false;
 }
 
-bool fence_stands(const Fence *f) {
-        return !f->dead && all_tasks(f, task_is_stopped);
+int fence_stands(const Fence *f) {
+        char text[2048];
+        int tids[TASKS_MAX], n;
+
+        if (f->dead || process_gone(f))
+                return 0;
+        if (all_tasks(f, task_is_stopped))
+                return 1;
+        /* It runs only if a thread was seen to. */
+        n = list_tasks(f, tids);
+        for (int i = 0; i < n; i++)
+                if (read_task(f, tids[i], "stat", text, sizeof(text)) >= 0 &&
+                    !task_is_stopped(f, tids[i]))
+                        return 0;
+        return -EIO;
 }
 
 void fence_keep(Fence *f) {

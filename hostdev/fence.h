@@ -37,7 +37,7 @@ int fence_mark(Fence *f, Error *reterr);
 int fence_stop(Fence *f, OpDone done, void *userdata, Error *reterr);
 void fence_continue(Fence *f);
 /* True if every thread of it stands, whoever stopped it. Does not signal anything. */
-bool fence_stands(const Fence *f);
+int fence_stands(const Fence *f);
 /* Stopped, it stays so until fence_continue(), also when the fence is freed or this process ends.
  */
 void fence_keep(Fence *f);

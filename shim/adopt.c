@@ -110,7 +110,11 @@ static bool undecided(const Adoption *a) {
         case JOURNAL_OWNED:
                 return a->destination;
         case JOURNAL_PREPARED:
-                return postcopy || gone || a->held;
+                /* In post-copy nothing stands at the source: libvirt lets the destination run, too.
+                 */
+                return postcopy || gone || a->held ||
+                       (migrate_allows_postcopy(a->shim->migrate) &&
+                        a->domain.state != VIRT_RUNNING);
         case JOURNAL_KEPT:
         case JOURNAL_RUNNING:
         case JOURNAL_LOST:

@@ -6,6 +6,7 @@
 
 #include "controllers/ids.h"
 #include "hostdev/image/disk.h"
+#include "lib/log.h"
 #include "shim/container-spec.h"
 #include "shim/definition.h"
 #include "shim/file-job.h"
@@ -44,6 +45,40 @@ static CreateCall *create_call_free(CreateCall *c) {
 }
 DEFINE_CLEANUP(CreateCall *, create_call_free);
 
+typedef struct Undefine {
+        char *state, *id;
+} Undefine;
+
+static int work_undefine(void *argument, Error *reterr) {
+        const Undefine *u = argument;
+
+        return definition_drop(u->state, u->id, reterr);
+}
+
+static void on_undefined(void *userdata, int r, const void *result, const Error *err) {
+        Undefine *u = userdata;
+
+        if (r < 0)
+                log_warning("a deleted container may start again: %s", error_text(err, r));
+        free(u->state);
+        free(u->id);
+        free(u);
+}
+
+void shim_undefine(Shim *s, const char *id) {
+        Undefine *u = calloc(1, sizeof(*u));
+        Error e = ERROR_INIT;
+        int r;
+
+        if (!u)
+                return;
+        u->state = strdup(s->state_path);
+        u->id = strdup(id);
+        r = u->state && u->id ? file_job(s, work_undefine, u, on_undefined, u, &e) : error_oom(&e);
+        if (r < 0)
+                on_undefined(u, r, NULL, &e);
+}
+
 static void on_created(void *userdata, int r, const void *result, const Error *err) {
         CreateCall *c = userdata;
         OpDone done = c->done;
@@ -52,10 +87,10 @@ static void on_created(void *userdata, int r, const void *result, const Error *e
         if (r < 0 && c->scratch)
                 (void)unlink(c->scratch);
         if (r < 0 && c->made > 0)
-                (void)definition_drop(c->shim->state_path, c->id, NULL);
+                shim_undefine(c->shim, c->id);
         /* Its streams were opened before the guest refused it; left behind, they would be handed
          * over with the pod as those of a process that there is none of. */
-        if (r < 0 && c->shim->pod && !pod_container(c->shim->pod, c->id))
+        if (r < 0 && c->made > 0 && c->shim->pod && !pod_container(c->shim->pod, c->id))
                 stdio_remove(c->shim->stdio, c->id, "");
         (void)create_call_free(c);
         done(job, r, NULL, err);

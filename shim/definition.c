@@ -273,8 +273,14 @@ void definition_remove_own(const char *state, uint64_t epoch) {
         _cleanup_definition_ Definition d = {};
         _cleanup_close_ int dir = -EBADF;
 
-        if (open_there(state, &dir, NULL) == 0 &&
-            (read_machine(state, dir, &d, NULL) < 0 || d.epoch <= epoch))
+        int r;
+
+        if (open_there(state, &dir, NULL) < 0)
+                return;
+        r = read_machine(state, dir, &d, NULL);
+        if (r == -ENOENT) /* the next owner is writing it */
+                return;
+        if (r < 0 || d.epoch <= epoch)
                 definition_remove(state);
 }
 

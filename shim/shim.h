@@ -33,6 +33,7 @@ struct Shim {
         const char *pod_id; /* borrowed from the command line */
         bool receive;       /* the destination of a migration: no Start, only Import */
         bool starting, ending;
+        bool restarting; /* shim_start_pod() is at work, up to its last container */
         bool elsewhere;  /* ending, and the pod runs on another host */
         bool given_away; /* it does, and what is left here is to be removed */
         RunDir dir;
@@ -90,6 +91,8 @@ int shim_create_container(Shim *s, const char *id, const char *spec_json, OpDone
 /* The same for one that has been made before: its scratch disk is there. */
 int shim_create_defined(Shim *s, const DefinitionContainer *c, OpDone done, void *job,
                         Error *reterr);
+/* It was deleted, and is not to start again. In order with all that writes the definition. */
+void shim_undefine(Shim *s, const char *id);
 /* SIGTERM to every process, SIGKILL after the timeout; when no container runs, the VM is powered
  * off. Result NULL. */
 int shim_stop_pod(Shim *s, uint32_t timeout_ms, OpDone done, void *job, Error *reterr);

@@ -22,6 +22,7 @@ static void finish(StartPod *c, int r, const Error *err) {
         void *job = c->job;
         Error e = err ? *err : ERROR_INIT;
 
+        c->shim->restarting = false;
         definition_done(&c->definition);
         free(c);
         done(job, r, NULL, &e);
@@ -106,6 +107,11 @@ static void on_machine(void *userdata, int r, const void *result, const Error *e
                 next_container(c);
 }
 
+/* Nothing of the old tree is in use any more. */
+static bool is_idle(const Shim *s) {
+        return !s->pod || (pod_is_idle(s->pod) && scsi_is_idle(vm_scsi(s->vm)));
+}
+
 static void on_read(void *userdata, int r, const void *result, const Error *err) {
         StartPod *c = userdata;
         const Definition *d = &c->definition;
@@ -113,6 +119,10 @@ static void on_read(void *userdata, int r, const void *result, const Error *err)
         Error e = ERROR_INIT;
 
         s->starting = false;
+        if (r == 0 && !is_idle(s)) { /* since it was looked at */
+                r = error_setf(&e, -EBUSY, "Start: a call to the old pod is under way");
+                err = &e;
+        }
         if (r < 0) {
                 finish(c, r, err);
                 return;
@@ -144,9 +154,8 @@ static int read_definition(void *argument, Error *reterr) {
                             : r;
 }
 
-/* Nothing of the old tree may be in use any more. */
 static int check_stopped(const Shim *s, Error *reterr) {
-        if (s->starting || s->ending)
+        if (s->starting || s->restarting || s->ending)
                 return error_setf(reterr, -EBUSY, "Start: the pod is %s",
                                   s->ending ? "being removed" : "being started");
         if ((s->receive && !s->vm) || migration_is_active(migrate_controller(s->migrate)))
@@ -156,7 +165,7 @@ static int check_stopped(const Shim *s, Error *reterr) {
         if (s->vm && vm_state(s->vm) != VM_TERMINATED)
                 return error_setf(reterr, -EBADFD, "Start: the VM is %s; podferry stop %s first",
                                   fsm_state_name(&vm_fsm, (int)vm_state(s->vm)), s->pod_id);
-        if (s->pod && (!pod_is_idle(s->pod) || !scsi_is_idle(vm_scsi(s->vm))))
+        if (!is_idle(s))
                 return error_setf(reterr, -EBUSY, "Start: a call to the old pod is under way");
         return 0;
 }
@@ -177,6 +186,6 @@ int shim_start_pod(Shim *s, OpDone done, void *job, Error *reterr) {
                 free(c);
                 return r;
         }
-        s->starting = true;
+        s->starting = s->restarting = true;
         return r;
 }

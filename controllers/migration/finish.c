@@ -196,8 +196,8 @@ int migration_cleanup(Migration *m, const char *session, OpDone done, void *job,
 
 /* -- a shim that starts again -- */
 
-int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff, size_t n,
-                    Error *reterr) {
+int migration_adopt(Migration *m, const JournalRecord *last, bool postcopy, const void *handoff,
+                    size_t n, Error *reterr) {
         bool source = last->kind == JOURNAL_PREPARED || last->kind == JOURNAL_FENCING ||
                       last->kind == JOURNAL_RELEASED || last->kind == JOURNAL_DONE;
         bool destination = last->kind == JOURNAL_NONE || last->kind == JOURNAL_READY ||
@@ -225,6 +225,7 @@ int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff
         if (r < 0)
                 return r;
         m->options.handover = (MigrationHandover)last->mode;
+        m->options.postcopy = postcopy;
         m->has_handoff = destination && n > 0;
         m->role = source ? MIGRATION_SOURCE : MIGRATION_DESTINATION;
         memcpy(m->session, last->session, sizeof(m->session));

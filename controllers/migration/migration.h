@@ -284,5 +284,5 @@ void migration_on_host_back(Migration *m);
  * NONE with session, pod and epoch e+1 filled in.) The tree has been rebuilt by the owner. Goes on,
  * or rolls back, as soon as a transport and the domain's state allow. -EINVAL: the session is over;
  * what the peer asks about it is answered from the journal anyway. */
-int migration_adopt(Migration *m, const JournalRecord *last, const void *handoff, size_t n,
-                    Error *reterr);
+int migration_adopt(Migration *m, const JournalRecord *last, bool postcopy, const void *handoff,
+                    size_t n, Error *reterr);

@@ -110,6 +110,8 @@ static void fence(Migration *m) {
         if (m->journal == JOURNAL_PREPARED) {
                 int r;
 
+                if (migration_state(m) == MIGRATION_TRANSFERRING) /* its end was not told */
+                        migration_blackout(m);
                 if (!runtime_agrees(m))
                         return;
                 m->ops->timer(m->u, MIGRATION_TIMER_HANDOVER, 0);

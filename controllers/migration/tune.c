@@ -107,6 +107,7 @@ static void arm_limit(Migration *m) {
 
 typedef struct Force {
         Migration *m;
+        uint64_t downtime_ms; /* before */
         OpDone done;
         void *job;
 } Force;
@@ -131,7 +132,7 @@ static int force_by(Migration *m, MigrationCall what, uint64_t value, OpDone the
 
         if (!f)
                 return error_oom(reterr);
-        *f = (Force){ m, done, job };
+        *f = (Force){ m, m->downtime_ms, done, job };
         r = tell_libvirt(m, what, value, then, f, reterr);
         if (r <= 0)
                 free(f);
@@ -142,6 +143,8 @@ static void paused(void *userdata, int r, const void *result, const Error *err) 
         Force f = *(Force *)userdata;
 
         free(userdata);
+        if (r < 0)
+                f.m->downtime_ms = f.downtime_ms;
         if (r < 0 && is_transferring(f.m))
                 unlatch(f.m);
         if (f.done)
@@ -178,6 +181,8 @@ static void postcopy_began(void *userdata, int r, const void *result, const Erro
                 r = force_by_pause(f.m, f.done, f.job, &e);
                 if (r > 0)
                         return;
+                if (r < 0)
+                        unlatch(f.m);
                 err = &e;
         }
         if (f.done)

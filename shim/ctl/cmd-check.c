@@ -37,7 +37,8 @@ const Command command_check = {
                 "podferry migrate asks the same before it touches anything.\n"
                 "\n"
                 "Exit status: 0 it can move (also with warnings), 1 something blocks, 125 the\n"
-                "question could not be asked (no such pod, a wrong command line).\n"
+                "question could not be asked (no such pod, a wrong command line), 130 it was\n"
+                "interrupted.\n"
                 "\n"
                 "  podferry check web --to ssh://root@h2\n"
                 "  podferry check web --to ssh://root@h2 --json | jq '.findings[].code'",

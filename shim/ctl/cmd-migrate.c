@@ -53,7 +53,7 @@ static const Option options[] = {
         { AUTO_CONVERGE, 0, "auto-converge", NULL, "slow the pod down if it writes too fast" },
         { COMPRESSION, 0, "compression", "M", "none can be had with QEMU 7.2 (refused)" },
         { CONNECTIONS, 0, "connections", "N", "parallel ones for memory (refused with QEMU 7.2)" },
-        { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed" },
+        { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed; needs --handover fast" },
         { KEEP_DISKS, 0, "keep-source-disks", NULL, "leave copied scratch disks here, too" },
         { REMOVE_VOLUMES, 0, "remove-source-volumes", NULL,
           "remove copied volumes here once it runs over there\n(they are kept)" },
@@ -105,8 +105,9 @@ const Command command_migrate = {
                 "layers that are missing there come along. podferry must be installed there;\n"
                 "no port and no daemon is needed. ssh asks for a password only on a terminal.\n"
                 "\n"
-                "Whatever fails on the way, the pod runs on here; the message says so if its\n"
-                "shim does, and what to do if that could not be asked. Ctrl-C cancels, and\n"
+                "Whatever fails on the way, the pod runs on here (but not once post-copy has\n"
+                "begun); the message says so if its shim does, and what to do if that could\n"
+                "not be asked. Ctrl-C cancels, and\n"
                 "killing this command, or its part on the other host, does the same: both\n"
                 "shims notice. Once the pod has been handed over it stays over there.\n"
                 "\n"

@@ -7,6 +7,7 @@
 #include <json-c/json.h>
 #include <peer.pb-c.h>
 
+#include "controllers/ids.h"
 #include "lib/log.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate-internal.h"
@@ -126,6 +127,8 @@ static int take_container(Migrate *m, const Part *part) {
         DefinitionContainer *grown, c = { .made = part->made };
         Definition *d = &m->definition;
 
+        if (id_check("container id", part->container_id, NULL) < 0)
+                return -EINVAL;
         if (d->n_containers >= POD_CONTAINERS_MAX ||
             part->spec.len > TOTAL_MAX - m->definition_bytes)
                 return -ENOSPC;
@@ -219,7 +222,8 @@ static int match(void *userdata, Container *c) {
 static int adapt_all(Migrate *m) {
         Definition *d = &m->definition;
         char *network = NULL;
-        int r = d->network ? 0 : -EBADMSG;
+        bool whole = d->network && d->n_containers == pod_n_containers(m->shim->pod);
+        int r = whole ? 0 : -EBADMSG;
 
         for (size_t i = 0; r == 0 && i < d->n_containers; i++) {
                 Search s = { .source_id = d->containers[i].id };

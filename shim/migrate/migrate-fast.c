@@ -19,6 +19,7 @@ static void failed(Migrate *m, int r, const Error *err) {
 
 static void on_stopped(void *userdata, int r, const void *result, const Error *err) {
         Migrate *m = userdata;
+        Error e = ERROR_INIT;
 
         m->stopping = false;
         if (r < 0) {
@@ -32,9 +33,13 @@ static void on_stopped(void *userdata, int r, const void *result, const Error *e
         fence_keep(m->fence);
         m->held = true;
         log_info("migration: QEMU is held: from now on the guest may run at the destination");
+        r = ferry_gate(m->ferry, false, &e);
+        if (r < 0) { /* the call has not gone, so nothing runs there */
+                migrate_let_source_go(m);
+                failed(m, r, &e);
+                return;
+        }
         migration_on_domain(m->migration, MIGRATION_DOMAIN_HELD, NULL);
-        if (m->ferry)
-                (void)ferry_gate(m->ferry, false, NULL);
 }
 
 /* Not while libvirt waits for an answer of QEMU's to a question of ours: it would get none. */
@@ -75,7 +80,10 @@ int migrate_find_held(Migrate *m, Error *reterr) {
 
         if (r < 0)
                 return r;
-        m->held = m->fence && fence_stands(m->fence);
+        r = m->fence ? fence_stands(m->fence) : 0;
+        if (r < 0)
+                return error_setf(reterr, r, "it cannot be seen whether QEMU stands");
+        m->held = r > 0;
         if (m->held)
                 fence_keep(m->fence);
         return m->held;

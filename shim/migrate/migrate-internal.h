@@ -28,6 +28,7 @@ typedef struct MigrateNetwork {
         bool opening;  /* the gates, under way */
         bool open;     /* all of them are */
         bool complete; /* the guest is, which is told after that */
+        bool runs;     /* the guest does, and libvirt did not ask */
         bool shut;     /* rebind: the gates open when the guest has its new addresses */
 } MigrateNetwork;
 
@@ -191,8 +192,6 @@ void migrate_on_gate(Migrate *m, const Error *err);
 void migrate_stop_source(Migrate *m); /* if the gate waits for it, and it can be */
 
 /* migrate-storage.c */
-/* Removes what the transfer filled, at a destination that gives up. */
-void migrate_discard_disks(Migrate *m);
 /* Is the disk one whose bytes travel? */
 bool migrate_copies(const Migrate *m, const ScsiDiskConfig *disk);
 int migrate_storage_prepare(Migrate *m, const char *offer, OpDone done, void *job, Error *reterr);
@@ -220,6 +219,7 @@ void migrate_forget_network(Migrate *m);
 void migrate_join_network(Migrate *m);
 void migrate_gates(Migrate *m, bool open);
 void migrate_guest_complete(Migrate *m);
+void migrate_guest_runs(Migrate *m);
 /* The tree of the destination and its guest link come to life; once. */
 int migrate_resume_destination(Migrate *m, Error *reterr);
 int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr);

@@ -207,6 +207,10 @@ static void open_link(Migrate *m) {
                 log_warning("migration: guest link: %s", error_text(&e, r));
 }
 
+bool migrate_allows_postcopy(const Migrate *m) {
+        return m->options.postcopy;
+}
+
 int migrate_go_on(Migrate *m, const JournalRecord *from, const Buf *handoff, Error *reterr) {
         bool source = from->kind == JOURNAL_PREPARED || from->kind == JOURNAL_FENCING ||
                       from->kind == JOURNAL_RELEASED || from->kind == JOURNAL_DONE;
@@ -230,5 +234,5 @@ int migrate_go_on(Migrate *m, const JournalRecord *from, const Buf *handoff, Err
                 m->shim->receive = true;
                 open_link(m);
         }
-        return migration_adopt(m->migration, from, saved, n, reterr);
+        return migration_adopt(m->migration, from, m->options.postcopy, saved, n, reterr);
 }

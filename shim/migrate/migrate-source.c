@@ -443,6 +443,10 @@ int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, vo
 
         if (!relay)
                 return error_oom(reterr);
+        if (m->gate_waits || m->stopping || m->held) { /* QEMU answers nobody any more */
+                free(relay);
+                return error_setf(reterr, -EBADFD, "too late: the pod is being handed over");
+        }
         m->tunes++;
         r = tell_virt(m, what, value, relay, reterr);
         if (r <= 0) {

@@ -256,8 +256,10 @@ int migrate_storage_offer(Migrate *m, const MigrationOptions *o, json_object **r
                 Error e = ERROR_INIT;
 
                 if (d->plan == STORAGE_PLAN_COPY &&
-                    (r = offer_copy(d, o->remove_source_volumes, reterr)) < 0)
+                    (r = offer_copy(d, o->remove_source_volumes, reterr)) < 0) {
+                        remove_tokens(s);
                         return r;
+                }
                 if (d->plan == STORAGE_PLAN_SHARED &&
                     disk_token_make(d->path, s->session, d->slot, s->side, d->mine, &e) < 0) {
                         d->mine[0] = '\0';

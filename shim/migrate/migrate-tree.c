@@ -15,6 +15,8 @@ int migrate_op_freeze(void *u, Error *reterr) {
         if (!s->vm || !s->pod)
                 return error_setf(reterr, -EBADFD, "pod %s has no VM: it was not started",
                                   s->pod_id);
+        if (s->restarting)
+                return error_setf(reterr, -EBUSY, "pod %s is being started", s->pod_id);
         return controller_freeze(vm_controller(s->vm), reterr);
 }
 

@@ -314,6 +314,8 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                         migrate_guest_complete(m);
                 break;
         case VIRT_EVENT_RESUMED:
+                if (destination)
+                        migrate_guest_runs(m);
                 migration_on_domain(g, MIGRATION_DOMAIN_RUNNING, reason);
                 break;
         case VIRT_EVENT_STOPPED:
@@ -411,6 +413,7 @@ int migrate_prepare(Migrate *m, const char *session, const MigrationOptions *o, 
 
 int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o, const char *ticket,
                      const MigrateWay *way, Error *reterr) {
+        MigrationOptions before = m->options;
         int r;
 
         if (migration_role(m->migration) == MIGRATION_SOURCE &&
@@ -422,7 +425,10 @@ int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o,
                         return r;
                 m->options = *o;
         }
-        return migration_transfer(m->migration, session, o, reterr);
+        r = migration_transfer(m->migration, session, o, reterr);
+        if (r < 0) /* refused: what was said before counts */
+                m->options = before;
+        return r;
 }
 
 /* The last call of a session. What it leaves this host with decides whether the shim is needed any

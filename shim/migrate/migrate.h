@@ -142,6 +142,8 @@ int migrate_keep_own(Migrate *m, Error *reterr);
 /* handover=fast, and the session's last record is PREPARED: 1 if the shim before had stopped its
  * QEMU, so that the other host may run the pod; 0 if not, and then it does not. */
 int migrate_find_held(Migrate *m, Error *reterr);
+/* The session that was kept may have gone over to post-copy. */
+bool migrate_allows_postcopy(const Migrate *m);
 /* It is certain that the other side has nothing that runs or could come to. */
 void migrate_let_source_go(Migrate *m);
 /* The session goes on from this record, of the journal's session if it has it; the tree is

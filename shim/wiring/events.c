@@ -5,7 +5,6 @@
 #include "lib/log.h"
 #include "shim/dbus/paths.h"
 #include "shim/keep.h"
-#include "shim/definition.h"
 #include "shim/wiring/ops.h"
 
 typedef struct Search {
@@ -126,9 +125,9 @@ static void remove_files(Shim *s, const PodEvent *e) {
         _cleanup_free_ char *scratch = NULL;
 
         stdio_remove(s->stdio, e->container_id, e->exec_id);
-        if (e->exec_id[0])
+        if (e->exec_id[0] || s->given_away) /* what is on disk is the other host's, or Cleanup's */
                 return;
-        (void)definition_drop(s->state_path, e->container_id, NULL);
+        shim_undefine(s, e->container_id);
         scratch = shim_scratch_path(s, e->container_id);
         if (scratch && unlink(scratch) < 0 && errno != ENOENT)
                 log_warning("%s could not be removed: %m", scratch);

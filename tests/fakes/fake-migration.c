@@ -688,7 +688,7 @@ void fake_crash(FakeSide *s) {
         }
         s->tree = s->role == MIGRATION_DESTINATION;
         /* Refused if its session is over; what the other side asks is answered all the same. */
-        (void)migration_adopt(s->m, &last, s->handoff, s->handoff_len, NULL);
+        (void)migration_adopt(s->m, &last, false, s->handoff, s->handoff_len, NULL);
         if (migration_reconnect(s->m, session, NULL) < 0)
                 broken(s->w, "no transport after a crash");
         migration_on_transport(s->m, true, NULL);

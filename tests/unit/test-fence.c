@@ -361,20 +361,20 @@ static void test_keep(void **state) {
 
         rig_up(&rig, "2", "0");
         assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
-        assert_false(fence_stands(f));
+        assert_int_equal(fence_stands(f), 0);
         assert_int_equal(stop(&rig, f), 0);
-        assert_true(fence_stands(f));
+        assert_int_equal(fence_stands(f), 1);
         fence_keep(f);
         f = fence_free(f);
         before = sum(&rig);
         assert_int_equal(fence_open(rig.loop, rig.pid, UUID, NULL, NULL, &f, NULL), 0);
-        assert_true(fence_stands(f));
+        assert_int_equal(fence_stands(f), 1);
         fence_inherit_stop(f);
         fence_keep(f);
         assert_true(sum(&rig) == before);
         fence_continue(f);
         wait_for_progress(&rig, 1000);
-        assert_false(fence_stands(f));
+        assert_int_equal(fence_stands(f), 0);
         assert_int_equal(stop(&rig, f), 0);
         f = fence_free(f); /* it was let go: the next stop is an ordinary one */
         wait_for_progress(&rig, 1000);

@@ -290,13 +290,13 @@ static void test_adopt_refuses(void **state) {
         fake_world_init(&w);
         for (size_t i = 0; i < ELEMENTSOF(over); i++) {
                 r.kind = over[i];
-                assert_int_equal(migration_adopt(SRC(&w), &r, NULL, 0, NULL), -EINVAL);
+                assert_int_equal(migration_adopt(SRC(&w), &r, false, NULL, 0, NULL), -EINVAL);
         }
         r.kind = JOURNAL_READY;
-        assert_int_equal(migration_adopt(SRC(&w), &r, NULL, 0, NULL), -EINVAL);
+        assert_int_equal(migration_adopt(SRC(&w), &r, false, NULL, 0, NULL), -EINVAL);
         r.kind = JOURNAL_OWNED;
         r.epoch = 1;
-        assert_int_equal(migration_adopt(SRC(&w), &r, "x", 1, NULL), -EINVAL);
+        assert_int_equal(migration_adopt(SRC(&w), &r, false, "x", 1, NULL), -EINVAL);
         assert_int_equal(migration_state(SRC(&w)), MIGRATION_IDLE);
         fake_world_done(&w);
 }
