@@ -68,15 +68,19 @@ static void leave_all(Network *n, bool stays_cut) {
         }
 }
 
+void network_stay_cut(Network *n) {
+        n->stays_cut = true;
+}
+
 void network_teardown(Network *n) {
-        bool migrating = n->fsm.state == NETWORK_SOURCE_MIGRATING;
+        bool moved = n->fsm.state == NETWORK_SOURCE_MIGRATING || n->stays_cut;
 
         n->lost = true;
         if (n->fsm.state == NETWORK_TORN_DOWN || n->fsm.state == NETWORK_NOT_CONFIGURED)
                 return;
         if (fsm_flags(&n->fsm) & FSM_WAITING)
                 return; /* its call fails now, and then does it */
-        leave_all(n, migrating);
+        leave_all(n, moved);
         fsm_must(&n->fsm, NETWORK_TORN_DOWN);
 }
 

@@ -22,7 +22,8 @@ struct Network {
         size_t n_ports;
         const NetworkOps *ops;
         void *userdata;
-        bool lost; /* torn down while a call was in flight */
+        bool lost;      /* torn down while a call was in flight */
+        bool stays_cut; /* network_stay_cut() */
 
         char *next_path; /* destination: after a patch */
         NetNames *next_names;

@@ -111,6 +111,9 @@ int network_remove(Network *n, const char *name, OpDone done, void *job, Error *
 /* Any state; idempotent; the VM is gone. Leaves the namespace to its owner, at a source of a
  * migration cut off. What that needs of the host goes on by itself. */
 void network_teardown(Network *n);
+/* The pod runs on another host, whatever state the network is in here: its namespace stays cut off
+ * when it is torn down. For a source whose shim was started anew. */
+void network_stay_cut(Network *n);
 
 typedef struct NetworkPatch {
         const char *path; /* of the namespace here; "" with kinds none and user */

@@ -220,7 +220,7 @@ static int listen_at(const char *path, Error *reterr) {
             bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
                 return error_setf(reterr, -errno, "%s: %m", path);
         if (chmod(path, 0660) < 0 || listen(fd, SOMAXCONN) < 0) {
-                int r = error_setf(reterr, -errno, "%s: %m", path);
+                int r = error_setf(reterr, -errno, "%s: %m", address.sun_path);
 
                 (void)unlink(path);
                 return r;

@@ -224,8 +224,10 @@ int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                                           o->remove_source_volumes ? remove_source_disk
                                                                    : remove_source_scratch,
                                           NULL);
-                if (m->shim->vm && vm_imported_link(m->shim->vm))
+                if (m->shim->vm && vm_imported_link(m->shim->vm)) {
+                        network_stay_cut(pod_network(m->shim->pod));
                         (void)migrate_op_abort_tree(m, "the other host has the pod", NULL);
+                }
         } else if (role == MIGRATION_SOURCE && outcome == MIGRATION_OUTCOME_LOST) {
                 migrate_own_report_lost(m);
         }

@@ -341,6 +341,22 @@ static void test_bad_patches(void **state) {
         done(&r);
 }
 
+/* A source that was started anew has an imported network; the pod runs elsewhere all the same. */
+static void test_stays_cut(void **state) {
+        for (int moved = 0; moved < 2; moved++) {
+                static Rig r;
+
+                r = (Rig){};
+                bring_to(&r, NETWORK_DESTINATION_MIGRATING);
+                if (moved)
+                        network_stay_cut(r.n);
+                network_teardown(r.n);
+                if ((strstr(r.fake.trace, "leave /n eth0 cut;") != NULL) != moved)
+                        fail_msg("moved %d: %s", moved, r.fake.trace);
+                done(&r);
+        }
+}
+
 static void test_bad_plans(void **state) {
         Error e = ERROR_INIT;
         static Rig r;
@@ -405,20 +421,20 @@ static void test_no_memory(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[_NETWORK_STATE_MAX + 11] = {
+        struct CMUnitTest tests[_NETWORK_STATE_MAX + 12] = {
                 cmocka_unit_test(test_setup),          cmocka_unit_test(test_add_and_remove),
                 cmocka_unit_test(test_refused_remove), cmocka_unit_test(test_lost),
                 cmocka_unit_test(test_keep),           cmocka_unit_test(test_rebind),
                 cmocka_unit_test(test_bad_patches),    cmocka_unit_test(test_bad_plans),
                 cmocka_unit_test(test_tables),         cmocka_unit_test(test_dump),
-                cmocka_unit_test(test_no_memory),
+                cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_stays_cut),
         };
         static char names[_NETWORK_STATE_MAX][80];
 
         for (int s = 0; s < _NETWORK_STATE_MAX; s++) {
                 (void)snprintf(names[s], sizeof(names[s]), "cells of %s",
                                fsm_state_name(&network_fsm, s));
-                tests[11 + s] = (struct CMUnitTest){ .name = names[s],
+                tests[12 + s] = (struct CMUnitTest){ .name = names[s],
                                                      .test_func = test_cells,
                                                      .initial_state = (void *)(uintptr_t)s };
         }
