@@ -102,7 +102,7 @@ static void keep_file(int at, const char *path) {
         ssize_t k;
 
         name = name ? name + 1 : path;
-        if (!to || (strcmp(name, "journal") != 0 && strcmp(name, "shim.log") != 0))
+        if (!to || !name || (strcmp(name, "journal") != 0 && strcmp(name, "shim.log") != 0))
                 return;
         (void)snprintf(copy, sizeof(copy), "%s/%s-%d", to, name, getpid());
         in = openat(at, path, O_RDONLY | O_CLOEXEC);

@@ -201,7 +201,8 @@ static const struct {
         { "the bridge itself", "ip link set br0 address 02:00:00:00:00:77", -EEXIST, "by br0" },
         { "a machine of libvirt's", "ip tuntap add vnet0 mode tap && ip link set vnet0 address fe:00:00:00:00:77 master br0", -EEXIST, "the machine behind vnet0" },
         { "a machine that was heard", "ip tuntap add t0 mode tap && ip link set t0 master br0 up && bridge fdb add 02:00:00:00:00:77 dev t0 master static", -EEXIST, "the machine behind t0" },
-        { "the pod itself, heard by another port", "ip link add q0 type veth peer name q1 && ip link set q0 master br0 && ip link set q0 up && ip link set q1 up && bridge fdb add 02:00:00:00:00:77 dev q0 master dynamic", 0, NULL },
+        /* A port learns no sooner than it forwards, a moment after it is up. */
+        { "the pod itself, heard by another port", "ip link add q0 type veth peer name q1 && ip link set q0 master br0 && ip link set q0 up && ip link set q1 up && i=0 && until bridge fdb add 02:00:00:00:00:77 dev q0 master dynamic 2>/dev/null || [ $((i += 1)) -gt 2000 ]; do :; done; bridge fdb show dev q0 | grep -q 02:00:00:00:00:77", 0, NULL },
         { "another pod", "ip link add o0 type veth peer name o1 && ip link set o0 master br0 up && ip link set o1 netns OTHER && nsenter --net=OTHER ip link set o1 address 02:00:00:00:00:77 up", -EEXIST, "what is behind o0" },
         { "another pod that is down", "ip link add o0 type veth peer name o1 && ip link set o0 master br0 up && ip link set o1 netns OTHER && nsenter --net=OTHER ip link set o1 address 02:00:00:00:00:77", 0, NULL },
         { "another pod on another bridge", "ip link add br1 type bridge && ip link add o0 type veth peer name o1 && ip link set o0 master br1 up && ip link set o1 netns OTHER && nsenter --net=OTHER ip link set o1 address 02:00:00:00:00:77 up", 0, NULL },
