@@ -208,6 +208,34 @@ static void test_forwards(void **state) {
         refused(&s, "interface slot");
 }
 
+/* QEMU marks what an emulated guest writes to rightly only in memory that is no multiple of 256
+ * KiB. */
+static void test_odd_memory(void **state) {
+        static const uint64_t sizes[] = { 64, 256, 257, 4096 };
+
+        for (size_t i = 0; i < ELEMENTSOF(sizes); i++) {
+                _cleanup_free_ char *xml = NULL, *kvm = NULL;
+                unsigned long long kib = 0, same = 0;
+                DomainSpec s = good;
+                const char *at;
+
+                s.type = DOMAIN_QEMU;
+                s.memory_mib = sizes[i];
+                assert_int_equal(domain_xml(&s, &xml, NULL), 0);
+                at = strstr(xml, "value=\"size=");
+                assert_non_null(at);
+                assert_int_equal(sscanf(at, "value=\"size=%lluk\"", &kib), 1);
+                at = strstr(xml, "memory-backend-ram,id=pod-ram,size=");
+                assert_non_null(at);
+                assert_int_equal(sscanf(at, "memory-backend-ram,id=pod-ram,size=%lluk", &same), 1);
+                assert_int_equal(kib, same);
+                assert_true(kib > sizes[i] * 1024 && kib < sizes[i] * 1024 + 256);
+                s.type = DOMAIN_KVM;
+                assert_int_equal(domain_xml(&s, &kvm, NULL), 0);
+                assert_null(strstr(kvm, "pod-ram"));
+        }
+}
+
 static void test_refusals(void **state) {
         static const DiskSpec twice[] = { { .slot = 3, .path = "/a", .format = "raw" },
                                           { .slot = 3, .path = "/b", .format = "raw" } };
@@ -286,6 +314,7 @@ int main(void) {
                 cmocka_unit_test(test_hostile_strings),
                 cmocka_unit_test(test_nics),
                 cmocka_unit_test(test_forwards),
+                cmocka_unit_test(test_odd_memory),
                 cmocka_unit_test(test_refusals),
                 cmocka_unit_test(test_names_of_slots),
                 cmocka_unit_test(test_types),
