@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -87,13 +88,24 @@ static int agent_init(Agent *a, int port, Error *reterr) {
         if ((r = loop_init(&a->loop, reterr)) < 0 ||
             (r = reaper_init(&a->reaper, &a->loop, reterr)) < 0 ||
             (r = port_init(&a->port, &a->loop, port, &session_ops, a, reterr)) < 0 ||
+            (r = streams_init(&a->streams, &a->loop, a->port.session, reterr)) < 0 ||
             (r = oom_init(&a->oom, a, reterr)) < 0 || (r = power_init(&a->power, a, reterr)) < 0 ||
             (r = worker_init(&a->worker, &a->loop, reterr)) < 0)
                 return r;
         rpc_init(&a->rpc, a, a->port.session);
-        streams_init(&a->streams, &a->loop, a->port.session);
         crun_init(&a->crun, &a->reaper);
         return 0;
+}
+
+/* What containers say and hear, and every request, goes through this one thread. It is little work
+ * (stream.h), and nobody who waits for it should wait for a container's turns on the CPU as well;
+ * most of all after a migration, when all of them come at once. crun, containers and the worker
+ * begin as usual. sched(7). */
+static void go_first(void) {
+        static const struct sched_param least = { .sched_priority = 1 };
+
+        if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &least) < 0)
+                log_warning("agent: it takes turns with the containers: %m");
 }
 
 static int run(Error *reterr) {
@@ -106,6 +118,7 @@ static int run(Error *reterr) {
             (r = agent_init(&agent, port, reterr)) < 0)
                 return r;
         worker_submit(&agent.worker, &boot.job);
+        go_first();
         return loop_run(&agent.loop, after_event, &agent, reterr);
 }
 

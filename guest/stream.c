@@ -5,13 +5,17 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/timerfd.h>
 #include <termios.h>
+#include <time.h>
 
 #include "lib/log.h"
 
 enum {
         TURN = 64 * 1024,      /* read of one stream before others have their turn */
         TTY_LEFT = 128 * 1024, /* more than the kernel keeps in a pty */
+        LITTLE = 32 * 1024,    /* a read of less than that, */
+        PAUSE_NS = 1000000,    /* and so soon after the one before, and the stream rests so long */
 };
 
 struct Stream {
@@ -26,14 +30,30 @@ struct Stream {
         bool exited;   /* output: stream_drain() was called */
         bool drained;  /* output: what was there at that moment has been relayed */
         size_t drain_left;
+        bool rests;       /* output: on the list, to be read when the pause ends */
+        uint64_t last_ns; /* output: when something was read */
+        Stream *next_resting;
         Watch watch;
         StreamChanged changed;
         void *userdata;
         Stream *next;
 };
 
-void streams_init(Streams *all, Loop *l, Session *s) {
+static void pause_ends(void *userdata, uint32_t events);
+
+int streams_init(Streams *all, Loop *l, Session *s, Error *reterr) {
+        int fd, r;
+
         *all = (Streams){ .loop = l, .session = s };
+        fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        if (fd < 0)
+                return error_setf(reterr, -errno, "cannot make a timer for streams: %m");
+        r = watch_init(&all->pause, l, fd, EPOLLIN, pause_ends, all);
+        if (r < 0) {
+                (void)close(fd);
+                return error_setf(reterr, r, "cannot watch a timer: %s", strerror(-r));
+        }
+        return 0;
 }
 
 static Stream *find(Streams *all, uint32_t channel) {
@@ -60,10 +80,26 @@ static void shutdown_channel(Stream *s) {
                 log_warning("stream: channel %u: %s", s->channel, error_text(&err, r));
 }
 
+static bool take_off(Stream **list, const Stream *s) {
+        for (Stream **p = list; *p; p = &(*p)->next_resting)
+                if (*p == s) {
+                        *p = s->next_resting;
+                        return true;
+                }
+        return false;
+}
+
+static void wake_up(Stream *s) {
+        if (s->rests && !take_off(&s->all->due, s))
+                (void)take_off(&s->all->resting, s);
+        s->rests = false;
+}
+
 static void end(Stream *s) {
         if (s->ended)
                 return;
         s->ended = true;
+        wake_up(s);
         watch_done(&s->watch);
         s->fd = close_fd(s->fd);
         shutdown_channel(s);
@@ -105,10 +141,46 @@ static ssize_t relay(Stream *s, size_t max) {
         return n < 0 && errno == EAGAIN ? 0 : -EPIPE; /* a pty without slaves says EIO */
 }
 
+static uint64_t now_ns(void) {
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+/* Not watched meanwhile. False if that cannot be done: then it is read as often as it wants. */
+static bool rest(Stream *s) {
+        static const struct itimerspec once = { .it_value.tv_nsec = PAUSE_NS };
+
+        if (!s->all->resting && timerfd_settime(s->all->pause.fd, 0, &once, NULL) < 0)
+                return false;
+        if (watch_set(&s->watch, 0) < 0)
+                return false;
+        s->rests = true;
+        s->next_resting = s->all->resting;
+        s->all->resting = s;
+        return true;
+}
+
+/* It was read to its end for now, and brought `got` bytes. */
+static void rest_or_watch(Stream *s, size_t got, bool rested) {
+        uint64_t now = now_ns();
+        bool soon = rested || now - s->last_ns < PAUSE_NS;
+
+        if (got > 0)
+                s->last_ns = now;
+        if (got > 0 && got < LITTLE && soon && rest(s))
+                return;
+        if (s->watch.events == 0 && watch_set(&s->watch, EPOLLIN) < 0)
+                log_err("stream: channel %u cannot be watched", s->channel);
+}
+
 static void pump(Stream *s) {
+        bool rested = s->rests;
         size_t left = TURN;
         ssize_t n = 0;
 
+        wake_up(s);
         while (left > 0 && (n = relay(s, left)) > 0) {
                 left -= (size_t)n;
                 if (s->exited)
@@ -118,6 +190,8 @@ static void pump(Stream *s) {
                 end(s);
         else if (n == -ENOBUFS)
                 (void)watch_set(&s->watch, 0);
+        else
+                rest_or_watch(s, TURN - left, rested);
         if (s->exited && !s->drained && (n == 0 || s->ended || s->drain_left == 0)) {
                 s->drained = true;
                 tell(s);
@@ -128,8 +202,20 @@ static void output_ready(void *userdata, uint32_t events) {
         pump(userdata);
 }
 
+static void pause_ends(void *userdata, uint32_t events) {
+        Streams *all = userdata;
+        uint64_t times;
+
+        if (read(all->pause.fd, &times, sizeof(times)) < 0)
+                return; /* set anew meanwhile */
+        all->due = all->resting;
+        all->resting = NULL;
+        while (all->due)
+                pump(all->due); /* takes it off */
+}
+
 static void resume_output(Stream *s) {
-        if (s->ended || s->fd < 0 || s->watch.events != 0)
+        if (s->ended || s->fd < 0 || s->rests || s->watch.events != 0)
                 return;
         if (watch_set(&s->watch, EPOLLIN) < 0)
                 log_err("stream: channel %u cannot be watched", s->channel);
@@ -147,7 +233,7 @@ static void drain_output(Stream *s) {
                 s->drain_left = TTY_LEFT;
         else
                 s->drain_left = (size_t)there + 1; /* one more, so that an end is seen as well */
-        if (s->watch.events != 0)
+        if (s->rests || s->watch.events != 0)
                 pump(s);
 }
 
@@ -278,6 +364,7 @@ int stream_start(Stream *s, int fd, bool is_tty, Error *reterr) {
 }
 
 static Stream *release(Stream *s) {
+        wake_up(s);
         watch_done(&s->watch);
         s->fd = close_fd(s->fd);
         for (Stream **p = &s->all->by_channel[s->channel % STREAM_BUCKETS]; *p; p = &(*p)->next)

@@ -12,6 +12,10 @@
  * its pipe, and a pipe that the process does not read leaves its bytes in the session. Neither
  * touches any other stream.
  *
+ * The agent runs before any container does (main.c), so each little write of a process would wake
+ * it and go to the host alone. An output that brings little but often is therefore read once in a
+ * millisecond, until it brings nothing.
+ *
  * Output ends when the last writer closes (then the channel is shut down). A process may exit and
  * leave the pipe to a grandchild: so from stream_drain() on, the stream is settled once all that
  * was in the pipe at that moment is on its way, and goes on relaying until it is freed. */
@@ -25,6 +29,9 @@ typedef struct Streams {
         Loop *loop;
         Session *session;
         Stream *by_channel[STREAM_BUCKETS];
+        Watch pause;     /* the timer for all that rest */
+        Stream *resting; /* outputs that are read when it ends, */
+        Stream *due;     /* and those of the one that has ended */
 } Streams;
 
 typedef enum StreamKind {
@@ -32,7 +39,7 @@ typedef enum StreamKind {
         STREAM_OUTPUT, /* from the process to the channel */
 } StreamKind;
 
-void streams_init(Streams *all, Loop *l, Session *s);
+int streams_init(Streams *all, Loop *l, Session *s, Error *reterr);
 /* For SessionOps, channels above 0. Bytes for channels that nobody has are dropped. */
 size_t streams_data(Streams *all, uint32_t channel, const void *p, size_t n);
 void streams_eof(Streams *all, uint32_t channel);
