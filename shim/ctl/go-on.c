@@ -304,16 +304,29 @@ static int tell(const GoOn *g, Error *reterr) {
         return 0;
 }
 
-/* A shim that is being killed may still be connected to: once more, then. */
+/* It is decided here, and the other side is through with it already. */
+static bool has_forgotten(const GoOn *g) {
+        return !g->there.session[0] && is_settled(&g->there) &&
+               (is_over(&g->here) || is_settled(&g->here));
+}
+
+/* A shim that is being killed may still be connected to: once more, then. One that had only its end
+ * left to do may be gone before anybody asks: the other host has the pod, or has not. */
 static int connect_here(GoOn *g, Error *reterr) {
+        bool seen = false;
         int r = 0;
 
         for (unsigned i = 0; i < 2; i++) {
                 g->here.gone = false;
                 g->here.bus = sd_bus_flush_close_unref(g->here.bus);
                 r = shim_start_again(g->ctl, g->pod, reterr);
+                seen = seen || r == 0 || r == -EEXIST;
                 if (r == 0 || r == -EEXIST) /* it lives */
                         r = pod_connect(g->ctl->config.run_dir, g->pod, &g->here.bus, reterr);
+                if (r == -ENOENT && seen) {
+                        g->here.gone = true;
+                        return 0;
+                }
                 if (r == 0)
                         r = look(&g->here, reterr);
                 if (r < 0 || !g->here.gone)
@@ -336,7 +349,7 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
         if ((r = remote_parse(to, program, NULL, &g.remote, reterr)) < 0 ||
             (r = connect_here(&g, reterr)) < 0)
                 return r;
-        if (!g.here.session[0])
+        if (!g.here.session[0] && !g.here.gone)
                 return error_setf(reterr, -EBADFD, "%s was in no migration", pod);
         r = connect_there(&g, reterr);
         if (has_ended(r))
@@ -347,7 +360,9 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
         }
         if (r < 0 || (r = look(&g.there, reterr)) < 0)
                 return r;
-        if (strcmp(g.here.session, g.there.session) != 0)
+        if (!g.here.session[0])
+                (void)snprintf(g.here.session, sizeof(g.here.session), "%s", g.there.session);
+        if (strcmp(g.here.session, g.there.session) != 0 && !has_forgotten(&g))
                 return error_setf(reterr, -EBADFD,
                                   "the pod over there was last in migration \"%s\", this one in %s",
                                   g.there.session, g.here.session);
