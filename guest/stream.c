@@ -42,17 +42,16 @@ struct Stream {
 static void pause_ends(void *userdata, uint32_t events);
 
 int streams_init(Streams *all, Loop *l, Session *s, Error *reterr) {
-        int fd, r;
+        _cleanup_close_ int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        int r;
 
         *all = (Streams){ .loop = l, .session = s };
-        fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
         if (fd < 0)
                 return error_setf(reterr, -errno, "cannot make a timer for streams: %m");
         r = watch_init(&all->pause, l, fd, EPOLLIN, pause_ends, all);
-        if (r < 0) {
-                (void)close(fd);
+        if (r < 0)
                 return error_setf(reterr, r, "cannot watch a timer: %s", strerror(-r));
-        }
+        (void)TAKE_FD(fd); /* the watch has it */
         return 0;
 }
 
@@ -162,17 +161,19 @@ static bool rest(Stream *s) {
         return true;
 }
 
-/* It was read to its end for now, and brought `got` bytes. */
-static void rest_or_watch(Stream *s, size_t got, bool rested) {
-        uint64_t now = now_ns();
-        bool soon = rested || now - s->last_ns < PAUSE_NS;
-
-        if (got > 0)
-                s->last_ns = now;
-        if (got > 0 && got < LITTLE && soon && rest(s))
-                return;
+static void watch_output(Stream *s) {
         if (s->watch.events == 0 && watch_set(&s->watch, EPOLLIN) < 0)
                 log_err("stream: channel %u cannot be watched", s->channel);
+}
+
+/* `got` bytes came. Little but often? */
+static bool is_chatty(Stream *s, size_t got, bool rested) {
+        uint64_t before = s->last_ns;
+
+        if (got == 0)
+                return false;
+        s->last_ns = now_ns();
+        return got < LITTLE && (rested || s->last_ns - before < PAUSE_NS);
 }
 
 static void pump(Stream *s) {
@@ -190,8 +191,8 @@ static void pump(Stream *s) {
                 end(s);
         else if (n == -ENOBUFS)
                 (void)watch_set(&s->watch, 0);
-        else
-                rest_or_watch(s, TURN - left, rested);
+        else if (!is_chatty(s, TURN - left, rested) || !rest(s))
+                watch_output(s);
         if (s->exited && !s->drained && (n == 0 || s->ended || s->drain_left == 0)) {
                 s->drained = true;
                 tell(s);
@@ -215,10 +216,8 @@ static void pause_ends(void *userdata, uint32_t events) {
 }
 
 static void resume_output(Stream *s) {
-        if (s->ended || s->fd < 0 || s->rests || s->watch.events != 0)
-                return;
-        if (watch_set(&s->watch, EPOLLIN) < 0)
-                log_err("stream: channel %u cannot be watched", s->channel);
+        if (!s->ended && s->fd >= 0 && !s->rests)
+                watch_output(s);
 }
 
 static void drain_output(Stream *s) {
