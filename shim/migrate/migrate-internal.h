@@ -224,6 +224,8 @@ void migrate_guest_runs(Migrate *m);
 int migrate_resume_destination(Migrate *m, Error *reterr);
 int migrate_resume_with_network(Migrate *m, OpDone done, void *job, Error *reterr);
 void migrate_reset_network(Migrate *m);
+/* At the source, which has the pod again: opens its gate, then lets the guest announce itself. */
+void migrate_network_stays(Migrate *m);
 
 /* migrate-check.c */
 extern const EnvelopeType handoff_envelope;

@@ -224,13 +224,11 @@ int migrate_op_resume_tree(void *u, MigrationRole role, OpDone done, void *job, 
         r = vm_resume(s->vm, &shim_vm_ops, s, &shim_scsi_ops, s, reterr);
         if (r < 0)
                 return r;
-        migrate_gates(m, true);
         r = pod_resume(s->pod, &s->pod_ops, reterr);
-        if (r < 0)
-                return r;
-        controller_thaw(vm_controller(s->vm));
-        migrate_reset_network(m);
-        return 0;
+        if (r == 0)
+                controller_thaw(vm_controller(s->vm));
+        migrate_network_stays(m);
+        return r;
 }
 
 int migrate_op_moved(void *u, Error *reterr) {

@@ -59,7 +59,7 @@ back() {
         is "$(on h1 virsh -q -c qemu:///system domstate podferry-t-n)" running "$1: at the source" H4
         until_ok 5 eval '[ -n "$(frames h1-X-eth0 rarp)" ] && [ -n "$(frames h1-X-eth0 advertisement)" ] &&
                 awk -v mark=$mark "\$1 > mark && \$2 == \"h1-X-eth0\" && \$3 == \"arp-request\" && \$5 == \$6 { f = 1 } END { exit !f }" "$work/watch"'
-        ok "$1: the source says that it is there again: RARP, gratuitous ARP, advertisement" F88 || diag "$(grep h1-X "$work/watch" | tail -n 5)"
+        ok "$1: the source says that it is there again: RARP, gratuitous ARP, advertisement" F88 || diag "after $mark:" "$(awk -v mark=$mark '$1 > mark' "$work/watch")"
         is "$(mark=0 frames h2-Y-eth0 $said | wc -l)" 0 "$1: the destination never said a word for it" B2 F88
         until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:213::50
         ok "$1: by IPv6 too"
