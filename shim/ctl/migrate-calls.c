@@ -77,13 +77,19 @@ int mover_connect_destination(Mover *m, Error *reterr) {
         return r < 0 ? explain_command(m, r, reterr) : 0;
 }
 
-/* Opens a{sv} with the user's options, and `more` of the form name, value, NULL. */
-static int append_options(const Mover *m, sd_bus_message *message, const char *const *more) {
+/* Opens a{sv} with the user's options, and `more` of the form name, value, NULL. The destination is
+ * told what the source's configuration says, too: its own is not meant for this pod. */
+static int append_options(const Mover *m, const Side *side, sd_bus_message *message,
+                          const char *const *more) {
         int r = sd_bus_message_open_container(message, 'a', "{sv}");
 
         for (size_t i = 0; r >= 0 && i < m->n_options; i++)
                 r = sd_bus_message_append(message, "{sv}", m->options[i].name, "s",
                                           m->options[i].value);
+        if (r >= 0 && side == &m->destination && m->rules)
+                r = sd_bus_message_append(
+                        message, "{sv}", "source_options", "s",
+                        json_object_to_json_string_ext(m->rules, JSON_C_TO_STRING_PLAIN));
         for (size_t i = 0; r >= 0 && more && more[i]; i += 2)
                 r = sd_bus_message_append(message, "{sv}", more[i], "s", more[i + 1]);
         return r < 0 ? r : sd_bus_message_close_container(message);
@@ -99,7 +105,7 @@ int mover_call_options(Mover *m, Side *side, uint64_t deadline, const char *memb
                 return r;
         r = sd_bus_message_append(message, "s", m->session);
         if (r >= 0)
-                r = append_options(m, message, more);
+                r = append_options(m, side, message, more);
         if (r < 0)
                 return error_setf(reterr, r, "%s: %s", member, strerrordesc_np(-r));
         r = mover_send(m, side, message, deadline, &reply, reterr);

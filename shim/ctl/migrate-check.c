@@ -53,6 +53,7 @@ int mover_check_source(Mover *m, Error *reterr) {
         if (r < 0)
                 return r;
         m->facts = json_object_get(json_get(check, "facts"));
+        m->rules = json_object_get(json_get(m->facts, "options"));
         m->report = TAKE(check);
         return 0;
 }

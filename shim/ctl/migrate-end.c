@@ -270,6 +270,7 @@ void mover_done(Mover *m) {
         (void)json_object_put(m->source.result);
         (void)json_object_put(m->destination.result);
         (void)json_object_put(m->facts);
+        (void)json_object_put(m->rules);
         (void)json_object_put(m->report);
         free(m->envelope);
         free(m->ticket);

@@ -47,6 +47,7 @@ typedef struct Mover {
         Side source, destination;
         RemoteRun calls, transport;
         json_object *facts;        /* of the source */
+        json_object *rules;        /* its options, all of them; NULL: it did not say */
         json_object *report;       /* of the check */
         bool unsafe, virtual_size; /* --unsafe, --disk-space virtual */
         char *envelope, *ticket;

@@ -6,6 +6,7 @@
 
 #include "shim/api-error.h"
 #include "shim/dbus/migration-options.h"
+#include "shim/migrate/migrate-options.h"
 
 /* The value as text; *text stays valid as long as the message. */
 static int read_value(sd_bus_message *m, const char *type, const char **text, char *buf,
@@ -33,9 +34,18 @@ static int read_value(sd_bus_message *m, const char *type, const char **text, ch
         }
 }
 
-static int read_option(sd_bus_message *m, const MigrationTexts *texts, MigrationOptions *o,
-                       sd_bus_error *reterr) {
-        const char *name, *contents, *text;
+static const char **find_text(const MigrationTexts *texts, const char **source, const char *name) {
+        if (strcmp(name, "source_options") == 0)
+                return source;
+        for (size_t i = 0; texts && texts[i].name; i++)
+                if (strcmp(texts[i].name, name) == 0)
+                        return texts[i].ret;
+        return NULL;
+}
+
+static int read_option(sd_bus_message *m, const MigrationTexts *texts, const char **source,
+                       MigrationOptions *o, sd_bus_error *reterr) {
+        const char *name, *contents, *text, **as_text;
         char buf[32], type;
         Error err = ERROR_INIT;
         int r;
@@ -46,13 +56,12 @@ static int read_option(sd_bus_message *m, const MigrationTexts *texts, Migration
         r = sd_bus_message_peek_type(m, &type, &contents);
         if (r < 0)
                 return r;
-        for (size_t i = 0; texts && texts[i].name; i++)
-                if (strcmp(texts[i].name, name) == 0) {
-                        if (strcmp(contents, "s") != 0)
-                                return api_error_setf(reterr, -EINVAL, "option %s must be a string",
-                                                      name);
-                        return sd_bus_message_read(m, "v", "s", texts[i].ret);
-                }
+        as_text = find_text(texts, source, name);
+        if (as_text) {
+                if (strcmp(contents, "s") != 0)
+                        return api_error_setf(reterr, -EINVAL, "option %s must be a string", name);
+                return sd_bus_message_read(m, "v", "s", as_text);
+        }
         if (strlen(contents) != 1 || !strchr("sbut", contents[0]))
                 return api_error_setf(reterr, -EINVAL, "option %s cannot be of type %s", name,
                                       contents);
@@ -65,6 +74,9 @@ static int read_option(sd_bus_message *m, const MigrationTexts *texts, Migration
 
 int migration_read_options(sd_bus_message *m, const Config *config, const MigrationTexts *texts,
                            MigrationOptions *ret, sd_bus_error *reterr) {
+        const MigrationOptions *below = &config->migration;
+        const char *source = "";
+        MigrationOptions theirs;
         Error err = ERROR_INIT;
         int r;
 
@@ -73,7 +85,7 @@ int migration_read_options(sd_bus_message *m, const Config *config, const Migrat
         if (r < 0)
                 return r;
         while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = read_option(m, texts, ret, reterr);
+                r = read_option(m, texts, &source, ret, reterr);
                 if (r < 0)
                         return r;
                 r = sd_bus_message_exit_container(m);
@@ -85,7 +97,13 @@ int migration_read_options(sd_bus_message *m, const Config *config, const Migrat
         r = sd_bus_message_exit_container(m);
         if (r < 0)
                 return r;
-        migration_options_lay_under(ret, &config->migration);
-        r = migration_options_check(ret, &err);
+        if (source[0]) {
+                r = migrate_options_read(source, &theirs, &err);
+                below = &theirs;
+        }
+        if (r >= 0) {
+                migration_options_lay_under(ret, below);
+                r = migration_options_check(ret, &err);
+        }
         return r < 0 ? api_error_set(reterr, r, &err) : 0;
 }

@@ -13,7 +13,9 @@ typedef struct MigrationTexts {
         const char **ret;
 } MigrationTexts;
 
-/* Reads a{sv}: defaults, then the configuration, then what the message says. Unknown names, wrong
- * types and contradictions are refused by name. */
+/* Reads a{sv}: defaults, then the configuration, then what the message says. With source_options
+ * (the list in the facts of Check at the source) in it, that is in the configuration's place: a pod
+ * goes by the rules of the host that it leaves. Unknown names, wrong types and contradictions are
+ * refused by name. */
 int migration_read_options(sd_bus_message *m, const Config *config, const MigrationTexts *texts,
                            MigrationOptions *ret, sd_bus_error *reterr);

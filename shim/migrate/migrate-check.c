@@ -18,6 +18,7 @@
 #include "lib/net-message.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate-check.h"
+#include "shim/migrate/migrate-options.h"
 #include "shim/wiring/ops.h"
 
 #define AGENT_USEC (1000U * 1000U)
@@ -114,6 +115,17 @@ void check_put_interface(json_object *list, const NetInterface *i) {
         (void)json_object_array_add(list, o);
 }
 
+/* By these the other side is to prepare. */
+static void put_options(const CheckRun *c) {
+        json_object *list;
+
+        if (c->ask.role != MIGRATION_SOURCE)
+                return;
+        list = migrate_options_json(&c->ask.options);
+        if (list)
+                (void)json_object_object_add(c->facts, "options", list);
+}
+
 /* -- the order of things -- */
 
 static void finish(CheckRun *c);
@@ -136,6 +148,7 @@ static int step_begin(CheckRun *c) {
                 state = fsm_name(migration_get_fsm(m->migration));
         check_put_text(part(c->facts, "session"), "state", state);
         put_envelopes(c->facts);
+        put_options(c);
         c->host = part(c->facts, "host");
         c->image = part(c->facts, "image");
         c->network = part(c->facts, "network");

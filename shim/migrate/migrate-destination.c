@@ -6,6 +6,7 @@
 #include "hostdev/image/disk.h"
 #include "lib/log.h"
 #include "shim/migrate/migrate-internal.h"
+#include "shim/migrate/migrate-options.h"
 #include "shim/wiring/ops.h"
 
 Relay *relay_new(Migrate *m, OpDone done, void *job) {
@@ -84,6 +85,7 @@ static int make_ticket(Migrate *m, Error *reterr) {
         (void)json_object_object_add(o, "dir", json_object_new_string(m->dir));
         (void)json_object_object_add(o, "dest_xml", json_object_new_string(xml));
         (void)json_object_object_add(o, "storage", migrate_storage_answer(m));
+        (void)json_object_object_add(o, "options", migrate_options_json(&m->options));
         free(m->ticket);
         m->ticket = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
         json_object_put(o);

@@ -185,7 +185,8 @@ int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
 /* Makes m->dir, where the sockets of the session go. */
 int migrate_make_dir(Migrate *m, Error *reterr);
-int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr);
+int migrate_read_ticket(Migrate *m, const char *ticket, const MigrationOptions *options,
+                        Error *reterr);
 
 /* migrate-fast.c */
 void migrate_on_gate(Migrate *m, const Error *err);

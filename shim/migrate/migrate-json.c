@@ -5,6 +5,7 @@
 #include "hostdev/image/disk.h"
 #include "shim/api-error.h"
 #include "shim/migrate/migrate-internal.h"
+#include "shim/migrate/migrate-options.h"
 
 static void put_string(json_object *o, const char *key, const char *value) {
         (void)json_object_object_add(o, key, json_object_new_string(value ?: ""));
@@ -133,47 +134,29 @@ json_object *migrate_progress_json(const Migrate *m) {
         return o;
 }
 
-typedef struct OptionList {
-        const MigrationOptions *options;
-        json_object *list;
-} OptionList;
-
-static int add_option(void *userdata, const char *name, const char *value, const char *help) {
-        OptionList *l = userdata;
-        json_object *o = json_object_new_object();
-
-        if (!o)
-                return -ENOMEM;
-        put_string(o, "name", name);
-        put_string(o, "value", value);
-        put_string(o, "from", migration_origin_name(migration_options_origin(l->options, name)));
-        return json_object_array_add(l->list, o);
-}
-
 int migrate_dump(const Migrate *m, json_object *o, Error *reterr) {
+        const MigrationOptions *options = migration_live_options(m->migration);
+        json_object *session, *list;
         MigrationOptions idle;
-        OptionList l = { migration_live_options(m->migration), json_object_new_array() };
-        json_object *session;
         int r;
 
-        if (!l.list)
-                return error_oom(reterr);
         if (migration_state(m->migration) == MIGRATION_IDLE) {
                 migration_options_init(&idle);
                 migration_options_lay_under(&idle, &m->shim->config.migration);
-                l.options = &idle;
+                options = &idle;
         } else if (migration_state(m->migration) < MIGRATION_TRANSPORT_WAITING) {
-                l.options = &m->options;
+                options = &m->options;
         }
-        r = migration_options_each(l.options, add_option, &l);
-        if (r == 0)
-                r = migration_dump(m->migration, &session, reterr);
+        list = migrate_options_json(options);
+        if (!list)
+                return error_oom(reterr);
+        r = migration_dump(m->migration, &session, reterr);
         if (r < 0) {
-                json_object_put(l.list);
-                return r == -ENOMEM ? error_oom(reterr) : r;
+                json_object_put(list);
+                return r;
         }
         (void)json_object_object_add(o, "migration", session);
-        (void)json_object_object_add(o, "migration_options", l.list);
+        (void)json_object_object_add(o, "migration_options", list);
         return 0;
 }
 

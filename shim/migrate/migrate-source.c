@@ -5,6 +5,7 @@
 
 #include "lib/log.h"
 #include "shim/migrate/migrate-internal.h"
+#include "shim/migrate/migrate-options.h"
 
 #define STATISTICS_USEC (250U * 1000U)
 #define BANDWIDTH_ANY   (INT64_MAX >> 20) /* MiB a second: the most that libvirt takes */
@@ -55,8 +56,9 @@ void migrate_remove_dir(Migrate *m) {
 
 /* The destination's word about its own paths. It is taken for what libvirt is told about the other
  * host, never for a path on this one: those are derived here, and must be the same. */
-int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr) {
-        json_object *o, *xml = NULL, *dir = NULL, *storage = NULL;
+int migrate_read_ticket(Migrate *m, const char *ticket, const MigrationOptions *options,
+                        Error *reterr) {
+        json_object *o, *xml = NULL, *dir = NULL, *storage = NULL, *theirs = NULL;
         int r = 0;
 
         o = json_tokener_parse(ticket);
@@ -74,6 +76,10 @@ int migrate_read_ticket(Migrate *m, const char *ticket, Error *reterr) {
                         reterr, -EINVAL,
                         "the other host uses %s, this one %s: run_dir must be the same on both",
                         json_object_get_string(dir), m->dir);
+        if (r == 0) {
+                (void)json_object_object_get_ex(o, "options", &theirs);
+                r = migrate_options_agree(options, theirs, reterr);
+        }
         if (r == 0) {
                 (void)json_object_object_get_ex(o, "storage", &storage);
                 r = migrate_storage_read_answer(m, storage, reterr);

@@ -418,7 +418,7 @@ int migrate_transfer(Migrate *m, const char *session, const MigrationOptions *o,
 
         if (migration_role(m->migration) == MIGRATION_SOURCE &&
             strcmp(session, migration_session(m->migration)) == 0) {
-                r = migrate_read_ticket(m, ticket, reterr);
+                r = migrate_read_ticket(m, ticket, o, reterr);
                 if (r == 0)
                         r = migrate_set_way(m, way, reterr);
                 if (r < 0)

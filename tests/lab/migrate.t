@@ -53,6 +53,17 @@ pf h1 migrate t-m --to "$there" >"$work/out" 2>&1
 like "$? $(cat "$work/out")" 'the guest image of this host is another one.*t-m runs on h2' "another guest image over there" H5 F94
 move h2 t-m >"$work/out" 2>&1
 is "$? $(grep -c "guest image" "$work/out")" "0 0" "and back: the image that it was started with" H5 || diag "$(cat "$work/out")"
+
+# A pod goes by the rules of the host that it leaves, whatever is configured where it goes.
+echo '{ "migration": { "handover": "fast", "post_copy": true, "bandwidth_postcopy": 1000000 } }' >"$work/config.json"
+configured="exec:$lab enter h2 env PODFERRY_CONFIG=$work/config.json"
+pf h1 migrate t-m --to "$configured" >"$work/out" 2>&1
+is "$? $(pf h2 inspect --json t-m | jq -r '.. | .migration_options? // empty | .[] | select(.name == "handover") | .value, .from' | paste -sd' ')" "0 fast configuration" \
+        "configured at the destination alone: the source's default counts" F41 || diag "$(cat "$work/out")"
+move h2 t-m >"$work/out" 2>&1
+is "$?" 0 "configured at the source alone: it counts at the destination too" F41 || diag "$(cat "$work/out")"
+pf h1 logs t-m/counter >"$work/log"
+like "$(counts_ok "$work/log")" '^[0-9]+$' "and nothing is lost" B1
 rm "$work/image/initrd"
 pf h1 migrate t-m --to "$there" >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*the guest image is not on this host' "no guest image over there" H5
