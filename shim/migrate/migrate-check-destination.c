@@ -40,6 +40,7 @@ int check_step_their_disks(CheckRun *c) {
 
         c->files->side = TOKEN_DESTINATION;
         c->files->look = c->peer;
+        c->files->write = !c->bystander;
         if (!c->peer || !json_object_object_get_ex(c->peer->document, "disks", &list))
                 return 0;
         for (size_t i = 0; i < c->peer->n_disks; i++) {

@@ -114,7 +114,7 @@ static void work_destination(const CheckFiles *all, CheckFile *f) {
         look_at_space(f->there, f->filesystem, sizeof(f->filesystem), &f->free);
         if (has_plan(f, "shared") || f->exists == CHECK_YES)
                 look_for_token(all, f, f->there, TOKEN_SOURCE);
-        if (has_plan(f, "shared") && f->seen == CHECK_YES)
+        if (all->write && has_plan(f, "shared") && f->seen == CHECK_YES)
                 write_token(all, f, f->there);
 }
 
@@ -134,7 +134,8 @@ static void look_for_layers(CheckFiles *f) {
                 if (layer_find(f->state_dir, f->layers[i], &layer, NULL) != -ENOENT)
                         continue;
                 f->layers_missing++;
-                f->layers_bytes += f->layer_sizes[i];
+                /* sizes are the other host's words */
+                f->layers_bytes += MIN_OF(f->layer_sizes[i], INT64_MAX - f->layers_bytes);
         }
         look_at_space(f->layers_directory, NULL, 0, &f->layers_free);
 }

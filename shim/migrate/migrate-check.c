@@ -354,7 +354,7 @@ static int step_own_disks(CheckRun *c) {
 
         c->files->side = TOKEN_SOURCE;
         c->files->look = c->peer;
-        c->files->write = !c->peer;
+        c->files->write = !c->peer && !c->bystander;
         if (s->pod)
                 (void)pod_each_container(s->pod, add_container, c);
         if (c->ask.options.transport[0])
@@ -419,6 +419,10 @@ static void on_files(void *userdata, int r, const void *result, const Error *err
 
         if (c->facts)
                 put_files(c);
+        if (c->bystander) {
+                check_go_on(c);
+                return;
+        }
         migrate_check_forget(m);
         m->tokens = TAKE(c->files);
         m->tokens_bus = sd_bus_ref(c->ask.bus);
@@ -470,7 +474,7 @@ static void finish(CheckRun *c) {
         Error e = ERROR_INIT;
         int r = answer(c, &a, &report, &e);
 
-        if (c->ask.role == MIGRATION_SOURCE && c->peer)
+        if (c->ask.role == MIGRATION_SOURCE && c->peer && !c->bystander)
                 migrate_check_forget(c->migrate);
         c->done(c->job, r, &a, &e);
         run_free(c);
@@ -482,7 +486,11 @@ int migrate_check(Migrate *m, const MigrateAsk *ask, OpDone done, void *job, Err
 
         if (!c)
                 return error_oom(reterr);
-        *c = (CheckRun){ .migrate = m, .ask = *ask, .done = done, .job = job };
+        *c = (CheckRun){ .migrate = m,
+                         .ask = *ask,
+                         .bystander = migration_is_active(m->migration),
+                         .done = done,
+                         .job = job };
         if (r == 0 && ask->namespace[0])
                 r = path_check("network namespace", ask->namespace, reterr);
         if (r == 0 && ask->facts[0])

@@ -64,7 +64,8 @@ struct CheckRun {
         const CheckStep *steps;
         sd_event_source *timer; /* of the agent */
         uint64_t call;
-        bool paused; /* so that the agent cannot answer */
+        bool paused;    /* so that the agent cannot answer */
+        bool bystander; /* of a migration under way, whose tokens are not touched */
         OpDone done;
         void *job;
 };

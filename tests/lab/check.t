@@ -117,6 +117,22 @@ check
 like "$status $codes" 'blocks:(block-job|job-running)' "a block job" F14
 on h1 virsh -q -c qemu:///system blockjob podferry-t-v sdb --abort >/dev/null 2>&1
 
+# -- a check by the name of a migration that is under way --
+of_source() {
+        on h1 gdbus call --address unix:path=/run/podferry/t-v/bus.sock --dest org.podferry.Shim1 \
+                --object-path /org/podferry/Shim1/migration --method "org.podferry.Shim1.Migration.$1" s1 "${@:2}" 2>&1
+}
+tokens() {
+        cat "$work"/v/.podferry-* 2>/dev/null
+}
+of_source PrepareAndExport "{'storage': <'shared'>}" >/dev/null
+kept=$(tokens)
+like "$kept" . "a migration has begun, and written its tokens"
+like "$(of_source Check "{'storage': <'shared'>}")" 'session' "a check in its name says that it is under way" F14
+is "$(tokens)" "$kept" "and leaves its tokens alone" F01
+of_source Cancel >/dev/null; of_source Finalize resume >/dev/null; of_source Cleanup >/dev/null
+is "$(traces)" "$before" "they go with the migration"
+
 # -- killed in the middle: whoever asks, there or here --
 gone() {
         [ "$(traces)" = "$before" ]
