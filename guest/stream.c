@@ -9,6 +9,7 @@
 #include <termios.h>
 #include <time.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 
 enum {
@@ -140,13 +141,6 @@ static ssize_t relay(Stream *s, size_t max) {
         return n < 0 && errno == EAGAIN ? 0 : -EPIPE; /* a pty without slaves says EIO */
 }
 
-static uint64_t now_ns(void) {
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
 /* Not watched meanwhile. False if that cannot be done: then it is read as often as it wants. */
 static bool rest(Stream *s) {
         static const struct itimerspec once = { .it_value.tv_nsec = PAUSE_NS };
@@ -172,7 +166,7 @@ static bool is_chatty(Stream *s, size_t got, bool rested) {
 
         if (got == 0)
                 return false;
-        s->last_ns = now_ns();
+        s->last_ns = clock_ns(CLOCK_MONOTONIC);
         return got < LITTLE && (rested || s->last_ns - before < PAUSE_NS);
 }
 

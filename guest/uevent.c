@@ -6,18 +6,12 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
-static int64_t now_ms(void) {
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+#include "lib/clock.h"
 
 int uevent_wait(UeventLook there, void *userdata, int timeout_ms, Error *reterr) {
         struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = 1 };
-        int64_t deadline = now_ms() + timeout_ms;
+        int64_t deadline = (int64_t)clock_ms() + timeout_ms;
         _cleanup_close_ int fd = -EBADF;
         int r;
 
@@ -29,7 +23,7 @@ int uevent_wait(UeventLook there, void *userdata, int timeout_ms, Error *reterr)
                 return error_setf(reterr, -errno, "cannot listen to device events: %m");
         for (;;) {
                 struct pollfd p = { .fd = fd, .events = POLLIN };
-                int left = timeout_ms < 0 ? -1 : (int)MAX_OF(deadline - now_ms(), 0);
+                int left = timeout_ms < 0 ? -1 : (int)MAX_OF(deadline - (int64_t)clock_ms(), 0);
                 char event[4096];
 
                 r = there(userdata, reterr);

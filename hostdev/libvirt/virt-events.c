@@ -5,9 +5,9 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "hostdev/libvirt/virt-internal.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 /* Notes that may wait for the loop before events are dropped; the loop then asks for the state. */
@@ -32,13 +32,6 @@ const char *virt_event_name(VirtEventKind k) {
         return names[k];
 }
 
-static uint64_t now_us(void) {
-        struct timespec t = {};
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000U + (uint64_t)t.tv_nsec / 1000U;
-}
-
 static void tell(Virt *v, const VirtEvent *event) {
         bool outer = v->delivering;
 
@@ -52,7 +45,7 @@ static void tell(Virt *v, const VirtEvent *event) {
  * event that says so have come. */
 static void on_state(void *userdata, int r, const void *result, const Error *err) {
         Virt *v = userdata;
-        VirtEvent event = { .kind = VIRT_EVENT_BACK, .at_us = now_us() };
+        VirtEvent event = { .kind = VIRT_EVENT_BACK, .at_us = clock_us() };
 
         if (r < 0) {
                 if (r != -EBUSY && r != -ECONNRESET)
@@ -113,7 +106,7 @@ void events_post(Virt *v, const VirtEvent *event) {
                 *n = (EventNote){ .note = { .deliver = deliver, .drop = drop },
                                   .v = v,
                                   .event = *event };
-                n->event.at_us = now_us();
+                n->event.at_us = clock_us();
                 /* Of the connection there is never more than one event under way. */
                 if (mailbox_put_bounded(&v->mailbox, &n->note,
                                         event->kind >= VIRT_EVENT_LOST ? UINT_MAX : EVENTS_MAX))

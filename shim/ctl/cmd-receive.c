@@ -14,11 +14,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "controllers/ids.h"
 #include "hostdev/image/files.h"
 #include "hostdev/image/layer.h"
+#include "lib/clock.h"
 #include "shim/ctl/bus.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
@@ -119,13 +119,6 @@ static void relay(int in, int out, int fd) {
 
 /* -- the calls -- */
 
-static uint64_t now_ms(void) {
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
-}
-
 /* 0: it ended as it should, and left nothing. */
 static int check_gone(const Ctl *ctl, const char *pod, Error *reterr) {
         int fd, r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
@@ -144,7 +137,7 @@ static int check_gone(const Ctl *ctl, const char *pod, Error *reterr) {
 static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
         _cleanup_free_ char *state = NULL;
         _cleanup_bus_ sd_bus *bus = NULL;
-        uint64_t end = now_ms() + SETTLE_MS;
+        uint64_t end = clock_ms() + SETTLE_MS;
         int r = pod_connect(ctl->config.run_dir, pod, &bus, NULL);
 
         while (r >= 0) {
@@ -159,7 +152,7 @@ static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
                         break;
                 if (json_get(dump, "tree"))
                         return 0;
-                if (now_ms() >= end)
+                if (clock_ms() >= end)
                         return error_setf(reterr, -ETIMEDOUT,
                                           "%s: the migration is %s here and waits for the other "
                                           "host's word; podferry rm --force %s drops what came",

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/migrate.h"
 #include "shim/ctl/start.h"
 
@@ -40,13 +40,6 @@ static void go_on_done(GoOn *g) {
         (void)remote_finish(&g->transport, 5000, NULL);
         (void)remote_finish(&g->calls, 5000, NULL);
         remote_done(&g->remote);
-}
-
-static uint64_t now_ms(void) {
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
 }
 
 /* -- what a side says -- */
@@ -252,7 +245,7 @@ static void wait_for_news(GoOn *g) {
 }
 
 static int drive(GoOn *g, Error *reterr) {
-        uint64_t end = now_ms() + LIMIT_MS, alone = 0;
+        uint64_t end = clock_ms() + LIMIT_MS, alone = 0;
 
         for (;;) {
                 const Half *left;
@@ -268,13 +261,13 @@ static int drive(GoOn *g, Error *reterr) {
                 if (is_settled(&g->here) && is_settled(&g->there))
                         return 0;
                 if (left && alone == 0)
-                        alone = now_ms() + ALONE_MS;
-                if (left && now_ms() >= alone && !(is_over(left) && left->outcome[0]))
+                        alone = clock_ms() + ALONE_MS;
+                if (left && clock_ms() >= alone && !(is_over(left) && left->outcome[0]))
                         return error_setf(reterr, -EBADFD,
                                           "%s has ended its part, %s is still at %s (journal: %s)",
                                           left == &g->here ? g->there.name : g->here.name,
                                           left->name, left->state, left->record);
-                if (now_ms() >= end)
+                if (clock_ms() >= end)
                         return error_setf(reterr, -ETIMEDOUT,
                                           "not decided in %u s: %s is at %s, %s at %s",
                                           LIMIT_MS / 1000U, g->here.name, g->here.state,

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/migrate.h"
 #include "shim/ctl/values.h"
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/migrate.h"
 #include "shim/ctl/values.h"
 

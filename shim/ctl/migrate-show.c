@@ -3,19 +3,12 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/json.h"
 
 #define BAR_WIDTH 24U
-
-uint64_t clock_ms(void) {
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
-}
 
 void show_init(Show *s, bool json) {
         *s = (Show){ .json = json, .started_ms = clock_ms() };

@@ -24,4 +24,3 @@ void show_note(Show *s, const char *text);
 void show_result(Show *s, const char *pod, const char *host, json_object *source,
                  json_object *destination);
 void show_failure(Show *s, const char *step, const char *why, const char *after);
-uint64_t clock_ms(void);

@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/migrate.h"
 
 bool mover_take_signals(Mover *m) {

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "shim/api-error.h"
 #include "shim/dbus/faces.h"
@@ -106,7 +107,6 @@ void migration_face_changed(Shim *s) {
         MigrateFace *face = migrate_face(s->migrate);
         Migration *g = migrate_controller(s->migrate);
         int state = (int)migration_state(g);
-        struct timespec t;
         uint64_t now;
 
         if (state != face->state) {
@@ -128,8 +128,7 @@ void migration_face_changed(Shim *s) {
                 json_object_put(o);
                 bus_server_changed(s->bus, FACE_PATH, FACE_INTERFACE, "Result");
         }
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        now = (uint64_t)t.tv_sec * 1000000U + (uint64_t)t.tv_nsec / 1000U;
+        now = clock_us();
         if (now - face->progress_usec >= PROGRESS_USEC) {
                 face->progress_usec = now;
                 bus_server_changed(s->bus, FACE_PATH, FACE_INTERFACE, "Progress");

@@ -4,19 +4,12 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "shim/dbus/migration-face.h"
 #include "shim/migrate/migrate-internal.h"
 #include "shim/wiring/ops.h"
-
-static uint64_t clock_ns(clockid_t clock) {
-        struct timespec t;
-
-        (void)clock_gettime(clock, &t);
-        return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
-}
 
 static uint64_t op_now_ns(void *u) {
         return clock_ns(CLOCK_MONOTONIC);

@@ -9,14 +9,8 @@
 #include <sys/inotify.h>
 #include <time.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/json.h"
-
-uint64_t plan_clock_ms(void) {
-        struct timespec t = {};
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
-}
 
 /* After this nothing new is started: what cannot be recorded must not be done. */
 static void fail(PlanDriver *d, int r, const Error *e) {
@@ -63,7 +57,7 @@ static void on_change(void *userdata, PlanEntry *e, int from) {
 
 void plan_driver_tell(PlanDriver *d, unsigned entry, const PlanEvent *ev) {
         /* An answer that nobody waits for any more changes nothing. */
-        (void)plan_engine_event(&d->run->engine, entry, ev, plan_clock_ms());
+        (void)plan_engine_event(&d->run->engine, entry, ev, clock_ms());
 }
 
 static void act(PlanDriver *d, const PlanAction *a) {
@@ -151,14 +145,14 @@ static void set_wake(PlanDriver *d, uint64_t at_ms) {
 
 void plan_driver_pump(PlanDriver *d) {
         PlanEngine *g = &d->run->engine;
-        uint64_t now = plan_clock_ms(), again;
+        uint64_t now = clock_ms(), again;
         PlanAction a;
 
         if (!d->ready && !g->paused && !plan_engine_is_over(g))
                 return;
         again = try_again(d, now);
         do { /* a look that cannot be started is an answer, too */
-                while (plan_engine_next(g, plan_clock_ms(), &a))
+                while (plan_engine_next(g, clock_ms(), &a))
                         act(d, &a);
                 plan_looks_start(d);
         } while (plan_engine_has_action(g));
@@ -209,7 +203,7 @@ static void freed(PlanDriver *d, const struct inotify_event *ev) {
                 if (j->watch != ev->wd || !(ev->mask & IN_CLOSE))
                         continue;
                 /* The kernel tells of a close just before it lets the lock go. */
-                j->again_ms = plan_clock_ms() + AGAIN_MS;
+                j->again_ms = clock_ms() + AGAIN_MS;
                 plan_driver_tell(d, i, &(PlanEvent){ .kind = PLAN_EVENT_FREED });
         }
 }
@@ -324,7 +318,7 @@ static int set_up(PlanDriver *d, Error *reterr) {
                         e->fsm.state = PLAN_CHECKING;
                         e->todo = PLAN_CHECK;
                 }
-                e->since_ms = plan_clock_ms();
+                e->since_ms = clock_ms();
                 d->jobs[i] = (PlanJob){ .driver = d,
                                         .entry = i,
                                         .lock = FILE_LOCK_INIT,

@@ -62,7 +62,6 @@ typedef struct PlanDriver {
  * In both cases resume goes on with it. */
 int plan_drive(const Ctl *ctl, const PlanStore *store, PlanRun *run, PlanJournal *journal,
                PlanShow *show, Error *reterr);
-uint64_t plan_clock_ms(void);
 
 /* -- plan-jobs.c: what actions do -- */
 void plan_job_check(PlanDriver *d, PlanJob *j);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/values.h"
 #include "shim/plan/plan-driver.h"
@@ -177,7 +178,7 @@ static void take_figures(PlanJob *j) {
 
         j->driver->run->figures[j->entry] =
                 (PlanFigures){ .known = true,
-                               .ms = plan_clock_ms() - j->started_ms,
+                               .ms = clock_ms() - j->started_ms,
                                .blackout_ns = (uint64_t)json_get_number(source, "blackout_ns"),
                                .memory_bytes = (uint64_t)json_get_number(source, "memory_bytes"),
                                .disk_bytes = (uint64_t)json_get_number(source, "disk_bytes") };
@@ -233,7 +234,7 @@ static void begin(PlanDriver *d, PlanJob *j, unsigned on, char **words, int r, E
                 j->child.on_line = on_line;
                 j->child.on_end = on_end;
                 j->child.userdata = j;
-                j->started_ms = plan_clock_ms();
+                j->started_ms = clock_ms();
                 r = plan_child_start(&j->child, d->event, &d->looks[on].remote,
                                      (const char *const *)words, j->lock.fd, 0, e);
         }

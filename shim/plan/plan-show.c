@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/json.h"
 #include "shim/plan/plan-driver.h"
 
@@ -16,7 +17,7 @@
 #define LEFT_STATE (1U << PLAN_QUEUED | 1U << PLAN_CHECKING)
 
 void plan_show_init(PlanShow *s, bool json) {
-        *s = (PlanShow){ .json = json, .started_ms = plan_clock_ms() };
+        *s = (PlanShow){ .json = json, .started_ms = clock_ms() };
         s->terminal = !json && isatty(STDERR_FILENO);
 }
 
@@ -71,7 +72,7 @@ static void draw(PlanShow *s) {
                       c.n[PLAN_MOVED], c.n[PLAN_FAILED], c.n[PLAN_QUEUED]);
         s->drawn++;
         (void)fflush(stderr);
-        s->drawn_ms = plan_clock_ms();
+        s->drawn_ms = clock_ms();
 }
 
 /* -- lines -- */
@@ -79,8 +80,8 @@ static void draw(PlanShow *s) {
 static void say(PlanShow *s, const char *pod, const char *text) {
         if (s->terminal)
                 erase(s);
-        (void)fprintf(stderr, "%8.2f s  %-20s %s\n",
-                      (double)(plan_clock_ms() - s->started_ms) / 1000.0, pod, text);
+        (void)fprintf(stderr, "%8.2f s  %-20s %s\n", (double)(clock_ms() - s->started_ms) / 1000.0,
+                      pod, text);
         if (s->terminal && s->run && !s->quiet)
                 draw(s);
 }
@@ -88,8 +89,8 @@ static void say(PlanShow *s, const char *pod, const char *text) {
 static bool begin_event(const PlanShow *s, const char *event, const char *pod, json_object **ret) {
         *ret = json_object_new_object();
         return *ret && json_add_string(*ret, "event", event) == 0 &&
-               json_add(*ret, "elapsed_ms",
-                        json_object_new_uint64(plan_clock_ms() - s->started_ms)) == 0 &&
+               json_add(*ret, "elapsed_ms", json_object_new_uint64(clock_ms() - s->started_ms)) ==
+                       0 &&
                (!pod || json_add_string(*ret, "pod", pod) == 0);
 }
 
@@ -192,7 +193,7 @@ void plan_show_live(PlanShow *s, size_t entry) {
         const PlanLive *l = s->live(s->userdata, entry);
         _cleanup_json_ json_object *o = NULL;
 
-        if (s->terminal && plan_clock_ms() - s->drawn_ms >= REDRAW_MS)
+        if (s->terminal && clock_ms() - s->drawn_ms >= REDRAW_MS)
                 draw(s);
         if (s->json && begin_event(s, "progress", s->run->engine.entries[entry].pod->pod, &o) &&
             json_add_string(o, "step", l->step) == 0 &&
