@@ -150,6 +150,7 @@ static void op_failed(Migration *m, MigrationOp op, int r, const Error *err) {
                 [OP_NONE] = "",
                 [OP_DOMAIN] = "asking libvirt for the domain",
                 [OP_FENCE] = "fence",
+                [OP_SUSPEND_DOMAIN] = "pausing the guest for a moment",
                 [OP_RESUME_DOMAIN] = "resuming the guest",
                 [OP_DESTROY_DOMAIN] = "destroying the copy",
                 [OP_RESUME_TREE] = "resume",
@@ -170,7 +171,7 @@ static void op_failed(Migration *m, MigrationOp op, int r, const Error *err) {
                 return;
         } else {
                 migration_tell(m, m->progress.phase, MIGRATION_WARNING, error_text(err, r));
-                if (op == OP_RESUME_DOMAIN || op == OP_DESTROY_DOMAIN)
+                if (op == OP_SUSPEND_DOMAIN || op == OP_RESUME_DOMAIN || op == OP_DESTROY_DOMAIN)
                         m->domain.state = MIGRATION_AT_UNKNOWN;
                 m->tried = true;
                 m->asked = false;
@@ -206,6 +207,9 @@ static void op_succeeded(Migration *m, MigrationOp op, const void *result) {
                                        "the guest ran again for a moment before it was fenced; "
                                        "what it did in it is not at the destination");
                 m->domain.state = MIGRATION_AT_NONE;
+                break;
+        case OP_SUSPEND_DOMAIN:
+                m->domain.state = MIGRATION_AT_PAUSED;
                 break;
         case OP_RESUME_DOMAIN:
                 m->domain.state = MIGRATION_AT_RUNNING;
@@ -255,6 +259,9 @@ void migration_op_start(Migration *m, MigrationOp op) {
                 break;
         case OP_FENCE:
                 r = m->ops->fence(m->u, op_done, m, &e);
+                break;
+        case OP_SUSPEND_DOMAIN:
+                r = m->ops->suspend_domain(m->u, op_done, m, &e);
                 break;
         case OP_RESUME_DOMAIN:
                 r = m->ops->resume_domain(m->u, op_done, m, &e);

@@ -25,6 +25,7 @@ typedef enum MigrationOp {
         OP_NONE,
         OP_DOMAIN,
         OP_FENCE,
+        OP_SUSPEND_DOMAIN,
         OP_RESUME_DOMAIN,
         OP_DESTROY_DOMAIN,
         OP_RESUME_TREE,
@@ -92,6 +93,7 @@ struct Migration {
         bool seen;   /* destination: libvirt has begun to receive */
         bool ran_on; /* source: it ran again after FENCING */
         bool fenced;
+        bool taken_back;                 /* source: QEMU was told to take its disks back */
         bool told_moved;                 /* ops->moved() was called */
         bool resumed;                    /* resume_tree() was done on this side */
         bool finalize_stop, finalize_go; /* handover=runtime: the word of the runtime is in */

@@ -156,6 +156,7 @@ typedef struct MigrationOps {
          * it is gone already). -EALREADY: it runs (again), and was not touched. Else: not certain;
          * is called again. */
         int (*fence)(void *u, OpDone done, void *job, Error *reterr);
+        int (*suspend_domain)(void *u, OpDone done, void *job, Error *reterr); /* source */
         int (*resume_domain)(void *u, OpDone done, void *job, Error *reterr);
         int (*destroy_domain)(void *u, OpDone done, void *job, Error *reterr); /* fine if none */
         /* While transferring: SET_BANDWIDTH (MiB a second, 0: no limit), SET_MAX_DOWNTIME (ms) or

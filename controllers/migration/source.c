@@ -47,8 +47,27 @@ static void say_once(Migration *m, MigrationWord w) {
         migration_repeat(m);
 }
 
+/* A QEMU whose migration was cancelled when it was all but complete (7.2 for one) may have let the
+ * guest go on without its disks: the first write, or the next migration, ends it. `cont` has it
+ * take them back, and libvirt says that to a guest that stands. Before KEPT, so that a shim that
+ * starts again in between resumes it; and not at FENCING, where one that stands is fenced. */
+static bool take_disks_back(Migration *m) {
+        bool stood = m->progress.blackout_start_ns > 0 || m->adopted_shim;
+
+        if (m->journal != JOURNAL_PREPARED || m->taken_back || !stood ||
+            m->domain.state != MIGRATION_AT_RUNNING)
+                return false;
+        m->wants_out = true;
+        m->taken_back = true; /* also if it fails: it runs, which is what counts */
+        migration_op_start(m, OP_SUSPEND_DOMAIN);
+        return true;
+}
+
 static void keep(Migration *m) {
+        if (take_disks_back(m))
+                return;
         if (m->domain.state == MIGRATION_AT_PAUSED) {
+                m->taken_back = true;
                 migration_op_start(m, OP_RESUME_DOMAIN);
                 return;
         }

@@ -286,7 +286,8 @@ static bool pump_conn(Ferry *f, Conn *c) {
                 ssize_t n;
                 void *p;
 
-                if (c->peer_deaf || (c->gated && c->deaf)) { /* cut: what waits never passes */
+                if (c->peer_deaf || c->lingers ||
+                    (c->gated && c->deaf)) { /* cut: what waits never passes */
                         end_in(f, c);
                         break;
                 }
@@ -335,6 +336,8 @@ static bool serve_conn(Ferry *f, Conn *c) {
         /* A hang-up means both directions, and ours is open still: nobody will read. */
         if (!c->out_done && (c->watch.ready & (EPOLLHUP | EPOLLERR)))
                 c->deaf = true;
+        if (c->lingers && (c->watch.fd < 0 || c->watch.ready & (EPOLLHUP | EPOLLERR)))
+                c->lingers = false;
         if (c->stalled && (c->deaf || (!f->held[c->kind] && (c->watch.ready & EPOLLOUT)))) {
                 c->stalled = false;
                 session_taken(f->session, c->channel);
@@ -342,7 +345,8 @@ static bool serve_conn(Ferry *f, Conn *c) {
         more = pump_conn(f, c);
         if (c->peer_ended && !c->out_done) {
                 c->out_done = true;
-                if (c->watch.fd >= 0)
+                /* With both directions shut by us, nothing told that its owner has closed it. */
+                if (c->watch.fd >= 0 && !c->lingers)
                         (void)shutdown(c->watch.fd, SHUT_WR);
         }
         if (c->deaf && !c->told && !c->out_done && c->kind != FERRY_MESSAGES) {
@@ -357,7 +361,7 @@ static bool serve_conns(Ferry *f) {
 
         for (Conn **at = &f->conns, *c; (c = *at) && !f->failed;) {
                 more |= serve_conn(f, c);
-                if (!c->in_done || !c->out_done) {
+                if (!c->in_done || !c->out_done || c->lingers) {
                         at = &c->next;
                         continue;
                 }
@@ -382,6 +386,28 @@ void ferry_cut_conns(Ferry *f, FerryKind kind) {
                 }
 }
 
+void ferry_deafen_conns(Ferry *f, FerryKind kind) {
+        f->deafened[kind] = true;
+        for (Conn *c = f->conns; c; c = c->next)
+                if (c->kind == kind)
+                        c->deaf = c->lingers = true;
+}
+
+static void tell_closed(Ferry *f) {
+        for (int kind = 0; kind < _FERRY_KIND_MAX; kind++) {
+                const Conn *c = f->conns;
+
+                if (!f->deafened[kind])
+                        continue;
+                while (c && !(c->kind == (FerryKind)kind && c->lingers))
+                        c = c->next;
+                if (c)
+                        continue;
+                f->deafened[kind] = false;
+                ferry_post(f, FERRY_EVENT_CLOSED, (FerryKind)kind, 0, NULL);
+        }
+}
+
 void ferry_close_conns(Ferry *f) {
         for (Conn *c = f->conns, *next; c; c = next) {
                 next = c->next;
@@ -396,6 +422,7 @@ bool ferry_serve(Ferry *f) {
         control_accept(f);
         control_retry(f);
         more = serve_conns(f);
+        tell_closed(f);
         control_flush(f);
         if (f->finishing && session_channel_drained(f->session, FERRY_CHANNEL_MESSAGES)) {
                 f->finishing = false;

@@ -48,6 +48,7 @@ typedef struct Conn {
         bool peer_deaf;   /* the other end takes no more of ours */
         bool peer_ended;  /* the channel's end-of-stream came */
         bool in_done, out_done;
+        bool lingers;         /* deafened: kept until its owner has closed the other end */
         bool gated;           /* its next packet waits at the gate */
         uint32_t packet_left; /* with a gate: of a packet that passes */
 } Conn;
@@ -60,6 +61,7 @@ typedef enum CommandType {
         COMMAND_LET_GO,
         COMMAND_CUT,
         COMMAND_REFUSE,
+        COMMAND_DEAFEN,
         COMMAND_GATE,
         COMMAND_OPEN_GATE,
 } CommandType;
@@ -101,6 +103,7 @@ struct Ferry {
         char *rules[_FERRY_KIND_MAX];
         bool held[_FERRY_KIND_MAX];
         bool refusing[_FERRY_KIND_MAX]; /* SOURCE: nobody is let in any more */
+        bool deafened[_FERRY_KIND_MAX]; /* FERRY_EVENT_CLOSED is due */
         bool gate;                      /* SOURCE: what libvirt says is looked at */
         Conn *conns;
         MessageReader control;
@@ -135,3 +138,4 @@ bool ferry_serve(Ferry *f);
 void ferry_close_conns(Ferry *f);
 void ferry_hold_conns(Ferry *f, FerryKind kind, bool hold);
 void ferry_cut_conns(Ferry *f, FerryKind kind);
+void ferry_deafen_conns(Ferry *f, FerryKind kind);

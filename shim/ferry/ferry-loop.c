@@ -220,6 +220,10 @@ static void run_commands(Ferry *f) {
                         f->refusing[c->kind] = true;
                         ferry_cut_conns(f, c->kind);
                         break;
+                case COMMAND_DEAFEN:
+                        f->refusing[c->kind] = true;
+                        ferry_deafen_conns(f, c->kind);
+                        break;
                 case COMMAND_CUT:
                         ferry_cut_conns(f, c->kind);
                         break;

@@ -293,6 +293,10 @@ int ferry_refuse(Ferry *f, FerryKind kind, Error *reterr) {
         return command_kind(f, COMMAND_REFUSE, kind, reterr);
 }
 
+int ferry_deafen(Ferry *f, FerryKind kind, Error *reterr) {
+        return command_kind(f, COMMAND_DEAFEN, kind, reterr);
+}
+
 int ferry_gate(Ferry *f, bool closed, Error *reterr) {
         return command_kind(f, closed ? COMMAND_GATE : COMMAND_OPEN_GATE, FERRY_LIBVIRT, reterr);
 }

@@ -77,6 +77,11 @@ int ferry_cut(Ferry *f, FerryKind kind, Error *reterr);
 /* SOURCE: cuts them, and closes every later one as soon as it is made. */
 int ferry_refuse(Ferry *f, FerryKind kind, Error *reterr);
 
+/* SOURCE: takes no more from them, so that who writes is told so (EPIPE), and closes every later
+ * one, but leaves them open until their owners have closed them: FERRY_EVENT_CLOSED says that there
+ * is none left, which may be at once. The channels end, and so do the peer's connections. */
+int ferry_deafen(Ferry *f, FerryKind kind, Error *reterr);
+
 /* SOURCE: a gate for what libvirt here says to the other one, to be closed before ferry_listen().
  * All of it passes but the call by which the other libvirt lets the guest run: that one waits, and
  * all that follows it, until the gate is opened; FERRY_EVENT_GATE says that it is there. */
@@ -98,6 +103,7 @@ typedef enum FerryEventType {
         FERRY_EVENT_CONNECTED, /* a connection of `kind` is through */
         FERRY_EVENT_REFUSED,   /* a connection of `kind` could not be made; `error` says why */
         FERRY_EVENT_SENT,      /* see ferry_finish() */
+        FERRY_EVENT_CLOSED,    /* see ferry_deafen() */
         FERRY_EVENT_GATE,      /* see ferry_gate(); with an error: what libvirt says is not its
                                   protocol, and none of it passes */
         FERRY_EVENT_FAILED, /* the ferry itself can no longer go on (memory, or a peer that breaks

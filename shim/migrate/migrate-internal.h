@@ -87,7 +87,9 @@ struct Migrate {
         uint64_t memory_bytes, disk_bytes;
         Fence *fence;              /* source: of its QEMU, from the start of the transfer */
         struct Relay *fence_waits; /* source: it is to be fenced, once QEMU has no question left */
-        bool holding;              /* source: libvirt does not hear the peer's libvirt */
+        struct Relay *abort;       /* source: libvirt is to abort, once QEMU's part is over */
+        sd_event_source *abort_timer;
+        bool holding; /* source: libvirt does not hear the peer's libvirt */
         /* source, handover=fast (migrate-fast.c): its libvirt's last call waits; QEMU is being
          * stopped; it stands, and the call has gone */
         bool gate_waits, stopping, held;
@@ -185,6 +187,7 @@ int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
 /* Makes m->dir, where the sockets of the session go. */
 int migrate_make_dir(Migrate *m, Error *reterr);
+void migrate_abort_libvirt(Migrate *m); /* if that is still due */
 int migrate_read_ticket(Migrate *m, const char *ticket, const MigrationOptions *options,
                         Error *reterr);
 

@@ -126,6 +126,8 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                         log_warning("migration: the transport is gone: %s",
                                     error_text(&e.error, e.error.code));
                         migration_on_transport(m->migration, false, &e.error);
+                        if (e.type == FERRY_EVENT_FAILED)
+                                migrate_abort_libvirt(m);
                         if (!migration_is_active(m->migration))
                                 migrate_ferry_stop(m); /* all was said that there was to say */
                         break;
@@ -135,6 +137,9 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                         break;
                 case FERRY_EVENT_GATE:
                         migrate_on_gate(m, &e.error);
+                        break;
+                case FERRY_EVENT_CLOSED:
+                        migrate_abort_libvirt(m);
                         break;
                 case FERRY_EVENT_CONNECTED:
                 case FERRY_EVENT_SENT:

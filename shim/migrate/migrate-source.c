@@ -285,18 +285,56 @@ void migrate_let_libvirt_go(Migrate *m) {
 
 /* An abort has to reach QEMU, whose main loop waits for answers to what it has written to the disks
  * over there, and libvirt, which waits for the libvirt there: with the transport gone neither would
- * ever come. So all of them see their peers go, and find nobody if they try again. */
+ * ever come. So all of them see their peers go, and find nobody if they try again.
+ *
+ * QEMU goes first, and libvirt only once QEMU has closed its stream, when its part is over, which
+ * way ever. libvirt answers an abort, and the loss of its peer, with migrate_cancel; and a QEMU
+ * (7.2 for one) that hears it while it gives its disks away lets the guest go on without having
+ * taken all of them back: the guest's next write, or the next migration, ends it with an assertion.
+ * A stream that breaks does no harm. */
+#define ABORT_PATIENCE_USEC (5 * 1000000ULL) /* a QEMU that writes nothing notices nothing */
+
+static void on_aborted(void *userdata, int r, const void *result, const Error *err) {
+        relay_done(userdata, r, NULL, err);
+}
+
+void migrate_abort_libvirt(Migrate *m) {
+        Relay *relay = TAKE(m->abort);
+        Error e = ERROR_INIT;
+        int r;
+
+        m->abort_timer = sd_event_source_disable_unref(m->abort_timer);
+        if (!relay)
+                return;
+        if (m->ferry)
+                (void)ferry_refuse(m->ferry, FERRY_LIBVIRT, NULL);
+        m->holding = false;
+        r = virt_abort_job(m->shim->virt, on_aborted, relay, &e);
+        if (r <= 0)
+                on_aborted(relay, r, NULL, &e);
+}
+
+static int on_patience(sd_event_source *source, uint64_t usec, void *userdata) {
+        log_warning("migration: QEMU keeps its connection: libvirt is told to abort all the same");
+        migrate_abort_libvirt(userdata);
+        return 0;
+}
+
 int migrate_op_migrate_abort(void *u, OpDone done, void *job, Error *reterr) {
-        static const FerryKind kinds[] = { FERRY_DISK, FERRY_MEMORY, FERRY_LIBVIRT };
         Migrate *m = u;
 
-        for (size_t i = 0; m->ferry && i < sizeof(kinds) / sizeof(kinds[0]); i++)
-                (void)ferry_refuse(m->ferry, kinds[i], NULL);
-        m->holding = false;
         m->aborted = true;
         atomic_store(&m->storage_stop, true);
         migrate_let_source_go(m);
-        return virt_abort_job(m->shim->virt, done, job, reterr);
+        m->abort = relay_new(m, done, job);
+        if (!m->abort)
+                return error_oom(reterr);
+        if (!m->ferry || ferry_refuse(m->ferry, FERRY_DISK, NULL) < 0 ||
+            ferry_deafen(m->ferry, FERRY_MEMORY, NULL) < 0 ||
+            sd_event_add_time_relative(m->shim->event, &m->abort_timer, CLOCK_MONOTONIC,
+                                       ABORT_PATIENCE_USEC, 0, on_patience, m) < 0)
+                migrate_abort_libvirt(m);
+        return 1;
 }
 
 /* The fence: has the guest stood still since the blackout, and if so, never again. As one act: QEMU

@@ -175,6 +175,12 @@ int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr) {
         return 0;
 }
 
+static int op_suspend_domain(void *u, OpDone done, void *job, Error *reterr) {
+        Migrate *m = u;
+
+        return virt_suspend(m->shim->virt, done, job, reterr);
+}
+
 const MigrationOps migrate_ops = {
         .freeze = migrate_op_freeze,
         .thaw = migrate_op_thaw,
@@ -195,6 +201,7 @@ const MigrationOps migrate_ops = {
         .receive = migrate_op_receive,
         .domain = migrate_op_domain,
         .fence = migrate_op_fence,
+        .suspend_domain = op_suspend_domain,
         .resume_domain = migrate_op_resume_domain,
         .destroy_domain = migrate_op_destroy_domain,
         .tune = migrate_op_tune,

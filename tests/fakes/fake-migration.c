@@ -23,6 +23,7 @@ static const char *const verb_names[_FAKE_VERB_MAX] = {
         [FAKE_RECEIVE] = "receive",
         [FAKE_DOMAIN] = "domain",
         [FAKE_FENCE] = "fence",
+        [FAKE_SUSPEND_DOMAIN] = "suspend_domain",
         [FAKE_RESUME_DOMAIN] = "resume_domain",
         [FAKE_DESTROY_DOMAIN] = "destroy_domain",
         [FAKE_TUNE] = "tune",
@@ -120,6 +121,11 @@ static int act(FakeSide *s, FakeVerb v) {
                 if (w->s == MIGRATION_AT_RUNNING)
                         return -EALREADY;
                 w->s = MIGRATION_AT_NONE;
+                break;
+        case FAKE_SUSPEND_DOMAIN:
+                if (s->role != MIGRATION_SOURCE || w->s != MIGRATION_AT_RUNNING)
+                        return -ENOENT;
+                w->s = MIGRATION_AT_PAUSED;
                 break;
         case FAKE_RESUME_DOMAIN:
                 if (s->role == MIGRATION_SOURCE && w->s == MIGRATION_AT_PAUSED)
@@ -348,6 +354,10 @@ static int op_fence(void *u, OpDone done, void *job, Error *reterr) {
         return start(s, FAKE_FENCE, done, job, reterr);
 }
 
+static int op_suspend_domain(void *u, OpDone done, void *job, Error *reterr) {
+        return start(u, FAKE_SUSPEND_DOMAIN, done, job, reterr);
+}
+
 static int op_resume_domain(void *u, OpDone done, void *job, Error *reterr) {
         return start(u, FAKE_RESUME_DOMAIN, done, job, reterr);
 }
@@ -420,6 +430,9 @@ static int op_journal(void *u, const JournalRecord *r, Error *reterr) {
         }
         if (r->kind == JOURNAL_KEPT && s->w->s == MIGRATION_AT_NONE)
                 broken(s->w, "KEPT for a guest that is not there");
+        if (r->kind == JOURNAL_KEPT && last_kind(s) == JOURNAL_PREPARED && s->w->stood &&
+            s->calls[FAKE_SUSPEND_DOMAIN] + s->calls[FAKE_RESUME_DOMAIN] == 0)
+                broken(s->w, "KEPT, and QEMU was not told to take its disks back");
         if (r->kind == JOURNAL_RELEASED && (s->w->s != MIGRATION_AT_NONE || s->w->moved_on))
                 broken(s->w, "RELEASED while the guest can run");
         if (r->kind == JOURNAL_READY) {
@@ -483,6 +496,7 @@ const MigrationOps fake_migration_ops = {
         .receive = op_receive,
         .domain = op_domain,
         .fence = op_fence,
+        .suspend_domain = op_suspend_domain,
         .resume_domain = op_resume_domain,
         .destroy_domain = op_destroy_domain,
         .tune = op_tune,
@@ -598,6 +612,7 @@ bool fake_libvirt(FakeWorld *w, int what) {
                 if (w->abort_wanted || w->s != MIGRATION_AT_RUNNING)
                         return libvirt_fails(w, true);
                 w->s = MIGRATION_AT_PAUSED;
+                w->stood = true;
                 w->lv = FAKE_SWITCH;
                 tell(s, MIGRATION_DOMAIN_BLACKOUT);
                 break;

@@ -44,6 +44,7 @@ typedef enum FakeVerb {
         FAKE_RECEIVE,
         FAKE_DOMAIN,
         FAKE_FENCE,
+        FAKE_SUSPEND_DOMAIN,
         FAKE_RESUME_DOMAIN,
         FAKE_DESTROY_DOMAIN,
         FAKE_TUNE,
@@ -102,6 +103,7 @@ struct FakeWorld {
         MigrationDomainState s, d;
         FakeLibvirt lv;
         bool abort_wanted, moved_on;
+        bool stood;       /* the guest, for libvirt's migration */
         bool heeds_abort; /* also after the destination is complete */
         bool reason;      /* D's copy died, or D declared that it cannot go on: a loss is allowed */
         uint64_t now_ns;

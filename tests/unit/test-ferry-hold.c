@@ -202,6 +202,53 @@ static void test_refuse(void **state) {
         rig_down(&r);
 }
 
+static bool saw_closed(Rig *r, void *count) {
+        return r->events[0][FERRY_EVENT_CLOSED] >= *(unsigned *)count;
+}
+
+static void until_refused(int fd) {
+        time_t end = time(NULL) + 60;
+
+        while (send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0 || errno != EPIPE) {
+                assert_true(time(NULL) < end);
+                (void)poll(NULL, 0, 1);
+        }
+}
+
+/* Deafened: who writes is told, also in the middle of more than there is room for, but only its
+ * owner's close() counts; whatever the other side does. Nobody comes later. */
+static void test_deafen(void **state) {
+        static char much[1 << 20];
+        Rig r = { .seed = 28 };
+        unsigned none = 0, first = 1, second = 2;
+        int fd, later;
+
+        up(&r);
+        rig_serve(&r, FERRY_MEMORY, SERVE_ECHO);
+        fd = dial(&r, FERRY_MEMORY);
+        say(fd, "there?");
+        hear(fd, "there?");
+        assert_int_equal(ferry_hold(r.source, FERRY_MEMORY, true, NULL), 0);
+        while (send(fd, much, sizeof(much), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+                ; /* nobody takes the echo, so it is full */
+        assert_int_equal(ferry_deafen(r.source, FERRY_MEMORY, NULL), 0);
+        until_refused(fd);
+        until_open(r.destination, FERRY_MEMORY, 0);
+        exchange(&r, FERRY_DISK);
+        rig_run(&r, saw_closed, &none);
+        assert_int_equal(r.events[0][FERRY_EVENT_CLOSED], 0);
+        (void)close(fd);
+        rig_run(&r, saw_closed, &first);
+        later = dial(&r, FERRY_MEMORY);
+        hear_the_end(later);
+        (void)close(later);
+        until_open(r.source, FERRY_MEMORY, 0);
+
+        assert_int_equal(ferry_deafen(r.source, FERRY_LIBVIRT, NULL), 0); /* there is none */
+        rig_run(&r, saw_closed, &second);
+        rig_down(&r);
+}
+
 /* At the destination's end, and with nothing there. */
 static void test_cut_there(void **state) {
         Rig r = { .seed = 24 };
@@ -263,7 +310,7 @@ int main(void) {
                 cmocka_unit_test(test_hold),      cmocka_unit_test(test_hold_end),
                 cmocka_unit_test(test_cut),       cmocka_unit_test(test_cut_there),
                 cmocka_unit_test(test_hold_torn), cmocka_unit_test(test_kinds),
-                cmocka_unit_test(test_refuse),
+                cmocka_unit_test(test_refuse),    cmocka_unit_test(test_deafen),
         };
 
         return cmocka_run_group_tests_name("ferry-hold", tests, NULL, NULL);
