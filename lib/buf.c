@@ -68,3 +68,14 @@ void buf_consume(Buf *b, size_t n) {
         if (b->len > 0)
                 memmove(b->data, b->data + n, b->len);
 }
+
+char *buf_text(const void *p, size_t n) {
+        char *s = n < SIZE_MAX ? malloc(n + 1) : NULL;
+
+        if (s) {
+                if (n > 0)
+                        memcpy(s, p, n);
+                s[n] = '\0';
+        }
+        return s;
+}

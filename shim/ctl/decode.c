@@ -41,7 +41,7 @@ static bool is_text(const uint8_t *p, size_t n) {
         for (size_t i = 0; i < n; i++)
                 if (p[i] < 0x20 && p[i] != '\n' && p[i] != '\t' && p[i] != '\r')
                         return false;
-        s = strndup((const char *)p, n);
+        s = buf_text(p, n);
         return s && text_is_utf8(s);
 }
 

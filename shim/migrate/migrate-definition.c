@@ -140,7 +140,7 @@ static int take_container(Migrate *m, const Part *part) {
                 return -ENOMEM;
         d->containers = grown;
         c.id = strdup(part->container_id);
-        c.spec = strndup((const char *)part->spec.data, part->spec.len);
+        c.spec = buf_text(part->spec.data, part->spec.len);
         if (!c.id || !c.spec) {
                 free(c.id);
                 free(c.spec);

@@ -248,7 +248,7 @@ int migrate_read_kept(Migrate *m, const Buf *text, KeptSession *ret, Error *rete
         *ret = (KeptSession){};
         if (text->len == 0)
                 return 0;
-        copy = strndup((const char *)text->data, text->len);
+        copy = buf_text(text->data, text->len);
         if (!copy)
                 return error_oom(reterr);
         o = json_tokener_parse(copy);

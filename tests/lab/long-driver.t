@@ -169,5 +169,23 @@ for phase in ${PHASES:-import $late}; do
         fine "the command to the other host dies at $phase"
 done
 way=''
+
+# Cancelled in the blackout again and again, while it writes: QEMU has its disks back each time, or the write or the next
+# migration would end it (docs/handover.md, "A source that keeps its pod, and its disks").
+pf "$here" exec --detach t-d /bin/sh -c 'while echo x >>/written; do sync /written; done' >/dev/null
+stayed=0 done=0
+for _ in $(seq 25); do
+        from=$here
+        strike handoff cli INT
+        until_ok 90 alone || break
+        here=$host done=$((done + 1))
+        [ "$host" != "$from" ] || stayed=$((stayed + 1))
+done
+is $done 25 "cancelled in the blackout 25 times, while it writes: one host has it each time" F84 B2 ||
+        diag "$(cat "$work/err")" "$(for h in h1 h2; do on $h tail -n 4 /var/log/libvirt/qemu/podferry-t-d.log; done)"
+[ $stayed -gt 0 ]
+ok "and it has stayed, too" F68 || diag "$stayed of $done"
+diag "$stayed of $done stayed"
+fine "cancelled in the blackout"
 pf "$here" rm --force t-d
 finish
