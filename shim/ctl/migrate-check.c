@@ -197,18 +197,18 @@ void mover_print_check(const Mover *m, bool json) {
 
 int mover_check_only(Mover *m, Error *reterr) {
         Error e = ERROR_INIT;
-        int r;
+        int r, k;
 
         if (m->time_limit_ms > 0)
                 m->end_ms = clock_ms() + m->time_limit_ms;
         r = mover_connect_source(m, reterr);
-        if (r == 0)
-                r = mover_start_destination(m, reterr);
-        if (r == 0)
-                r = mover_check_source(m, reterr);
         if (r < 0)
                 return r;
-        r = mover_connect_destination(m, &e);
+        k = mover_start_destination(m, &e); /* works while this host is asked */
+        r = mover_check_source(m, reterr);
+        if (r < 0)
+                return r;
+        r = k < 0 ? k : mover_connect_destination(m, &e);
         if (r == 0)
                 return mover_check_both(m, reterr);
         if (r == -ECANCELED || (r == -ETIMEDOUT && mover_interrupted(m, NULL) < 0))
