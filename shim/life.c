@@ -14,6 +14,7 @@
 #include "shim/definition.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate.h"
+#include "shim/offline.h"
 #include "shim/wiring/ops.h"
 
 #define STOP_TIMEOUT_MS    10000U
@@ -335,28 +336,33 @@ static int on_clients_time_up(sd_event_source *source, uint64_t usec, void *user
 /* A pod that runs on another host may have its disks in a directory that both hosts share: then
  * what the migration left is not ours to remove. */
 static void remove_state(const Shim *s) {
-        _cleanup_free_ char *journal = NULL;
+        static const char *const rest[] = { "journal", "incoming", "outgoing" };
 
         if (!s->elsewhere) {
                 directory_remove(s->state_path);
                 return;
         }
-        if (asprintf(&journal, "%s/journal", s->state_path) < 0) {
-                journal = NULL;
-                return;
-        }
         definition_remove_own(s->state_path, migration_epoch(migrate_controller(s->migrate)));
-        if (unlink(journal) < 0 && errno != ENOENT)
-                log_warning("%s could not be removed: %m", journal);
+        for (size_t i = 0; i < ELEMENTSOF(rest); i++) {
+                _cleanup_free_ char *path = NULL;
+
+                if (asprintf(&path, "%s/%s", s->state_path, rest[i]) < 0) {
+                        path = NULL;
+                        return;
+                }
+                if (unlink(path) < 0 && errno != ENOENT)
+                        log_warning("%s could not be removed: %m", path);
+        }
         (void)rmdir(s->state_path);
 }
 
 /* What is on disk goes at once, so that the name is free for another shim as soon as the caller has
  * his answer. Attached clients still get the rest of the output, if they read it: the logs are
  * open. */
-static void leave_soon(Shim *s) {
+static void leave_soon(Shim *s, bool keep) {
         migrate_filling_end(s, true);
-        remove_state(s);
+        if (!keep)
+                remove_state(s);
         migrate_remove_dir(s->migrate); /* a session was under way when the pod was removed */
         run_dir_remove(&s->dir);
         if (!stdio_hub_has_clients(s->stdio) ||
@@ -379,7 +385,7 @@ static void on_stopped(void *userdata, int r, const void *result, const Error *e
                 log_err("the VM could not be stopped: %s", error_text(err, r));
                 c->shim->ending = false;
         } else {
-                leave_soon(c->shim);
+                leave_soon(c->shim, false);
         }
         c->done(c->job, r, NULL, err);
 }
@@ -403,9 +409,47 @@ int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr) {
         if (r < 0)
                 s->ending = false;
         if (r == 0)
-                leave_soon(s);
+                leave_soon(s, false);
         if (r == 1)
                 c = NULL;
+        return r;
+}
+
+/* On the thread for files. */
+static int keep_logs(void *argument, Error *reterr) {
+        const EndCall *c = argument;
+
+        return offline_keep_logs(c->shim->dir.path, c->shim->state_path, reterr);
+}
+
+static void on_kept(void *userdata, int r, const void *result, const Error *err) {
+        _cleanup_free_ EndCall *c = userdata;
+
+        if (r < 0)
+                c->shim->ending = false;
+        else
+                leave_soon(c->shim, true);
+        c->done(c->job, r, NULL, err);
+}
+
+int shim_leave(Shim *s, OpDone done, void *job, Error *reterr) {
+        EndCall *c;
+        int r;
+
+        r = shim_check_stopped(s, "Leave", reterr);
+        if (r < 0)
+                return r;
+        if (!definition_is_there(s->state_path))
+                return error_setf(reterr, -EBADFD, "Leave: how pod %s was made is not known here",
+                                  s->pod_id);
+        c = malloc(sizeof(*c));
+        if (!c)
+                return error_oom(reterr);
+        *c = (EndCall){ s, done, job };
+        r = file_job(s, keep_logs, c, on_kept, c, reterr);
+        s->ending = r == 1;
+        if (r < 0)
+                free(c);
         return r;
 }
 

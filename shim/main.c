@@ -16,6 +16,7 @@
 #include "shim/dbus/paths.h"
 #include "shim/log-sink.h"
 #include "shim/migrate/migrate.h"
+#include "shim/offline.h"
 #include "shim/shim.h"
 
 typedef struct Options {
@@ -227,6 +228,12 @@ static int prepare(const Options *o, sd_event **event, Shim **shim, Error *reter
         r = run_dir_open(&dir, config.run_dir, o->pod, reterr);
         if (r < 0)
                 return r;
+        r = offline_admit(config.state_dir, o->pod, reterr);
+        if (r < 0) {
+                if (!dir.was_there)
+                        run_dir_remove(&dir);
+                return r;
+        }
         r = run_dir_write_pid(&dir, reterr);
         if (r < 0)
                 return r;

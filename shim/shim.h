@@ -96,6 +96,12 @@ void shim_undefine(Shim *s, const char *id);
 /* SIGTERM to every process, SIGKILL after the timeout; when no container runs, the VM is powered
  * off. Result NULL. */
 int shim_stop_pod(Shim *s, uint32_t timeout_ms, OpDone done, void *job, Error *reterr);
+/* Is the pod stopped, with nothing of it under way? -EBADFD, -EBUSY; `call` is for the text. */
+int shim_check_stopped(const Shim *s, const char *call, Error *reterr);
+/* The shim of a stopped pod ends; definition, disks and logs stay, in the state directory, and
+ * another shim may start it. Result NULL. Codes of shim_check_stopped(); -EBADFD: it has no
+ * definition. */
+int shim_leave(Shim *s, OpDone done, void *job, Error *reterr);
 /* Ends the pod on this host and removes all of it, then leaves the loop. Result NULL; the answer is
  * sent before the loop ends. */
 int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr);

@@ -7,10 +7,12 @@
 #include "shim/definition.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate.h"
+#include "shim/offline.h"
 
 typedef struct StartPod {
         Shim *shim;
         Definition definition;
+        bool kept; /* logs were kept while there was no shim */
         size_t at; /* the container under way */
         Error why; /* it failed */
         OpDone done;
@@ -131,6 +133,8 @@ static void on_read(void *userdata, int r, const void *result, const Error *err)
                 s->made = MAX_OF(s->made, d->containers[d->n_containers - 1].made);
         s->receive = false; /* what it was there for has come, and ended */
         stdio_hub_again(s->stdio);
+        if (c->kept)
+                stdio_hub_keep_logs(s->stdio);
         shim_drop_tree(s);
         r = shim_start_vm(s,
                           &(ShimVmOptions){ .memory_mib = d->memory_mib,
@@ -146,27 +150,28 @@ static void on_read(void *userdata, int r, const void *result, const Error *err)
 /* On the thread for files. */
 static int read_definition(void *argument, Error *reterr) {
         StartPod *c = argument;
-        int r = definition_read(c->shim->state_path, &c->definition, reterr);
+        const Shim *s = c->shim;
+        int r = definition_read(s->state_path, &c->definition, reterr);
 
-        return r == -ENOENT ? error_setf(reterr, r,
-                                         "Start: how pod %s was made is not known on this host",
-                                         c->shim->pod_id)
-                            : r;
+        if (r == -ENOENT)
+                return error_setf(reterr, r, "Start: how pod %s was made is not known on this host",
+                                  s->pod_id);
+        return r < 0 ? r : offline_take_logs(s->dir.path, s->state_path, &c->kept, reterr);
 }
 
-static int check_stopped(const Shim *s, Error *reterr) {
+int shim_check_stopped(const Shim *s, const char *call, Error *reterr) {
         if (s->starting || s->restarting || s->ending)
-                return error_setf(reterr, -EBUSY, "Start: the pod is %s",
+                return error_setf(reterr, -EBUSY, "%s: the pod is %s", call,
                                   s->ending ? "being removed" : "being started");
         if ((s->receive && !s->vm) || migration_is_active(migrate_controller(s->migrate)))
-                return error_setf(reterr, -EBADFD, "Start: the pod is being migrated");
+                return error_setf(reterr, -EBADFD, "%s: the pod is being migrated", call);
         if (s->given_away || (s->vm && vm_state(s->vm) == VM_SOURCE_MOVED))
-                return error_setf(reterr, -EBADFD, "Start: the pod has moved to another host");
+                return error_setf(reterr, -EBADFD, "%s: the pod has moved to another host", call);
         if (s->vm && vm_state(s->vm) != VM_TERMINATED)
-                return error_setf(reterr, -EBADFD, "Start: the VM is %s; podferry stop %s first",
+                return error_setf(reterr, -EBADFD, "%s: the VM is %s; podferry stop %s first", call,
                                   fsm_state_name(&vm_fsm, (int)vm_state(s->vm)), s->pod_id);
         if (!is_idle(s))
-                return error_setf(reterr, -EBUSY, "Start: a call to the old pod is under way");
+                return error_setf(reterr, -EBUSY, "%s: a call to the old pod is under way", call);
         return 0;
 }
 
@@ -174,7 +179,7 @@ int shim_start_pod(Shim *s, OpDone done, void *job, Error *reterr) {
         StartPod *c;
         int r;
 
-        r = check_stopped(s, reterr);
+        r = shim_check_stopped(s, "Start", reterr);
         if (r < 0)
                 return r;
         c = calloc(1, sizeof(*c));

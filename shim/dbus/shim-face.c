@@ -43,7 +43,9 @@ static int on_dump(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         return sd_bus_reply_method_return(m, "s", text);
 }
 
-static int on_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+typedef int ShimCall(Shim *s, OpDone done, void *job, Error *reterr);
+
+static int run_job(sd_bus_message *m, Shim *s, ShimCall *call, sd_bus_error *reterr) {
         _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         Error err = ERROR_INIT;
         int r;
@@ -51,8 +53,16 @@ static int on_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *reterr) 
         r = bus_job_new(m, 0, NULL, &job, reterr);
         if (r < 0)
                 return r;
-        r = shim_shutdown(userdata, bus_job_done, job, &err);
+        r = call(s, bus_job_done, job, &err);
         return bus_job_settle(job, r, NULL, &err, reterr);
+}
+
+static int on_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        return run_job(m, userdata, shim_shutdown, reterr);
+}
+
+static int on_leave(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        return run_job(m, userdata, shim_leave, reterr);
 }
 
 static const sd_bus_vtable vtable[] = {
@@ -64,6 +74,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Ping", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_ping, 0),
         SD_BUS_METHOD_WITH_ARGS("Dump", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), on_dump, 0),
         SD_BUS_METHOD_WITH_ARGS("Shutdown", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_shutdown, 0),
+        SD_BUS_METHOD_WITH_ARGS("Leave", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_leave, 0),
         SD_BUS_VTABLE_END,
 };
 

@@ -36,6 +36,7 @@ struct StdioHub {
         char *log_dir;
         Stdio *first;
         bool frozen;
+        bool kept; /* logs of containers that are in the directory go on */
         char *way; /* the pod has moved; NULL: it has not */
 };
 

@@ -250,7 +250,7 @@ int stdio_open(StdioHub *hub, const ProcessKey *key, const ProcessSpec *spec,
         }
         io->opened = true;
         io->again = false;
-        r = stdio_open_log(io, false, 0, reterr);
+        r = stdio_open_log(io, hub->kept && !io->exec_id[0], 0, reterr);
         if (r == 0)
                 r = open_channels(io, spec, channels, reterr);
         if (r < 0) {
@@ -283,6 +283,10 @@ void stdio_remove(StdioHub *hub, const char *container_id, const char *exec_id) 
                     (!exec_id[0] || strcmp(io->exec_id, exec_id) == 0))
                         remove_one(io);
         }
+}
+
+void stdio_hub_keep_logs(StdioHub *hub) {
+        hub->kept = true;
 }
 
 void stdio_hub_again(StdioHub *hub) {

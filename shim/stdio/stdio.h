@@ -41,6 +41,8 @@ void stdio_close(StdioHub *hub, const ProcessKey *key);
 void stdio_remove(StdioHub *hub, const char *container_id, const char *exec_id);
 /* The pod has ended and is to start anew: the logs of its containers go on, execs are forgotten. */
 void stdio_hub_again(StdioHub *hub);
+/* Files with logs of containers were put into the log directory: they go on, too. */
+void stdio_hub_keep_logs(StdioHub *hub);
 Stdio *stdio_find(StdioHub *hub, const char *guest_id, const char *exec_id); /* NULL: none */
 
 /* End of stdin after what was taken. Idempotent. */
