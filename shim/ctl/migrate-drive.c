@@ -16,49 +16,34 @@
 #define FRUITFUL       (1U << 20)
 #define TRANSPORTS_MAX 100U
 
-typedef struct Step {
-        const char *name, *text;
-        int (*run)(Mover *m, Error *reterr);
-        bool tell; /* programs, though it has no text */
-} Step;
-
 static int check_both(Mover *m, Error *reterr) {
         int r = mover_check_both(m, reterr);
 
         return r < 0 ? r : mover_heed_check(m, reterr);
 }
 
-static const Step steps[] = {
-        { "preflight", "this host", mover_connect_source },
-        { "connect", "the other host", mover_start_destination }, /* while this host is checked */
-        { "preflight", NULL, mover_check_source },
-        { "connect", NULL, mover_connect_destination },
-        { "preflight", "the other host", check_both },
-        { "layers", NULL, mover_send_layers },
-        { "export", "state of the pod", mover_export },
-        { "import", "state over there", mover_import },
-        { "patch", NULL, mover_patch, true },
-        { "prepare", "disks and machine over there", mover_prepare },
-        { "connect", "transport", mover_connect_transport },
-        { "transfer", "memory and disks", mover_transfer },
+static const ItineraryStep steps[] = {
+        { "preflight", "this host", .run = mover_connect_source },
+        /* while this host is checked */
+        { "connect", "the other host", .run = mover_start_destination },
+        { "preflight", NULL, .run = mover_check_source },
+        { "connect", NULL, .run = mover_connect_destination },
+        { "preflight", "the other host", .run = check_both },
+        { "layers", NULL, .run = mover_send_layers },
+        { "export", "state of the pod", .run = mover_export },
+        { "import", "state over there", .run = mover_import },
+        { "patch", NULL, .run = mover_patch, .tell = true },
+        { "prepare", "disks and machine over there", .run = mover_prepare },
+        { "connect", "transport", .run = mover_connect_transport },
+        { "transfer", "memory and disks", .run = mover_transfer },
 };
 
-static int run_steps(Mover *m, Error *reterr) {
-        for (size_t i = 0; i < ELEMENTSOF(steps); i++) {
-                int r;
-
-                m->step = steps[i].name;
-                r = mover_interrupted(m, reterr);
-                if (r < 0)
-                        return r;
-                if (steps[i].text || steps[i].tell)
-                        show_step(&m->show, steps[i].name, steps[i].text);
-                r = steps[i].run(m, reterr);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+/* It is not by its steps that it is undone: the two shims decide what becomes of the pod. */
+static int end_live(Mover *m, int r, Error *err) {
+        return mover_end(m, r == 0 ? mover_wait_for_end(m, err) : r, err);
 }
+
+static const Itinerary live = { "live", steps, ELEMENTSOF(steps), end_live };
 
 bool mover_is_over(const Side *s) {
         static const char *const over[] = { "transferred", "cancelled", "failed",
@@ -183,14 +168,22 @@ int mover_wait_for_end(Mover *m, Error *reterr) {
         }
 }
 
+static int before_step(Mover *m, const ItineraryStep *step, Error *reterr) {
+        int r;
+
+        m->step = step->name;
+        r = mover_interrupted(m, reterr);
+        if (r == 0 && (step->text || step->tell))
+                show_step(&m->show, step->name, step->text);
+        return r;
+}
+
 int mover_run(Mover *m) {
         Error e = ERROR_INIT;
         int r;
 
         if (m->time_limit_ms > 0)
                 m->end_ms = clock_ms() + m->time_limit_ms;
-        r = run_steps(m, &e);
-        if (r == 0)
-                r = mover_wait_for_end(m, &e);
-        return mover_end(m, r, &e);
+        r = itinerary_run(&m->journey, &live, before_step, m, &e);
+        return live.end(m, r, &e);
 }

@@ -3,6 +3,7 @@
 
 #include "shim/ctl/bus.h"
 #include "shim/ctl/ctl.h"
+#include "shim/ctl/itinerary.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/migrate-show.h"
 #include "shim/ctl/remote.h"
@@ -12,7 +13,8 @@
  *      cmd-migrate.c   the command line, and what its end means
  *      migrate-check.c the check before it
  *      migrate-calls.c single calls and the commands on the other host
- *      migrate-drive.c the order of calls, and the wait for the transfer
+ *      itinerary.c     the engine: steps in their order
+ *      migrate-drive.c live: the order of calls, and the wait for the transfer
  *      migrate-end.c   the end, one way or the other, and what is said of it
  *      migrate-wait.c  waiting, while Ctrl-C and --timeout are heard */
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
@@ -28,8 +30,9 @@ typedef struct Side {
         json_object *result; /* of Finished */
 } Side;
 
-typedef struct Mover {
+struct Mover {
         const Ctl *ctl;
+        Journey journey;  /* what has begun */
         const char *pod, *new_name;
         const char *network, *network_mode; /* namespace there; NULL: none was named */
         const char *to, *program; /* as given: attached clients go the same way. "": not given */
@@ -58,7 +61,7 @@ typedef struct Mover {
         bool hopeless;                   /* no more transports are made */
         unsigned transports, fruitless;  /* started so far; of these, in a row for nothing */
         uint64_t moved_before, retry_ms; /* bytes at the last break; when to connect again */
-} Mover;
+};
 
 /* -- migrate-calls.c -- */
 int mover_connect_source(Mover *m, Error *reterr);
