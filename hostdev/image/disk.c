@@ -229,6 +229,12 @@ static int sync_directory_of(const char *path) {
         return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+int disk_sync_entry(const char *path, Error *reterr) {
+        int r = sync_directory_of(path);
+
+        return r < 0 ? error_setf(reterr, r, "directory of %s: %s", path, strerrordesc_np(-r)) : 0;
+}
+
 #define MARK_NAME_MAX 76 /* as long as ids may be */
 
 /* The mark says for which pod and in which session the disk beside it is filled: it is that pod's
@@ -313,6 +319,22 @@ static int check_room(const char *path, uint64_t allocated, Error *reterr) {
                                   "%s: %" PRIu64 " MiB to come, %" PRIu64 " MiB free", copy,
                                   allocated >> 20, (uint64_t)fs.f_bavail * fs.f_frsize >> 20);
         return 0;
+}
+
+/* 0: that is found out later. */
+static dev_t file_system_of(const char *path) {
+        _cleanup_free_ char *copy = strdup(path);
+        char *slash = copy ? strrchr(copy, '/') : NULL;
+        struct stat st;
+
+        if (!slash)
+                return 0;
+        slash[slash == copy ? 1 : 0] = '\0';
+        return stat(copy, &st) < 0 ? 0 : st.st_dev;
+}
+
+bool disk_same_file_system(const char *path, const char *other) {
+        return file_system_of(path) == file_system_of(other);
 }
 
 static int make_qcow2(const char *path, uint64_t size, Error *reterr) {

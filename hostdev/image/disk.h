@@ -42,6 +42,9 @@ int disk_probe_header(const char *path, DiskInfo *ret, Error *reterr);
 /* A sparse raw file with an empty ext4 in it. The directory must be there. -EEXIST. */
 int disk_make_scratch(const char *path, uint64_t size, Error *reterr);
 
+/* Are two files to be on one file system? True, too, if neither can be asked yet. */
+bool disk_same_file_system(const char *path, const char *other);
+
 /* For whom a disk is filled. */
 typedef struct DiskOwner {
         const char *pod, *session;
@@ -54,6 +57,8 @@ typedef struct DiskOwner {
  * not made. */
 int disk_make_destination(const char *path, const char *format, uint64_t virtual_size,
                           uint64_t room, const DiskOwner *owner, Error *reterr);
+/* That there is a file at the path lasts from now on. */
+int disk_sync_entry(const char *path, Error *reterr);
 /* It is complete now: removes the mark, durably. Idempotent. */
 int disk_commit(const char *path, Error *reterr);
 /* Removes the disk and its mark if it is marked for that pod; does nothing otherwise. Idempotent.

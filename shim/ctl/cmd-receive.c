@@ -4,12 +4,14 @@
  *      --pod NAME                 starts the destination's shim; its D-Bus over stdin and stdout
  *      --pod NAME --transport     stdin and stdout are the session's transport
  *      ... --adopt                the same for a shim that is there, or was killed: see go-on.h
+ *      --pod NAME --cold          takes a pod that does not run: cold-receive.h
  *      --layer DIGEST --size N    takes one image layer from stdin
  *
  * The shim is bound to the first, however that ends: if no pod has come by then, the shim ends with
  * all that it prepared. */
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,6 +22,7 @@
 #include "hostdev/image/layer.h"
 #include "lib/clock.h"
 #include "shim/ctl/bus.h"
+#include "shim/ctl/cold-receive.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/json.h"
@@ -29,12 +32,13 @@
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 #define SETTLE_MS      60000U
 
-enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT };
+enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT, COLD };
 
 static const Option options[] = {
         { POD, 'p', "pod", "NAME", "name of the pod on this host" },
         { TRANSPORT, 0, "transport", NULL, "carry the transfer instead of the calls" },
-        { SESSION, 0, "session", "ID", "with --transport: of which migration" },
+        { SESSION, 0, "session", "ID", "with --transport and --cold: of which migration" },
+        { COLD, 0, "cold", NULL, "take a pod that does not run" },
         { LAYER, 0, "layer", "DIGEST", "take this image layer from stdin" },
         { SIZE, 0, "size", "BYTES", "with --layer: its size" },
         { ADOPT, 0, "adopt", NULL, "of a pod that is here, and a hand-over that was cut off" },
@@ -264,6 +268,41 @@ static int carry_transport(const Ctl *ctl, const Session *s, Error *reterr) {
         return r;
 }
 
+/* -- a pod that does not run -- */
+
+/* -ENODATA: the end, before the first of these bytes. */
+static int read_stdin(void *userdata, void *p, size_t n, Error *reterr) {
+        for (size_t done = 0; done < n;) {
+                ssize_t k = read(STDIN_FILENO, (uint8_t *)p + done, n - done);
+
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0)
+                        return error_setf(reterr, -errno, "cannot read: %m");
+                if (k == 0)
+                        return error_setf(reterr, done == 0 ? -ENODATA : -ECONNRESET,
+                                          "the connection ended");
+                done += (size_t)k;
+        }
+        return 0;
+}
+
+static int write_stdout(void *userdata, const void *p, size_t n, Error *reterr) {
+        int r = files_write_all(STDOUT_FILENO, p, n);
+
+        return r < 0 ? error_setf(reterr, r, "cannot write: %s", strerrordesc_np(-r)) : 0;
+}
+
+/* It lives as long as the connection: what it has to remove it removes after that. */
+static int carry_cold(const Ctl *ctl, const char *pod, const char *session, Error *reterr) {
+        static const ColdPipe pipe = { read_stdin, write_stdout, NULL };
+
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)signal(SIGHUP, SIG_IGN);
+        (void)umask(077);
+        return cold_receive(ctl, pod, session, &pipe, reterr);
+}
+
 /* -- the command -- */
 
 static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *reterr) {
@@ -274,7 +313,7 @@ static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         const char *pod = NULL, *session = NULL, *layer = NULL;
-        bool transport = false, adopt = false;
+        bool transport = false, adopt = false, cold = false;
         Error e = ERROR_INIT;
         uint64_t size = 0;
         OptionParser p;
@@ -298,20 +337,26 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         r = value_size(p.value, &size, &e);
                 else if (id == ADOPT)
                         adopt = true;
+                else if (id == COLD)
+                        cold = true;
                 else
                         transport = true;
         }
-        if (r == 0 && (!pod == !layer || p.n_operands > 0 || (transport && (!pod || !session)) ||
-                       (adopt && !pod)))
+        if (r == 0 && (!pod == !layer || p.n_operands > 0 || (adopt && !pod) ||
+                       ((transport || cold) && (!pod || !session || transport == cold))))
                 r = error_setf(&e, -EINVAL,
-                               "--pod NAME, --pod NAME --transport --session ID, or --layer DIGEST "
-                               "--size BYTES");
+                               "--pod NAME, --pod NAME --transport or --cold with --session ID, or "
+                               "--layer DIGEST --size BYTES");
         if (r == 0 && pod)
                 r = id_check("pod name", pod, &e);
+        if (r == 0 && cold)
+                r = id_check("session", session, &e);
         if (r < 0)
                 return ctl_usage(self, &e);
         if (layer)
                 r = take_layer(ctl, layer, size, &e);
+        else if (cold)
+                r = carry_cold(ctl, pod, session, &e);
         else if (transport)
                 r = carry_transport(ctl, &(Session){ pod, session, adopt }, &e);
         else

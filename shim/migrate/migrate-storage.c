@@ -301,18 +301,6 @@ static int prepare_shared(const Storage *s, StorageDisk *d, Error *reterr) {
         return r < 0 ? r : disk_token_make(d->path, s->session, d->slot, s->side, d->mine, reterr);
 }
 
-/* The file system that a file is to be on; 0: that is found out later. */
-static dev_t file_system_of(const char *path) {
-        _cleanup_free_ char *copy = strdup(path);
-        char *slash = copy ? strrchr(copy, '/') : NULL;
-        struct stat st;
-
-        if (!slash)
-                return 0;
-        slash[slash == copy ? 1 : 0] = '\0';
-        return stat(copy, &st) < 0 ? 0 : st.st_dev;
-}
-
 /* What the copy of a disk takes: its data, and a qcow2 image its tables, which are whole. */
 static uint64_t room_of(const StorageDisk *d) {
         uint64_t tables = strcmp(d->format, "qcow2") == 0 ? d->size / (64 << 10) * 8 : 0;
@@ -322,12 +310,11 @@ static uint64_t room_of(const StorageDisk *d) {
 
 /* What all copies on the file system of that one take. */
 static uint64_t room_for(const Storage *s, const StorageDisk *d) {
-        dev_t here = file_system_of(d->path);
         uint64_t sum = 0;
 
         for (size_t i = 0; i < s->n; i++)
                 if (s->disks[i].plan == STORAGE_PLAN_COPY &&
-                    (&s->disks[i] == d || file_system_of(s->disks[i].path) == here) &&
+                    (&s->disks[i] == d || disk_same_file_system(s->disks[i].path, d->path)) &&
                     __builtin_add_overflow(sum, room_of(&s->disks[i]), &sum))
                         return UINT64_MAX;
         return sum;

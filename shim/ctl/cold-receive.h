@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "shim/ctl/cold-plan.h"
+#include "shim/ctl/cold-stream.h"
+#include "shim/ctl/ctl.h"
+#include "shim/offline.h"
+
+/* The destination of a cold move: answers requests that come from `pipe` until it ends. Half a copy
+ * goes with it; a whole one stays, marked as not this host's, until the source says what of it.
+ *
+ *      cold-receive.c   requests, and the record
+ *      cold-take.c      what is checked, made and filled */
+typedef struct ColdReceiver {
+        const Ctl *ctl;
+        const char *name, *session;
+        char *state; /* <state_dir>/pods/<name> */
+        OfflineLock lock;
+        const ColdPipe *pipe;
+        ColdPlan plan;
+        OfflineRecord record; /* as it is to be written */
+        bool offered;         /* the plan is there, and its disks are made */
+} ColdReceiver;
+
+int cold_receive(const Ctl *ctl, const char *name, const char *session, const ColdPipe *pipe,
+                 Error *reterr);
+
+/* -- cold-take.c: each of a request -- */
+typedef int ColdTake(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr);
+ColdTake cold_take_offer, cold_take_files, cold_take_seal;
+/* Nothing of this name runs, or could be started, here. */
+int cold_check_free(const ColdReceiver *c, Error *reterr);
+void cold_remove_tokens(const ColdReceiver *c);
