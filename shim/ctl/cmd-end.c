@@ -244,6 +244,9 @@ static int rm_one(const End *x, const char *pod, const char *container, Error *r
         _cleanup_bus_ sd_bus *bus = NULL;
         int r;
 
+        r = container ? 0 : pod_drop_offline(x->ctl, pod, x->force, reterr);
+        if (r != 0)
+                return r < 0 ? r : 0;
         r = pod_connect(x->ctl->config.run_dir, pod, &bus, reterr);
         if (r == -ECONNREFUSED && x->force) {
                 r = shim_start_again(x->ctl, pod, reterr); /* it knows what there is to remove */

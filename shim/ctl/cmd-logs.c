@@ -13,7 +13,9 @@
 #include "shim/ctl/bus.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
+#include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
+#include "shim/definition.h"
 #include "shim/stdio/output-log.h"
 
 #define TAIL_MAX 1000000U
@@ -264,8 +266,23 @@ static int follow(Logs *l, const char *run_dir, int *ret_status, Error *reterr) 
 
 /* -- the command -- */
 
+/* The container of a stopped pod without a shim: its only one, if none was named. */
+static int find_stopped(const char *state, Logs *l, Error *reterr) {
+        _cleanup_definition_ Definition d = {};
+        int r = l->container ? 0 : definition_read(state, &d, reterr);
+
+        if (r < 0 || l->container)
+                return r;
+        if (d.n_containers != 1)
+                return error_setf(reterr, -EINVAL, "%s has %zu containers: name one, as in %s/%s",
+                                  l->pod, d.n_containers, l->pod,
+                                  d.n_containers > 0 ? d.containers[0].id : "CONTAINER");
+        l->container = strdup(d.containers[0].id);
+        return l->container ? 0 : error_oom(reterr);
+}
+
 static int find_log(const Ctl *ctl, Logs *l, Error *reterr) {
-        _cleanup_free_ char *path = NULL, *id = NULL;
+        _cleanup_free_ char *path = NULL, *id = NULL, *in = NULL;
         int r;
 
         r = pod_connect(ctl->config.run_dir, l->pod, &l->bus, reterr);
@@ -275,11 +292,17 @@ static int find_log(const Ctl *ctl, Logs *l, Error *reterr) {
                 r = pod_find_container(l->bus, l->pod, l->container, &path, &id, reterr);
                 free(l->container);
                 l->container = TAKE(id);
+        } else if (r == -ENOENT && pod_is_stopped(ctl, l->pod)) {
+                if (asprintf(&in, "%s/pods/%s", ctl->config.state_dir, l->pod) < 0)
+                        in = NULL;
+                r = in ? find_stopped(in, l, reterr) : error_oom(reterr);
         }
         if (r < 0)
                 return r;
-        if (asprintf(&l->path, "%s/%s/logs/%s%s%s.log", ctl->config.run_dir, l->pod, l->container,
-                     *l->exec_id ? "/" : "", l->exec_id) < 0)
+        if (!in && asprintf(&in, "%s/%s", ctl->config.run_dir, l->pod) < 0)
+                in = NULL;
+        if (in && asprintf(&l->path, "%s/logs/%s%s%s.log", in, l->container, *l->exec_id ? "/" : "",
+                           l->exec_id) < 0)
                 l->path = NULL;
         if (l->path && asprintf(&l->old_path, "%s.1", l->path) < 0)
                 l->old_path = NULL;

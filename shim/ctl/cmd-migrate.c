@@ -19,6 +19,11 @@ static const Option options[] = {
           "arguments on the other host; PODFERRY_SSH is what is\n"
           "run for ssh:// (ssh)" },
         { NAME, 'n', "name", "NAME", "name of the pod over there (as here)" },
+        { TYPE, 0, "type", "live|cold",
+          "live: while it runs; cold: it is stopped, moved, and started\n"
+          "there (as the pod is: one that does not run moves cold)" },
+        { STOP_TIMEOUT, 0, "stop-timeout", "TIME",
+          "with cold: how long it may take to stop before it is killed\n(10s)" },
         { PROGRESS, 0, "progress", "json", "what happens, one JSON object a line, on stdout" },
         { LIMIT, 't', "timeout", "TIME", "roll back if it takes longer (no limit)" },
         { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
@@ -110,6 +115,11 @@ const Command command_migrate = {
                 "not be asked. Ctrl-C cancels, and\n"
                 "killing this command, or its part on the other host, does the same: both\n"
                 "shims notice. Once the pod has been handed over it stays over there.\n"
+                "\n"
+                "A pod that does not run moves cold: its disks, logs and all that it was made\n"
+                "of; then it is a stopped pod of the other host. --type cold stops one that\n"
+                "runs for it and starts it there, or here again if that fails. If this command\n"
+                "is killed, give it again: until then the pod starts on one host at most.\n"
                 "\n"
                 "The other host has two minutes to answer. A connection that breaks later is\n"
                 "made again, up to 8 times in a row with less than 1 MiB of the pod moved in\n"
@@ -210,6 +220,11 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
         case UNSAFE:
                 m->unsafe = true;
                 return 0;
+        case TYPE:
+                m->type = value;
+                return mover_check_type(value, reterr);
+        case STOP_TIMEOUT:
+                return value_duration(value, &m->stop_ms, reterr);
         case DISK_SPACE:
                 m->virtual_size = strcmp(value, "virtual") == 0;
                 return m->virtual_size || strcmp(value, "allocated") == 0

@@ -9,6 +9,7 @@
 #include "shim/ctl/json.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
+#include "shim/offline.h"
 
 static const Option json_options[] = { CTL_OPTION_JSON };
 
@@ -94,13 +95,16 @@ static void show(const char *pod, json_object *dump, const Error *e, bool json) 
 }
 
 /* Without a shim. */
-static void show_stopped(const char *pod, bool json) {
+static void show_stopped(const Ctl *ctl, const char *pod, bool json) {
         _cleanup_json_ json_object *o = json ? json_object_new_object() : NULL;
+        const char *state = offline_check(ctl->config.state_dir, pod, NULL) == -EBADFD
+                                    ? "given away"
+                                    : "stopped";
 
         if (!json)
-                print_line(pod, "-", "stopped", "-", "-", "-");
+                print_line(pod, "-", state, "-", "-", "-");
         else if (o && json_add_string(o, "pod", pod) == 0 &&
-                 json_add_string(o, "state", "stopped") == 0)
+                 json_add_string(o, "state", state) == 0)
                 json_print(o, false);
 }
 
@@ -129,6 +133,6 @@ static int ps_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         show(pods[i], dump, &why, json);
         }
         for (size_t i = 0; stopped[i]; i++)
-                show_stopped(stopped[i], json);
+                show_stopped(ctl, stopped[i], json);
         return CTL_OK;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* podferry start: a stopped pod runs again. */
-#include "shim/ctl/bus.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/start.h"
@@ -19,23 +18,6 @@ const Command command_start = {
         .run = start_run,
 };
 
-static int start_one(const Ctl *ctl, const char *pod, Error *reterr) {
-        _cleanup_bus_ sd_bus *bus = NULL;
-        int r = 0;
-
-        if (pod_is_stopped(ctl, pod))
-                r = shim_restart(ctl, pod, reterr);
-        if (r == 0)
-                r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
-        if (r == -ECONNREFUSED)
-                return error_setf(reterr, r, "the shim of pod %s has died; podferry adopt %s first",
-                                  pod, pod);
-        if (r < 0)
-                return r;
-        r = pod_call(bus, WORK_DEADLINE, NULL, reterr, BUS_POD, BUS_INTERFACE ".Pod", "Start", "");
-        return r < 0 ? error_prefix(reterr, r, "%s", pod) : 0;
-}
-
 static int start_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         Error e = ERROR_INIT;
         int n, r, status;
@@ -47,7 +29,7 @@ static int start_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         status = CTL_OK;
         for (int i = 0; i < n; i++) {
                 e = ERROR_INIT;
-                r = start_one(ctl, pods[i], &e);
+                r = pod_start(ctl, pods[i], &e);
                 if (r < 0)
                         status = ctl_fail(r, &e, "start");
         }

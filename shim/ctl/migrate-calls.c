@@ -247,6 +247,21 @@ static int send_layer(Mover *m, const LayerRef *l, Error *reterr) {
         return r < 0 ? error_prefix(reterr, r, "layer %.19s", l->digest) : 0;
 }
 
+int mover_send_missing(Mover *m, char *const *missing, Error *reterr) {
+        _cleanup_free_ LayerRef *list = calloc(LAYERS_MAX, sizeof(*list));
+        size_t n;
+        int r = 0;
+
+        if (!list)
+                return error_oom(reterr);
+        n = list_layers(m->facts, list);
+        for (size_t i = 0; missing && missing[i] && r == 0; i++)
+                for (size_t k = 0; k < n && r == 0; k++)
+                        if (strcmp(list[k].digest, missing[i]) == 0)
+                                r = send_layer(m, &list[k], reterr);
+        return r;
+}
+
 int mover_send_layers(Mover *m, Error *reterr) {
         _cleanup_free_ LayerRef *list = calloc(LAYERS_MAX, sizeof(*list));
         _cleanup_(words_freep) char **missing = NULL;
@@ -259,11 +274,7 @@ int mover_send_layers(Mover *m, Error *reterr) {
         if (n == 0)
                 return 0;
         r = ask_missing(m, list, n, &missing, reterr);
-        for (size_t i = 0; missing && missing[i] && r == 0; i++)
-                for (size_t k = 0; k < n && r == 0; k++)
-                        if (strcmp(list[k].digest, missing[i]) == 0)
-                                r = send_layer(m, &list[k], reterr);
-        return r;
+        return r < 0 ? r : mover_send_missing(m, missing, reterr);
 }
 
 /* -- the session's calls -- */

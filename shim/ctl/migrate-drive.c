@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "shim/ctl/migrate.h"
+#include "shim/ctl/migrate-cold.h"
 #include "shim/ctl/values.h"
 
 #define LOOK_MS   250U   /* between two looks at the progress */
@@ -168,6 +168,34 @@ int mover_wait_for_end(Mover *m, Error *reterr) {
         }
 }
 
+/* -- which way -- */
+
+static const Itinerary *const itineraries[] = { &live, &itinerary_cold };
+
+static const Itinerary *find_itinerary(const char *type) {
+        for (size_t i = 0; i < ELEMENTSOF(itineraries); i++)
+                if (strcmp(itineraries[i]->type, type) == 0)
+                        return itineraries[i];
+        return NULL;
+}
+
+int mover_check_type(const char *type, Error *reterr) {
+        return find_itinerary(type) ? 0
+                                    : error_setf(reterr, -EINVAL, "\"%.40s\": live or cold", type);
+}
+
+static int choose(const Mover *m, const Itinerary **ret, Error *reterr) {
+        bool rests = cold_pod_rests(m);
+
+        if (rests && m->type && strcmp(m->type, live.type) == 0)
+                return error_setf(reterr, -EBADFD,
+                                  "pod %s does not run, so it cannot move live: leave out --type, "
+                                  "or podferry start %s first",
+                                  m->pod, m->pod);
+        *ret = m->type ? find_itinerary(m->type) : rests ? &itinerary_cold : &live;
+        return 0;
+}
+
 static int before_step(Mover *m, const ItineraryStep *step, Error *reterr) {
         int r;
 
@@ -179,11 +207,17 @@ static int before_step(Mover *m, const ItineraryStep *step, Error *reterr) {
 }
 
 int mover_run(Mover *m) {
+        const Itinerary *it = NULL;
         Error e = ERROR_INIT;
         int r;
 
         if (m->time_limit_ms > 0)
                 m->end_ms = clock_ms() + m->time_limit_ms;
-        r = itinerary_run(&m->journey, &live, before_step, m, &e);
-        return live.end(m, r, &e);
+        r = choose(m, &it, &e);
+        if (r < 0) {
+                show_failure(&m->show, "preflight", error_text(&e, r), "nothing was changed");
+                return r;
+        }
+        r = itinerary_run(&m->journey, it, before_step, m, &e);
+        return it->end(m, r, &e);
 }

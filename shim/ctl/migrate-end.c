@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "shim/ctl/migrate.h"
+#include "shim/ctl/migrate-cold.h"
 #include "shim/ctl/values.h"
 
 #define LOOK_MS     250U
@@ -273,6 +273,7 @@ void mover_done(Mover *m) {
         (void)json_object_put(m->facts);
         (void)json_object_put(m->rules);
         (void)json_object_put(m->report);
+        m->cold = cold_free(m->cold);
         free(m->envelope);
         free(m->ticket);
         (void)words_free(m->disks);

@@ -40,6 +40,8 @@ enum {
         SET,
         UNSAFE,
         DISK_SPACE,
+        TYPE,
+        STOP_TIMEOUT,
         JSON,
 };
 
@@ -58,7 +60,10 @@ typedef struct Line {
 } Line;
 
 #define MOVER_INIT(c)                                                                              \
-        { .ctl = (c), .signal_fd = -EBADF, .calls = REMOTE_RUN_INIT, .transport = REMOTE_RUN_INIT }
+        {                                                                                          \
+                .ctl = (c), .stop_ms = 10000, .signal_fd = -EBADF, .calls = REMOTE_RUN_INIT,       \
+                .transport = REMOTE_RUN_INIT                                                       \
+        }
 
 /* < 0: *ret_status is the exit status, and the user was told. */
 int migrate_line_read(Mover *m, const Command *self, int argc, char **argv, Line *line,

@@ -73,7 +73,8 @@ static void print_moving_line(Show *s, json_object *p) {
         close_line(s);
         (void)fprintf(stderr, "%7.2f s  %-10s ", (double)(clock_ms() - s->started_ms) / 1000.0,
                       json_get_text(p, "phase"));
-        print_bar("memory", json_get(p, "memory"));
+        if (json_get(p, "memory"))
+                print_bar("memory", json_get(p, "memory"));
         if (json_get_number(json_get(p, "disk"), "total") > 0)
                 print_bar("disks", json_get(p, "disk"));
         (void)fprintf(stderr, "%.1f MB/s", (double)json_get_number(p, "throughput") / 1e6);
@@ -100,7 +101,9 @@ void show_progress(Show *s, json_object *p) {
                 return;
         (void)snprintf(s->phase, sizeof(s->phase), "%s", phase);
         s->percent = percent;
-        if (json_get_number(json_get(p, "disk"), "total") > 0)
+        if (!json_get(p, "memory"))
+                (void)snprintf(text, sizeof(text), "disks %u %%", percent_of(json_get(p, "disk")));
+        else if (json_get_number(json_get(p, "disk"), "total") > 0)
                 (void)snprintf(text, sizeof(text), "memory %u %%, disks %u %%",
                                percent_of(json_get(p, "memory")), percent_of(json_get(p, "disk")));
         else
@@ -124,20 +127,43 @@ static void print_phases(json_object *result) {
                               (long long)json_get_number(p, "ms"));
 }
 
+static void put_moved(Show *s, json_object *source, json_object *destination) {
+        _cleanup_json_ json_object *o = json_object_new_object();
+
+        if (o && json_add(o, "source", json_object_get(source) ?: json_object_new_object()) == 0 &&
+            json_add(o, "destination", json_object_get(destination) ?: json_object_new_object()) ==
+                    0)
+                put_event(s, "result", "outcome", "moved", NULL, o);
+}
+
+void show_cold_result(Show *s, const char *pod, const char *host, json_object *source,
+                      json_object *destination) {
+        const char *state = json_get_text(destination, "state");
+        bool runs = strcmp(state, "running") == 0;
+        const char *name = json_get_text(destination, "host");
+
+        if (s->json) {
+                put_moved(s, source, destination);
+                return;
+        }
+        close_line(s);
+        (void)fprintf(stderr, "%s %s %s now%s: %.2f s in all, ", pod, runs ? "runs on" : "is on",
+                      *name ? name : host, strcmp(state, "stopped") == 0 ? ", stopped" : "",
+                      (double)(clock_ms() - s->started_ms) / 1000.0);
+        if (json_get_number(source, "stopped_ms") > 0)
+                (void)fprintf(stderr, "stopped for %.2f s, ",
+                              (double)json_get_number(source, "stopped_ms") / 1000.0);
+        (void)fprintf(stderr, "%.1f MB of disks\n",
+                      (double)json_get_number(source, "disk_bytes") / 1e6);
+}
+
 void show_result(Show *s, const char *pod, const char *host, json_object *source,
                  json_object *destination) {
         double blackout = (double)json_get_number(source, "blackout_ns") / 1e6;
         const char *name = json_get_text(destination, "host");
 
         if (s->json) {
-                _cleanup_json_ json_object *o = json_object_new_object();
-
-                if (o &&
-                    json_add(o, "source", json_object_get(source) ?: json_object_new_object()) ==
-                            0 &&
-                    json_add(o, "destination",
-                             json_object_get(destination) ?: json_object_new_object()) == 0)
-                        put_event(s, "result", "outcome", "moved", NULL, o);
+                put_moved(s, source, destination);
                 return;
         }
         close_line(s);

@@ -23,4 +23,8 @@ void show_note(Show *s, const char *text);
 /* source and destination: what their Finished said; either may be NULL. */
 void show_result(Show *s, const char *pod, const char *host, json_object *source,
                  json_object *destination);
+/* Of a cold move: {"disk_bytes", "stopped_ms"}, {"host", "state": "stopped" | "running" | "known"}.
+ */
+void show_cold_result(Show *s, const char *pod, const char *host, json_object *source,
+                      json_object *destination);
 void show_failure(Show *s, const char *step, const char *why, const char *after);

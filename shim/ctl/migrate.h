@@ -14,7 +14,8 @@
  *      migrate-check.c the check before it
  *      migrate-calls.c single calls and the commands on the other host
  *      itinerary.c     the engine: steps in their order
- *      migrate-drive.c live: the order of calls, and the wait for the transfer
+ *      migrate-drive.c which way it moves; live: the order of calls, the wait for the transfer
+ *      migrate-cold.c  the way of a pod that does not run
  *      migrate-end.c   the end, one way or the other, and what is said of it
  *      migrate-wait.c  waiting, while Ctrl-C and --timeout are heard */
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
@@ -30,9 +31,14 @@ typedef struct Side {
         json_object *result; /* of Finished */
 } Side;
 
+typedef struct Cold Cold;
+
 struct Mover {
         const Ctl *ctl;
+        const char *type; /* --type; NULL: as the pod is */
+        uint64_t stop_ms; /* --stop-timeout */
         Journey journey;  /* what has begun */
+        Cold *cold;       /* of a cold move: migrate-cold.h */
         const char *pod, *new_name;
         const char *network, *network_mode; /* namespace there; NULL: none was named */
         const char *to, *program; /* as given: attached clients go the same way. "": not given */
@@ -73,6 +79,8 @@ int mover_call_options(Mover *m, Side *side, uint64_t deadline, const char *memb
 /* --disk as {"disks": {path here: path there}}; the caller owns it. -ENOENT: the pod has it not. */
 int mover_map_disks(const Mover *m, json_object **ret, Error *reterr);
 int mover_send_layers(Mover *m, Error *reterr);
+/* Those of these digests that the facts name. */
+int mover_send_missing(Mover *m, char *const *missing, Error *reterr);
 int mover_export(Mover *m, Error *reterr);
 int mover_import(Mover *m, Error *reterr);
 int mover_patch(Mover *m, Error *reterr);
@@ -120,5 +128,7 @@ void mover_done(Mover *m);
  * still be asked has. */
 int mover_wait_for_end(Mover *m, Error *reterr);
 bool mover_is_over(const Side *s);
+/* Is the way known? -EINVAL. */
+int mover_check_type(const char *type, Error *reterr);
 /* 0: moved. Everything that was begun has been finished or rolled back; the user was told. */
 int mover_run(Mover *m);

@@ -12,6 +12,8 @@
 #include "shim/ctl/bus.h"
 #include "shim/ctl/values.h"
 #include "shim/definition.h"
+#include "shim/offline.h"
+#include "shim/rundir.h"
 
 #define SHIM_PROGRAM "containerd-shim-podferry-v2"
 
@@ -43,8 +45,12 @@ static char *find_shim(void) {
 }
 
 static int check_free(const Ctl *ctl, const char *pod, Error *reterr) {
+        Error e = ERROR_INIT;
         int fd, r;
 
+        r = offline_check(ctl->config.state_dir, pod, &e);
+        if (r < 0)
+                return error_setf(reterr, r == -EBADFD ? -EEXIST : r, "%s", e.text);
         r = pod_connect_socket(ctl->config.run_dir, pod, &fd, reterr);
         if (r == 0) {
                 (void)close_fd(fd);
@@ -135,6 +141,55 @@ int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr) {
         }
         return r == -ECONNREFUSED ? spawn_shim(ctl, pod, "--adopt", -EBADF, reterr)
                                   : error_prefix(reterr, r, "%s", pod);
+}
+
+int pod_start(const Ctl *ctl, const char *pod, Error *reterr) {
+        _cleanup_bus_ sd_bus *bus = NULL;
+        int r;
+
+        r = offline_check(ctl->config.state_dir, pod, reterr);
+        if (r < 0)
+                return r;
+        if (pod_is_stopped(ctl, pod))
+                r = shim_restart(ctl, pod, reterr);
+        if (r == 0)
+                r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
+        if (r == -ECONNREFUSED)
+                return error_setf(reterr, r, "the shim of pod %s has died; podferry adopt %s first",
+                                  pod, pod);
+        if (r < 0)
+                return r;
+        r = pod_call(bus, WORK_DEADLINE, NULL, reterr, BUS_POD, BUS_INTERFACE ".Pod", "Start", "");
+        return r < 0 ? error_prefix(reterr, r, "%s", pod) : 0;
+}
+
+int pod_drop_offline(const Ctl *ctl, const char *pod, bool force, Error *reterr) {
+        _cleanup_offline_lock_ OfflineLock lock = OFFLINE_LOCK_INIT;
+        _cleanup_record_ OfflineRecord out = {}, none = {};
+        _cleanup_free_ char *state = NULL;
+        int r;
+
+        r = offline_check(ctl->config.state_dir, pod, reterr);
+        if (r != -EBADFD || !force)
+                return r;
+        if (asprintf(&state, "%s/pods/%s", ctl->config.state_dir, pod) < 0) {
+                state = NULL;
+                return error_oom(reterr);
+        }
+        r = offline_lock(ctl->config.state_dir, pod, &lock, reterr);
+        if (r == 0)
+                r = offline_read(state, OFFLINE_OUTGOING, &out, reterr);
+        if (r < 0)
+                return r;
+        if (out.state != OFFLINE_GIVEN) {
+                r = offline_discard(state, false, reterr);
+                return r < 0 ? r : 1;
+        }
+        r = offline_write(state, OFFLINE_OUTGOING, &none, reterr);
+        if (r < 0 || definition_is_there(state))
+                return r;
+        directory_remove(state); /* all but that was removed */
+        return 1;
 }
 
 static int compare(const void *a, const void *b) {

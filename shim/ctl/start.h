@@ -15,6 +15,11 @@ int shim_start_receiver(const Ctl *ctl, const char *pod, int *ret_hold, Error *r
 int shim_restart(const Ctl *ctl, const char *pod, Error *reterr);
 /* The same, and the new one goes on with the pod, which runs. -EEXIST: its shim lives. */
 int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr);
+/* A stopped pod runs again. -EBADFD: it is not this host's. */
+int pod_start(const Ctl *ctl, const char *pod, Error *reterr);
+/* What a cold move left of a pod that is not this host's (shim/offline.h) goes, by `force`. 1: that
+ * was all there was; 0: the pod is to be removed like any other; -EBADFD: without `force`. */
+int pod_drop_offline(const Ctl *ctl, const char *pod, bool force, Error *reterr);
 /* Is the pod known here, stopped, with no shim? It has a definition (shim/definition.h). */
 bool pod_is_stopped(const Ctl *ctl, const char *pod);
 /* Names of such pods, sorted. NULL-terminated. */

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shim/ctl/cold-link.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "lib/clock.h"
+#include "shim/ctl/values.h"
+
+#define STALL_MS  150000U /* as a live transfer's progress_timeout */
+#define SETTLE_MS 75000U  /* for the other host's command to remove what it has */
+#define WORDS_MS  3000U   /* for its last words, once the stream broke; for a stranger */
+
+/* The stream broke: what the command says itself is the better reason. */
+static int explain(ColdLink *l, int r, Error *reterr) {
+        Error why = ERROR_INIT;
+
+        l->broken = true;
+        if (r == -ECANCELED || (r == -ETIMEDOUT && mover_interrupted(l->mover, NULL) < 0))
+                return r;
+        if (remote_wait(&l->run, WORDS_MS)) {
+                if (remote_finish(&l->run, 0, &why) == 0)
+                        (void)error_setf(&why, r, "it ended without a word");
+                return error_setf(reterr, r, "%s: %s", l->mover->remote.name, why.text);
+        }
+        return error_prefix(reterr, r, "%s", l->mover->remote.name);
+}
+
+static int wait_for(ColdLink *l, short events, Error *reterr) {
+        struct pollfd fds[] = { { .fd = l->fd, .events = events },
+                                { .fd = l->mover->signal_fd, .events = POLLIN } };
+        uint64_t end = clock_ms() + STALL_MS;
+
+        for (;;) {
+                int r = mover_interrupted(l->mover, reterr);
+
+                if (r < 0)
+                        return r;
+                if (poll(fds, ELEMENTSOF(fds), 250) < 0 && errno != EINTR)
+                        return error_setf(reterr, -errno, "poll: %m");
+                if (fds[0].revents)
+                        return 0;
+                if (clock_ms() >= end)
+                        return error_setf(reterr, -ETIMEDOUT, "nothing moved for %u s",
+                                          STALL_MS / 1000);
+        }
+}
+
+static int write_link(void *userdata, const void *p, size_t n, Error *reterr) {
+        ColdLink *l = userdata;
+
+        for (size_t done = 0; done < n;) {
+                ssize_t k = send(l->fd, (const uint8_t *)p + done, n - done, MSG_NOSIGNAL);
+                int r = 0;
+
+                if (k < 0 && errno == EAGAIN)
+                        r = wait_for(l, POLLOUT, reterr);
+                else if (k < 0 && errno != EINTR)
+                        r = error_setf(reterr, -errno, "the stream broke: %m");
+                if (r < 0)
+                        return explain(l, r, reterr);
+                done += k > 0 ? (size_t)k : 0;
+        }
+        return 0;
+}
+
+static int read_link(void *userdata, void *p, size_t n, Error *reterr) {
+        ColdLink *l = userdata;
+
+        for (size_t done = 0; done < n;) {
+                ssize_t k = recv(l->fd, (uint8_t *)p + done, n - done, 0);
+                int r = 0;
+
+                if (k < 0 && errno == EAGAIN)
+                        r = wait_for(l, POLLIN, reterr);
+                else if (k < 0 && errno != EINTR)
+                        r = error_setf(reterr, -errno, "the stream broke: %m");
+                else if (k == 0)
+                        r = error_setf(reterr, -ECONNRESET, "the stream ended");
+                if (r < 0)
+                        return explain(l, r, reterr);
+                done += k > 0 ? (size_t)k : 0;
+        }
+        return 0;
+}
+
+int cold_link_open(ColdLink *l, Mover *m, Error *reterr) {
+        const char *args[] = { "receive",   "--pod",    m->new_name, "--cold",
+                               "--session", m->session, NULL };
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        int pair[2], r;
+
+        (void)cold_link_close(l);
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        ours = pair[0], theirs = pair[1];
+        r = remote_start(&m->remote, args, theirs, theirs, &l->run, reterr);
+        if (r < 0)
+                return r;
+        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        l->mover = m;
+        l->answered = l->refused = l->broken = false;
+        l->fd = TAKE_FD(ours);
+        l->pipe = (ColdPipe){ read_link, write_link, l };
+        return 0;
+}
+
+int cold_link_close(ColdLink *l) {
+        l->fd = close_fd(l->fd);
+        return remote_finish(&l->run, l->answered ? SETTLE_MS : WORDS_MS, NULL);
+}
+
+int cold_say(ColdLink *l, const char *what, json_object *more, Error *reterr) {
+        _cleanup_json_ json_object *o = more ?: json_object_new_object();
+        const char *text;
+
+        if (l->fd < 0)
+                return error_setf(reterr, -ENOTCONN, "%s: not connected", l->mover->remote.name);
+        if (!o || json_add_string(o, "do", what) < 0 ||
+            !(text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+                                                               JSON_C_TO_STRING_NOSLASHESCAPE)))
+                return error_oom(reterr);
+        if (strlen(text) > COLD_JSON_MAX)
+                return error_setf(reterr, -EFBIG, "the pod's definition is too large");
+        return cold_put(&l->pipe, &(ColdFrame){ COLD_JSON, (uint32_t)strlen(text), 0 }, text,
+                        reterr);
+}
+
+int cold_hear(ColdLink *l, json_object **ret, Error *reterr) {
+        _cleanup_json_ json_object *o = NULL;
+        _cleanup_buf_ Buf text = {};
+        ColdFrame f;
+        int r;
+
+        r = cold_get(&l->pipe, &f, &text, reterr);
+        if (r == 0 && f.type != COLD_JSON)
+                r = error_setf(reterr, -EBADMSG, "a file instead of an answer");
+        if (r == 0)
+                r = json_read((const char *)text.data, text.len, &o, reterr);
+        if (r < 0 && !l->broken) {
+                l->broken = true;
+                return error_setf(reterr, r, "%s: what it says is not podferry receive's",
+                                  l->mover->remote.name);
+        }
+        if (r < 0)
+                return r;
+        l->answered = true;
+        if (json_get(o, "error")) {
+                char why[400];
+
+                l->refused = true;
+                (void)snprintf(why, sizeof(why), "%.399s", json_get_text(o, "error"));
+                text_clean(why);
+                return error_setf(reterr, -EREMOTEIO, "destination: %s", why);
+        }
+        if (ret)
+                *ret = TAKE(o);
+        return 0;
+}
+
+int cold_ask(ColdLink *l, const char *what, json_object *more, json_object **ret, Error *reterr) {
+        int r = cold_say(l, what, more, reterr);
+
+        return r < 0 ? r : cold_hear(l, ret, reterr);
+}

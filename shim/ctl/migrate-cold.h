@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "shim/ctl/cold-link.h"
+#include "shim/ctl/cold-plan.h"
+#include "shim/offline.h"
+
+/* A cold move as its driver sees it: what is on the source's disk decides (shim/offline.h,
+ * docs/offline.md), and this is how far the present attempt has come.
+ *
+ *      migrate-cold.c        the table of steps
+ *      migrate-cold-here.c   steps at the source: what there is, stop, give, remove
+ *      migrate-cold-there.c  steps at the destination: offer, files, commit, start
+ *      migrate-cold-end.c    the end, and what is said of it */
+struct Cold {
+        char *state; /* <state_dir>/pods/<pod> */
+        OfflineLock lock;
+        OfflineRecord record; /* as it is on disk */
+        ColdPlan plan;
+        ColdLink link;
+        char host[64];   /* how the other host calls itself */
+        char there[16];  /* the other host's record, when it was asked */
+        bool shim_there; /* and whether it has a shim for the pod */
+        char **missing;  /* layers */
+        bool resumed;    /* an attempt before this one has given the pod away */
+        bool runs;       /* resumed, and it was started over there since */
+        bool start;      /* it ran, and is to run over there */
+        bool keep_scratch, remove_volumes;
+        bool offered;   /* something may be left over there */
+        bool discarded; /* nothing is */
+        bool stopped;   /* by us */
+        bool restarted; /* and started again, here */
+        bool moved;     /* for good: only the rest here is to be removed */
+        Error why_not;  /* it could not be started again, or taken back */
+        uint64_t stopped_ms, still_ms, total, processed, shown_ms;
+};
+
+extern const Itinerary itinerary_cold;
+
+/* Does the pod here not run, so that it moves cold? */
+bool cold_pod_rests(const Mover *m);
+Cold *cold_free(Cold *c);
+/* The record on disk, and in c->record. */
+int cold_record(Mover *m, OfflineState state, Error *reterr);
+/* Connects, and asks where the other host's record stands. */
+int cold_connect(Mover *m, Error *reterr);
+
+/* -- steps, and their way back -- */
+typedef int ColdStep(Mover *m, Error *reterr);
+ColdStep cold_look, cold_stop, cold_start_again, cold_leave, cold_give, cold_remove;
+ColdStep cold_resume, cold_offer, cold_withdraw, cold_layers, cold_files, cold_take_back;
+ColdStep cold_commit, cold_start_there;
+int cold_end(Mover *m, int r, Error *err);
