@@ -8,6 +8,8 @@
  *      stopped       QEMU got SIGSTOP
  *      killed        QEMU got SIGKILL
  *      KIND+state    state.0 or state.1 after a record of this kind was written
+ *      before-cold-STATE   a record of a cold move is about to be written ("offered", "given", ...:
+ *      cold-STATE          offline_state_name()), is on the disk, or ("none") was removed
  *
  * And a journal or log of a shim that is removed is kept in the folder $PODFERRY_KEEP. */
 #include <dlfcn.h>
@@ -121,13 +123,43 @@ int unlink(const char *path) {
         return next(path);
 }
 
+static int is_record(const char *path) {
+        return strcmp(path, "outgoing") == 0 || strcmp(path, "incoming") == 0;
+}
+
 int unlinkat(int at, const char *path, int flags) {
         int (*next)(int, const char *, int) =
                 (int (*)(int, const char *, int))dlsym(RTLD_NEXT, "unlinkat");
+        int r;
 
         if (!(flags & AT_REMOVEDIR))
                 keep_file(at, path);
-        return next(at, path, flags);
+        if (is_record(path))
+                come_to("before-cold-none");
+        r = next(at, path, flags);
+        if (r == 0 && is_record(path))
+                come_to("cold-none");
+        return r;
+}
+
+/* A record is written beside the old one, and renamed. */
+int renameat(int from_at, const char *from, int to_at, const char *to) {
+        int (*next)(int, const char *, int, const char *) =
+                (int (*)(int, const char *, int, const char *))dlsym(RTLD_NEXT, "renameat");
+        char text[64] = {}, moment[96] = "";
+        int fd = is_record(to) ? openat(from_at, from, O_RDONLY | O_CLOEXEC) : -1, r;
+
+        if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strncmp(text, "state ", 6) == 0) {
+                text[strcspn(text, "\n")] = '\0';
+                (void)snprintf(moment, sizeof(moment), "before-cold-%s", text + 6);
+                come_to(moment);
+        }
+        if (fd >= 0)
+                (void)close(fd);
+        r = next(from_at, from, to_at, to);
+        if (moment[0])
+                come_to(moment + strlen("before-"));
+        return r;
 }
 
 long syscall(long number, ...) {

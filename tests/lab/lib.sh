@@ -200,7 +200,7 @@ remove_pods() {
                                 virsh -q -c qemu:///system destroy "podferry-${d##*/}"
                                 rm -rf "$d" "/var/lib/podferry/pods/${d##*/}"
                         done
-                        rm -rf /run/podferry/.migrate-*' "$podferry" >/dev/null 2>&1
+                        rm -rf /run/podferry/.migrate-* /var/lib/podferry/pods/t-* # those without a shim' "$podferry" >/dev/null 2>&1
         done
 }
 
