@@ -24,7 +24,9 @@ static PlanFact fact_of(json_object *dump) {
 
         if (json_get(dump, "error"))
                 return PLAN_FACT_DEAD;
-        if (!json_get(dump, "tree")) /* it begins or ends */
+        if (strcmp(json_get_text(dump, "state"), "stopped") == 0) /* it has no shim */
+                return PLAN_FACT_HERE;
+        if (!json_get(dump, "tree")) /* it begins or ends, or was given away */
                 return PLAN_FACT_BUSY;
         return migration && strcmp(json_get_text(migration, "state"), "idle") != 0 ? PLAN_FACT_BUSY
                                                                                    : PLAN_FACT_HERE;
