@@ -158,13 +158,19 @@ void migration_progress(const Migration *m, MigrationProgress *ret) {
                 ret->elapsed_ns = m->ops->now_ns(m->u) - ret->started_ns;
 }
 
-static uint32_t percent_of(const MigrationStatistics *s) {
-        uint64_t total = s->memory.total + s->disks.total;
-        uint64_t left = s->memory.remaining + s->disks.remaining;
+static double done_of(const MigrationBytes *b) {
+        return b->total == 0 || b->remaining > b->total
+                       ? 0.0
+                       : (double)(b->total - b->remaining) / (double)b->total;
+}
 
-        if (total == 0 || left > total)
-                return 0;
-        return (uint32_t)((double)(total - left) * 100.0 / (double)total);
+/* Disks and memory, which come after each other, are a half each: a sparse disk's size says nothing
+ * about the time that it takes. */
+static uint32_t percent_of(const MigrationStatistics *s) {
+        double memory = done_of(&s->memory);
+
+        return (uint32_t)(100.0 *
+                          (s->disks.total > 0 ? (memory + done_of(&s->disks)) / 2.0 : memory));
 }
 
 void migration_on_statistics(Migration *m, const MigrationStatistics *s, const MigrationDisk *disks,
