@@ -287,8 +287,13 @@ static int drive(GoOn *g, Error *reterr) {
 static int tell(const GoOn *g, Error *reterr) {
         bool lost = strcmp(g->here.record, "lost") == 0 || strcmp(g->there.record, "lost") == 0;
 
-        if (lost || (g->here.gone && g->there.gone))
+        if (lost)
                 return error_setf(reterr, -EBADFD, "the pod is lost: it runs on neither host");
+        if (g->here.gone && g->there.gone) /* which says nothing of how it came to that */
+                return error_setf(reterr, -ENOENT,
+                                  "neither host has it any more: it has ended or was removed, or "
+                                  "%s is not the host that it moved to",
+                                  g->remote.name);
         if (!g->here.gone && (g->there.gone || strcmp(g->here.record, "kept") == 0 ||
                               strcmp(g->here.record, "running") == 0))
                 (void)printf("%s runs on this host\n", g->pod);
