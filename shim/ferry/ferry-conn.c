@@ -113,13 +113,26 @@ static void free_conn(Ferry *f, Conn *c) {
         free(c);
 }
 
+static void drop_conn(Ferry *f, Conn *c) {
+        Conn **at = &f->conns;
+
+        while (*at != c)
+                at = &(*at)->next;
+        *at = c->next;
+        free_conn(f, c);
+}
+
+/* Last in the list, which is in the order of their making: a QEMU takes the first that comes for
+ * the one that says what the others are (7.2; magic numbers are looked at since 8.0). */
 static int new_conn(Ferry *f, FerryKind kind, uint32_t channel, Conn **ret) {
-        Conn *c = calloc(1, sizeof(*c));
+        Conn *c = calloc(1, sizeof(*c)), **at = &f->conns;
 
         if (!c)
                 return -ENOMEM;
-        *c = (Conn){ .next = f->conns, .watch.fd = -EBADF, .kind = kind, .channel = channel };
-        f->conns = c;
+        *c = (Conn){ .watch.fd = -EBADF, .kind = kind, .channel = channel };
+        while (*at)
+                at = &(*at)->next;
+        *at = c;
         if (kind != FERRY_MESSAGES)
                 f->n_connections++;
         *ret = c;
@@ -137,8 +150,7 @@ int ferry_add_conn(Ferry *f, FerryKind kind, uint32_t channel, int fd) {
         if (r == 0)
                 r = watch_socket(f, c, fd);
         if (r < 0) {
-                f->conns = c->next;
-                free_conn(f, c);
+                drop_conn(f, c);
                 return r;
         }
         count_open(f, c);
@@ -323,11 +335,19 @@ static bool pump_conn(Ferry *f, Conn *c) {
         return false;
 }
 
+/* One that was made before it is still to be connected. */
+static bool is_behind(const Ferry *f, const Conn *c) {
+        for (const Conn *o = f->conns; o != c; o = o->next)
+                if (o->kind == c->kind && o->wanted)
+                        return true;
+        return false;
+}
+
 /* True: it may do more at once. */
 static bool serve_conn(Ferry *f, Conn *c) {
         bool more;
 
-        if (c->wanted && c->due)
+        if (c->wanted && c->due && !is_behind(f, c))
                 establish(f, c);
         if (c->wanted)
                 return false;
