@@ -56,8 +56,8 @@ static const Option options[] = {
           "go over only when told (podferry migration cutover), or\n"
           "at a time: seconds since 1970 as in $(date -d 22:00 +%s)" },
         { AUTO_CONVERGE, 0, "auto-converge", NULL, "slow the pod down if it writes too fast" },
-        { COMPRESSION, 0, "compression", "M", "none can be had with QEMU 7.2 (refused)" },
-        { CONNECTIONS, 0, "connections", "N", "parallel ones for memory (refused with QEMU 7.2)" },
+        { COMPRESSION, 0, "compression", "M", "xbzrle: what changed in a page, not the page" },
+        { CONNECTIONS, 0, "connections", "N", "parallel ones for memory" },
         { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed; needs --handover fast" },
         { KEEP_DISKS, 0, "keep-source-disks", NULL, "leave copied scratch disks here, too" },
         { REMOVE_VOLUMES, 0, "remove-source-volumes", NULL,

@@ -108,6 +108,23 @@ arrived "it is complete over there" F43
 goes_on h2
 ok "whole, and it goes on"
 
+# Parallel connections, and what changed in a page instead of the page.
+leaves h2 --connections 3
+pf h2 migration cutover t-c
+like "$(on h2 virsh -q -c qemu:///system qemu-monitor-command podferry-t-c '{"execute":"query-migrate-parameters"}')" '"multifd-channels":3' \
+        "three connections for memory" F35
+pf h2 migration set bandwidth t-c 0
+arrived "it has moved over them" F35
+goes_on h1
+ok "whole, and it goes on" F35
+leaves h1 --compression xbzrle --set compression_cache=67108864 --progress json
+until_ok 60 eval 'grep -q "\"compressed_pages\": *[1-9]" "$work/out" || ! kill -0 $mover'
+pf h1 migration cutover t-c 2>/dev/null # so much less is left that it may have gone by itself
+arrived "it has moved compressed" F36
+like "$(grep -o '"compressed_pages": *[0-9]*' "$work/out" | tail -n 1)" '[1-9]' "pages that were written to again went as what changed in them" F36
+goes_on h2
+ok "whole, and it goes on" F36
+
 # refused WHAT REGEX OPTION...: nothing of it begins.
 refused() {
         local what=$1 regex=$2
@@ -116,9 +133,9 @@ refused() {
         move h2 t-c "$@" >"$work/out" 2>&1
         like "$? $(tail -n 1 "$work/out")" "^125 .*$regex" "$what"
 }
-refused "--connections # rows: F35" 'parallel connections.*never runs again' --connections 2
+refused "connections with post-copy # rows: F35" 'exclude each other' --connections 2 --handover fast --post-copy
+refused "connections with xbzrle # rows: F35" 'exclude each other' --connections 2 --compression xbzrle
 refused "--compression zstd # rows: F36" 'compression.*zstd.*libvirt' --compression zstd
-refused "--compression xbzrle # rows: F36" 'xbzrle the guest does not run on' --compression xbzrle
 refused "memory in the clear # rows: F30" 'without encryption.*libvirt.tls' --transport libvirt+tcp://10.213.0.1/system
 refused "an option that is none" 'there is no option .*nonsense' --set nonsense=1
 refused "downtimes that contradict each other" 'downtime_start.*max_downtime' --set downtime_start=900

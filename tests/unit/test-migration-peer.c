@@ -198,9 +198,17 @@ static void test_options(void **state) {
         assert_int_equal(migration_options_check(&o, NULL), -EINVAL); /* no TLS */
         o.transport[0] = '\0';
         assert_int_equal(migration_options_check(&o, NULL), -EOPNOTSUPP); /* zstd */
+        o.compression = MIGRATION_COMPRESSION_XBZRLE;
+        assert_int_equal(migration_options_check(&o, NULL), -EINVAL); /* with connections */
         o.compression = MIGRATION_COMPRESSION_NONE;
-        assert_int_equal(migration_options_check(&o, NULL), -EOPNOTSUPP); /* connections */
+        assert_int_equal(migration_options_check(&o, NULL), 0);
+        o.postcopy = true;
+        assert_int_equal(migration_options_check(&o, NULL), -EINVAL); /* with connections */
+        o.postcopy = false;
         o.connections = 0;
+        o.compression_cache = 1 << 20;
+        assert_int_equal(migration_options_check(&o, NULL), -EINVAL);
+        o.compression = MIGRATION_COMPRESSION_XBZRLE;
         assert_int_equal(migration_options_check(&o, NULL), 0);
         o.postcopy = true;
         o.handover = MIGRATION_HANDOVER_SHIMS;
