@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include <json-c/json.h>
-
+#include "controllers/migration/facts.h"
 #include "controllers/migration/options.h"
 
 /* May this pod move to that host? Every rule at once, as a pure function of what both hosts say of
@@ -17,14 +16,6 @@
 #define CHECK_INTERFACES_MAX 8U
 #define CHECK_ENVELOPES_MAX  32U
 #define CHECK_DEVICES_MAX    64U
-
-#define CHECK_NUMBER_UNKNOWN UINT64_MAX
-
-typedef enum CheckAnswer {
-        CHECK_UNKNOWN,
-        CHECK_NO,
-        CHECK_YES,
-} CheckAnswer;
 
 /* One writable or read-only disk that is no image layer. The source says what it is and whether it
  * sees the destination's token; the destination what it finds at `there`. */
