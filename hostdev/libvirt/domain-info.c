@@ -45,6 +45,18 @@ static const struct {
         { VIR_DOMAIN_CRASHED, ANY, VIRT_CRASHED, VIRT_REASON_CRASHED },
 };
 
+bool virt_state_of(int state, int reason, VirtState *ret, VirtReason *ret_why) {
+        for (size_t i = 0; i < ELEMENTSOF(states); i++) {
+                if (states[i].state != state ||
+                    (states[i].reason != reason && states[i].reason != ANY))
+                        continue;
+                *ret = states[i].ours;
+                *ret_why = states[i].why;
+                return true;
+        }
+        return false;
+}
+
 int domain_info(Virt *v, virDomainPtr domain, VirtDomain *ret, Error *reterr) {
         VirtDomain d = { .id = -1 };
         int state, reason, r;
@@ -57,15 +69,7 @@ int domain_info(Virt *v, virDomainPtr domain, VirtDomain *ret, Error *reterr) {
                 *ret = d; /* VIRT_NONE: it ended after it was looked up */
                 return 0;
         }
-        for (size_t i = 0; i < ELEMENTSOF(states); i++) {
-                if (states[i].state != state ||
-                    (states[i].reason != reason && states[i].reason != ANY))
-                        continue;
-                d.state = states[i].ours;
-                d.reason = states[i].why;
-                break;
-        }
-        if (d.state == VIRT_NONE)
+        if (!virt_state_of(state, reason, &d.state, &d.reason))
                 return error_setf(reterr, -EIO, "libvirt's state %d is not known here", state);
         id = v->lv->virDomainGetID(domain);
         if (id != (unsigned)-1)
@@ -94,7 +98,7 @@ int domain_query(Job *job, virConnectPtr conn, virDomainPtr none, Error *reterr)
         return r;
 }
 
-int virt_qemu_pid(const char *name, const char *uuid, pid_t *ret, Error *reterr) {
+static int read_pid(const char *name, pid_t *ret, Error *reterr) {
         _cleanup_free_ char *path = NULL;
         char text[32] = {};
         long pid;
@@ -113,9 +117,29 @@ int virt_qemu_pid(const char *name, const char *uuid, pid_t *ret, Error *reterr)
         if (errno != 0 || end == text || (*end != '\0' && *end != '\n') || pid <= 1 ||
             pid > INT32_MAX)
                 return error_setf(reterr, -EBADMSG, "%s does not hold a pid", path);
-        r = qemu_process_check((pid_t)pid, uuid, reterr);
-        if (r < 0)
-                return r;
         *ret = (pid_t)pid;
         return 0;
+}
+
+int virt_qemu_pid(const char *name, const char *uuid, pid_t *ret, Error *reterr) {
+        pid_t pid;
+        int r = read_pid(name, &pid, reterr);
+
+        if (r == 0)
+                r = qemu_process_check(pid, uuid, reterr);
+        if (r == 0)
+                *ret = pid;
+        return r;
+}
+
+int virt_qemu_find(const char *name, pid_t *ret, char ret_uuid[static VIRT_UUID_SIZE],
+                   Error *reterr) {
+        pid_t pid;
+        int r = read_pid(name, &pid, reterr);
+
+        if (r == 0)
+                r = qemu_process_uuid(pid, name, ret_uuid, VIRT_UUID_SIZE, reterr);
+        if (r == 0)
+                *ret = pid;
+        return r;
 }

@@ -33,9 +33,12 @@
         X(virConnectGetCapabilities)                                                               \
         X(virConnectGetDomainCapabilities)                                                         \
         X(virConnectCompareHypervisorCPU)                                                          \
+        X(virConnectListAllDomains)                                                                \
         X(virDomainLookupByUUIDString)                                                             \
         X(virDomainLookupByName)                                                                   \
+        X(virDomainGetName)                                                                        \
         X(virDomainGetUUIDString)                                                                  \
+        X(virDomainGetControlInfo)                                                                 \
         X(virDomainGetID)                                                                          \
         X(virDomainGetState)                                                                       \
         X(virDomainGetXMLDesc)                                                                     \

@@ -132,6 +132,8 @@ void events_deregister(Virt *v, virConnectPtr conn);
 void events_post(Virt *v, const VirtEvent *event);
 void events_post_connection(Virt *v, VirtEventKind kind);
 
+/* Any thread. libvirt's two numbers in our words; false: they are not known here. */
+bool virt_state_of(int state, int reason, VirtState *ret, VirtReason *ret_why);
 /* Lane threads. */
 int domain_info(Virt *v, virDomainPtr domain, VirtDomain *ret, Error *reterr);
 /* A JobRun without a domain, since that there is none is an answer: fills in job->out.domain. */

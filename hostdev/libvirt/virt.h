@@ -239,3 +239,7 @@ int virt_migrate(Virt *v, const VirtMigrate *m, OpDone done, void *userdata, Err
 /* Pid of the domain's QEMU, from libvirt's pid file, checked against the UUID on its command line.
  * -ENOENT: none runs. */
 int virt_qemu_pid(const char *name, const char *uuid, pid_t *ret, Error *reterr);
+/* The same by name alone, for somebody whom libvirt does not tell the UUID: checked against the
+ * name on its command line, where the UUID is, too. */
+int virt_qemu_find(const char *name, pid_t *ret, char ret_uuid[static VIRT_UUID_SIZE],
+                   Error *reterr);

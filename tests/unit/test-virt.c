@@ -5,10 +5,12 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cmocka.h>
 
-#include "hostdev/libvirt/virt.h"
+#include "hostdev/libvirt/virt-survey.h"
 
 #define UUID "11111111-2222-4333-8444-555555555555"
 #define XML                                                                                        \
@@ -233,6 +235,45 @@ static void test_unreachable(void **state) {
         virt_free(v);
 }
 
+static void test_survey(void **state) {
+        _cleanup_free_ VirtSurvey *all = NULL, *none = NULL;
+
+        assert_int_equal(virt_survey("test:///default", "te", 10000, &all, NULL), 0);
+        assert_int_equal(all->n, 1);
+        assert_string_equal(all->domains[0].name, "test");
+        assert_int_equal(all->domains[0].state, VIRT_RUNNING);
+        assert_int_equal(all->domains[0].control, VIRT_CONTROL_OK);
+        assert_int_equal(strlen(all->domains[0].uuid), VIRT_UUID_SIZE - 1);
+        assert_ptr_equal(virt_survey_find(all, "test"), &all->domains[0]);
+        assert_null(virt_survey_find(all, "tes"));
+        assert_int_equal(virt_survey("test:///default", "podferry-", 10000, &none, NULL), 0);
+        assert_int_equal(none->n, 0);
+}
+
+/* One that cannot be reached, and one that takes the connection and says nothing. */
+static void test_survey_of_nobody(void **state) {
+        char directory[] = "/tmp/podferry-virt-XXXXXX", uri[160];
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        VirtSurvey *none = NULL;
+        Error e = ERROR_INIT;
+        int fd;
+
+        assert_non_null(mkdtemp(directory));
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", directory);
+        (void)snprintf(uri, sizeof(uri), "qemu+unix:///system?socket=%s/s", directory);
+        assert_int_equal(virt_survey(uri, "", 10000, &none, &e), -EBUSY);
+        assert_non_null(strstr(e.text, "cannot be reached"));
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(listen(fd, 1), 0);
+        assert_int_equal(virt_survey(uri, "", 200, &none, &e), -ETIMEDOUT);
+        assert_non_null(strstr(e.text, "does not answer"));
+        assert_null(none);
+        (void)close(fd);
+        (void)unlink(address.sun_path);
+        (void)rmdir(directory);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_life, setup, teardown),
@@ -242,6 +283,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
                 cmocka_unit_test(test_again),
                 cmocka_unit_test_setup_teardown(test_unreachable, setup, teardown),
+                cmocka_unit_test(test_survey),
+                cmocka_unit_test(test_survey_of_nobody),
         };
 
         return cmocka_run_group_tests_name("virt", tests, NULL, NULL);
