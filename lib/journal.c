@@ -39,6 +39,26 @@ const char *journal_kind_name(JournalKind k) {
         return (unsigned)k < _JOURNAL_KIND_MAX ? kind_names[k] : NULL;
 }
 
+bool journal_kind_is_destinations(JournalKind k) {
+        switch (k) {
+        case JOURNAL_READY:
+        case JOURNAL_REFUSED:
+        case JOURNAL_OWNED:
+        case JOURNAL_RUNNING:
+                return true;
+        case JOURNAL_NONE:
+        case JOURNAL_PREPARED:
+        case JOURNAL_FENCING:
+        case JOURNAL_RELEASED:
+        case JOURNAL_KEPT:
+        case JOURNAL_LOST:
+        case JOURNAL_DONE:
+        case _JOURNAL_KIND_MAX:
+                break;
+        }
+        return false;
+}
+
 static int read_all(int fd, const char *path, Buf *ret, Error *reterr) {
         struct stat st;
 

@@ -30,7 +30,8 @@ typedef enum JournalKind {
         _JOURNAL_KIND_MAX,
 } JournalKind;
 
-const char *journal_kind_name(JournalKind k); /* "prepared"; NULL if out of range */
+const char *journal_kind_name(JournalKind k);     /* "prepared"; NULL if out of range */
+bool journal_kind_is_destinations(JournalKind k); /* only a destination writes it */
 
 #define JOURNAL_NAME_MAX    80U
 #define JOURNAL_PAYLOAD_MAX (8U << 20)

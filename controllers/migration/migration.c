@@ -409,23 +409,8 @@ void migration_identity(const Migration *m, JournalRecord *ret) {
 }
 
 MigrationRole migration_last_role(const Migration *m) {
-        switch (m->last.kind) {
-        case JOURNAL_READY:
-        case JOURNAL_REFUSED:
-        case JOURNAL_OWNED:
-        case JOURNAL_RUNNING:
-                return MIGRATION_DESTINATION;
-        case JOURNAL_NONE:
-        case JOURNAL_PREPARED:
-        case JOURNAL_FENCING:
-        case JOURNAL_RELEASED:
-        case JOURNAL_KEPT:
-        case JOURNAL_LOST:
-        case JOURNAL_DONE:
-        case _JOURNAL_KIND_MAX:
-                break;
-        }
-        return MIGRATION_SOURCE;
+        return journal_kind_is_destinations(m->last.kind) ? MIGRATION_DESTINATION
+                                                          : MIGRATION_SOURCE;
 }
 
 int migration_reconnect(Migration *m, const char *session, Error *reterr) {
