@@ -6,11 +6,19 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "controllers/ids.h"
 #include "shim/api-error.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/values.h"
+
+static uint64_t now_usec(void) {
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * SECONDS(1) + (uint64_t)t.tv_nsec / 1000U;
+}
 
 void bus_flush_closep(sd_bus **bus) {
         *bus = sd_bus_flush_close_unref(*bus);
@@ -162,17 +170,21 @@ int pod_get_string(sd_bus *bus, const char *path, const char *interface, const c
         return *ret ? 0 : error_oom(reterr);
 }
 
-int pod_dump(sd_bus *bus, json_object **ret, Error *reterr) {
+static int dump(sd_bus *bus, uint64_t deadline, json_object **ret, Error *reterr) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         const char *text;
         int r;
 
-        r = pod_call(bus, CALL_DEADLINE, &reply, reterr, BUS_ROOT, BUS_INTERFACE, "Dump", "");
+        r = pod_call(bus, deadline, &reply, reterr, BUS_ROOT, BUS_INTERFACE, "Dump", "");
         if (r < 0)
                 return r;
         if (sd_bus_message_read(reply, "s", &text) < 0)
                 return error_setf(reterr, -EBADMSG, "Dump returned no text");
         return json_read(text, strlen(text), ret, reterr);
+}
+
+int pod_dump(sd_bus *bus, json_object **ret, Error *reterr) {
+        return dump(bus, CALL_DEADLINE, ret, reterr);
 }
 
 /* The pod's containers, by the property Containers. */
@@ -250,4 +262,41 @@ int pod_dump_of(const char *run_dir, const char *pod, json_object **ret, Error *
                 return r;
         r = pod_dump(bus, ret, reterr);
         return r < 0 ? error_prefix(reterr, r, "%s", pod) : 0;
+}
+
+static uint64_t remaining(uint64_t end) {
+        uint64_t now = now_usec();
+
+        return now < end ? end - now : 1; /* 0 would be the default */
+}
+
+/* A call's own deadline counts only from when the two ends know each other. */
+static int wait_ready(sd_bus *bus, uint64_t end, Error *reterr) {
+        for (;;) {
+                int r = sd_bus_is_ready(bus);
+
+                if (r > 0)
+                        return 0;
+                if (r == 0)
+                        r = sd_bus_process(bus, NULL);
+                if (r == 0 && now_usec() >= end)
+                        return error_setf(reterr, -ETIMEDOUT, "the shim does not answer in time");
+                if (r == 0)
+                        r = sd_bus_wait(bus, remaining(end));
+                if (r < 0)
+                        return pod_error(NULL, r, reterr);
+        }
+}
+
+int pod_dump_within(const char *run_dir, const char *pod, uint64_t usec, json_object **ret,
+                    Error *reterr) {
+        /* not flushed: that would wait, too */
+        _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
+        uint64_t end = now_usec() + usec;
+        int r;
+
+        r = pod_connect(run_dir, pod, &bus, reterr);
+        if (r == 0)
+                r = wait_ready(bus, end, reterr);
+        return r < 0 ? r : dump(bus, remaining(end), ret, reterr);
 }

@@ -39,6 +39,9 @@ struct json_object;
 int pod_dump(sd_bus *bus, struct json_object **ret, Error *reterr);
 /* The same of a pod of this host. */
 int pod_dump_of(const char *run_dir, const char *pod, struct json_object **ret, Error *reterr);
+/* The same, for a shim that may hang: nothing of it takes longer than this (-ETIMEDOUT). */
+int pod_dump_within(const char *run_dir, const char *pod, uint64_t usec, struct json_object **ret,
+                    Error *reterr);
 /* The object of a container. `container` NULL: the only one there is (-EINVAL if there are more,
  * with their names). The id goes to *ret_id (may be NULL). */
 int pod_find_container(sd_bus *bus, const char *pod, const char *container, char **ret_path,

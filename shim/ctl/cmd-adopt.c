@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* podferry adopt: a new shim for a pod whose shim was killed. */
+#include <stdio.h>
+
 #include "controllers/ids.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
@@ -40,6 +42,16 @@ static int adopt_one(const Ctl *ctl, const char *pod, Error *reterr) {
         return r;
 }
 
+static int go_on_one(const Ctl *ctl, const char *pod, const char *to, const char *program,
+                     const char *name, Error *reterr) {
+        char said[HAND_OVER_SAID];
+        int r = hand_over_go_on(ctl, pod, to, program, name, said, reterr);
+
+        if (r == 0)
+                (void)puts(said);
+        return r;
+}
+
 static int adopt_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         const char *to = NULL, *name = NULL, *program = NULL;
         int id, n, r = 0, status = CTL_OK;
@@ -75,7 +87,7 @@ static int adopt_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 return ctl_usage(self, &e);
         for (int i = 0; i < n; i++) {
                 e = ERROR_INIT;
-                r = to ? hand_over_go_on(ctl, operands[i], to, program, name, &e)
+                r = to ? go_on_one(ctl, operands[i], to, program, name, &e)
                        : adopt_one(ctl, operands[i], &e);
                 if (r < 0)
                         status = ctl_fail(r, &e, "adopt");

@@ -284,7 +284,7 @@ static int drive(GoOn *g, Error *reterr) {
 }
 
 /* Which host has it: a side that does not have it ends its shim. */
-static int tell(const GoOn *g, Error *reterr) {
+static int tell(const GoOn *g, char *ret_said, Error *reterr) {
         bool lost = strcmp(g->here.record, "lost") == 0 || strcmp(g->there.record, "lost") == 0;
 
         if (lost)
@@ -296,9 +296,10 @@ static int tell(const GoOn *g, Error *reterr) {
                                   g->remote.name);
         if (!g->here.gone && (g->there.gone || strcmp(g->here.record, "kept") == 0 ||
                               strcmp(g->here.record, "running") == 0))
-                (void)printf("%s runs on this host\n", g->pod);
+                (void)snprintf(ret_said, HAND_OVER_SAID, "%s runs on this host", g->pod);
         else
-                (void)printf("%s runs on %s\n", g->there_name, g->remote.name);
+                (void)snprintf(ret_said, HAND_OVER_SAID, "%s runs on %s", g->there_name,
+                               g->remote.name);
         return 0;
 }
 
@@ -334,7 +335,7 @@ static int connect_here(GoOn *g, Error *reterr) {
 }
 
 int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char *program,
-                    const char *name, Error *reterr) {
+                    const char *name, char ret_said[static HAND_OVER_SAID], Error *reterr) {
         _cleanup_(go_on_done) GoOn g = { .ctl = ctl,
                                          .pod = pod,
                                          .there_name = name ?: pod,
@@ -354,7 +355,7 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
                 r = connect_there(&g, reterr);
         if (r == -ENOENT && is_settled(&g.here)) { /* nothing of it is there: it was rolled back */
                 g.there.gone = true;
-                return tell(&g, reterr);
+                return tell(&g, ret_said, reterr);
         }
         if (r < 0 || (r = look(&g.there, reterr)) < 0)
                 return r;
@@ -365,7 +366,7 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
                                   "the pod over there was last in migration \"%s\", this one in %s",
                                   g.there.session, g.here.session);
         r = drive(&g, reterr);
-        return r < 0 ? r : tell(&g, reterr);
+        return r < 0 ? r : tell(&g, ret_said, reterr);
 }
 
 void hand_over_hint(const Ctl *ctl, const char *pod) {

@@ -340,7 +340,7 @@ void migrate_on_incoming(Migrate *m, const char *reason) {
         migrate_join_network(m);
 }
 
-static MigrationDomainState domain_state(const VirtDomain *d, MigrationRole role) {
+MigrationDomainState migrate_domain_state(const VirtDomain *d, MigrationRole role) {
         switch (d->state) {
         case VIRT_NONE:
                 return MIGRATION_AT_NONE;
@@ -397,7 +397,7 @@ static void on_domain(void *userdata, int r, const void *result, const Error *er
                 relay_done(relay, r, NULL, err);
                 return;
         }
-        d.state = domain_state(result, migration_role(m->migration));
+        d.state = migrate_domain_state(result, migration_role(m->migration));
         if (m->adopted && m->adopted_at == JOURNAL_PREPARED && d.state == MIGRATION_AT_PAUSED &&
             migrate_journal_last(m)->mode == MIGRATION_HANDOVER_FAST &&
             (r = migrate_find_held(m, &e)) < 0) {

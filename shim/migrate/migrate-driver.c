@@ -213,6 +213,13 @@ void migrate_driver_changed(Migrate *m) {
                 step_in(m, 0);
 }
 
+const char *migrate_driver_name(const Migrate *m) {
+        return m->adopted        ? "none"
+               : m->driver_gone  ? "gone"
+               : m->driver_bound ? "bound"
+                                 : "unbound";
+}
+
 void migrate_forget_driver(Migrate *m) {
         release(m);
 }

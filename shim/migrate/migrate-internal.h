@@ -245,6 +245,9 @@ void migrate_tell_clients(Migrate *m);
 
 /* migrate-driver.c */
 void migrate_forget_driver(Migrate *m);
+/* "bound", "unbound": its end would go unnoticed, "gone", "none": the session is of a shim that was
+ * killed. */
+const char *migrate_driver_name(const Migrate *m);
 /* Nobody drives this session: once it is over, the shim ends it by itself. */
 void migrate_end_alone(Migrate *m);
 void migrate_driver_changed(Migrate *m); /* the session's state did */

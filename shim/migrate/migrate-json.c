@@ -155,6 +155,8 @@ int migrate_dump(const Migrate *m, json_object *o, Error *reterr) {
                 json_object_put(list);
                 return r;
         }
+        if (migration_state(m->migration) != MIGRATION_IDLE)
+                put_string(session, "driver", migrate_driver_name(m));
         (void)json_object_object_add(o, "migration", session);
         (void)json_object_object_add(o, "migration_options", list);
         return 0;

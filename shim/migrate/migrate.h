@@ -22,6 +22,8 @@ Migration *migrate_controller(Migrate *m);
 /* From the first call of a session until its cleanup: the domain's coming and going is the
  * migration's business, so nobody else may take a stopped domain for a dead pod. */
 bool migrate_owns_domain(const Migrate *m);
+/* What libvirt says of a domain, as the tables of a hand-over have it. */
+MigrationDomainState migrate_domain_state(const VirtDomain *d, MigrationRole role);
 void migrate_on_virt_event(Migrate *m, const VirtEvent *e);
 /* The sockets of the session, when the session or the pod is gone. A no-op if there are none. */
 void migrate_remove_dir(Migrate *m);
