@@ -236,16 +236,23 @@ bool pod_is_stopped(const Ctl *ctl, const char *pod) {
         return run && state && access(run, F_OK) < 0 && definition_is_there(state);
 }
 
-int pods_list_stopped(const Ctl *ctl, char ***ret, Error *reterr) {
-        _cleanup_(words_freep) char **all = NULL, **names = calloc(1, sizeof(*names));
+int pods_list_known(const Ctl *ctl, char ***ret, Error *reterr) {
         _cleanup_free_ char *path = NULL;
-        int r;
 
-        if (!names || asprintf(&path, "%s/pods", ctl->config.state_dir) < 0) {
+        if (asprintf(&path, "%s/pods", ctl->config.state_dir) < 0) {
                 path = NULL;
                 return error_oom(reterr);
         }
-        r = list_names(path, &all, reterr);
+        return list_names(path, ret, reterr);
+}
+
+int pods_list_stopped(const Ctl *ctl, char ***ret, Error *reterr) {
+        _cleanup_(words_freep) char **all = NULL, **names = calloc(1, sizeof(*names));
+        int r;
+
+        if (!names)
+                return error_oom(reterr);
+        r = pods_list_known(ctl, &all, reterr);
         for (size_t i = 0; r == 0 && all[i]; i++)
                 if (pod_is_stopped(ctl, all[i]) && words_add(&names, all[i]) < 0)
                         r = error_oom(reterr);

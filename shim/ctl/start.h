@@ -24,5 +24,7 @@ int pod_drop_offline(const Ctl *ctl, const char *pod, bool force, Error *reterr)
 bool pod_is_stopped(const Ctl *ctl, const char *pod);
 /* Names of such pods, sorted. NULL-terminated. */
 int pods_list_stopped(const Ctl *ctl, char ***ret, Error *reterr);
+/* Names of all that have a state directory, running or not. */
+int pods_list_known(const Ctl *ctl, char ***ret, Error *reterr);
 /* Names of what is in the run directory, sorted: pods, living and dead. NULL-terminated. */
 int pods_list(const Ctl *ctl, char ***ret, Error *reterr);
