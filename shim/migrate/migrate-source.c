@@ -164,6 +164,9 @@ static int open_fence(Migrate *m, Error *reterr) {
         pid_t pid;
         int r;
 
+        /* An adoption may have left one, and the pod been stopped and started again since then. */
+        if (m->fence && fence_is_dead(m->fence))
+                m->fence = fence_free(m->fence);
         if (m->fence)
                 return 0;
         r = virt_qemu_pid(spec->domain_name, spec->uuid, &pid, reterr);
