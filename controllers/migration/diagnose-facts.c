@@ -18,6 +18,7 @@ static const FactsField pod_fields[] = {
         F(pod, TEXT, "name"), F(vm_state, TEXT, "state"), F(end_reason, TEXT, "end_reason"),
         F(agent, ANSWER, "agent"), F(saved, ANSWER, "saved"), F(defined, ANSWER, "defined"),
         F(files, ANSWER, "files"), F(incomplete, NUMBER, "incomplete"),
+        F(outgoing, TEXT, "outgoing"), F(incoming, TEXT, "incoming"),
 };
 static const FactsField shim_fields[] = { F(shim_pid, NUMBER, "pid"), F(shim_error, TEXT, "error") };
 static const FactsField session_fields[] = {

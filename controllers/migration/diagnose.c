@@ -273,6 +273,17 @@ static bool migrating(const DiagnoseFacts *f, const DiagnoseFacts *other) {
         return has_session(f);
 }
 
+/* A cold move was cut off (docs/offline.md): podferry start is refused. */
+static bool given_away(const DiagnoseFacts *f, const DiagnoseFacts *other) {
+        return f->shim == DIAGNOSE_SHIM_NONE && is_empty(f) &&
+               (is(f->outgoing, "given") || is(f->outgoing, "damaged"));
+}
+
+static bool half_come(const DiagnoseFacts *f, const DiagnoseFacts *other) {
+        return f->shim == DIAGNOSE_SHIM_NONE && is_empty(f) && f->incoming[0] &&
+               !is(f->incoming, "none") && !is(f->incoming, "owned");
+}
+
 static bool finished_journal(const DiagnoseFacts *f, const DiagnoseFacts *other) {
         return f->shim == DIAGNOSE_SHIM_NONE && is_empty(f) && f->journal == JOURNAL_DONE &&
                f->defined != CHECK_YES;
@@ -374,6 +385,10 @@ static const Rule rules[] = {
           .mend = "podferry does not end it: it may be the only copy. If the other host has the pod, or nobody needs it: virsh destroy podferry-POD" },
         { "post-copy", DIAGNOSE_ADVISES, "post-copy x running", ONE(postcopy), .says = "it moves by post-copy: it runs at the destination, its memory follows", .mend = "wait; it cannot be called back" },
         { "migrating", DIAGNOSE_ADVISES, "running x paused", ONE(migrating), .says = "a migration of it is under way", .mend = "wait until it is over, or end it: podferry migration cancel" },
+        { "given-away", DIAGNOSE_ACT, "none x any", ONE(given_away), .says = "it was given to another host, and that move is not at its end: it starts here no more",
+          .mend = "podferry migrate, with --to and the same host as then, sees it to its end; podferry start says which host" },
+        { "half-come", DIAGNOSE_ACT, "none x any", ONE(half_come), .says = "it comes from another host, by a move that is not at its end: it does not start here",
+          .mend = "podferry migrate on that host, once more, goes on with it; podferry rm --force here drops what came, if that host has it" },
         { "finished-journal", DIAGNOSE_ACT, "none x running", ONE(finished_journal), DIAGNOSE_REMOVE_JOURNAL, "it has moved away; its finished journal was left behind", "" },
         { "other-host-silent", DIAGNOSE_BLIND, "any x unknown", BOTH(other_silent), .says = "the other host cannot be asked",
           .mend = "see why, and ask again" },

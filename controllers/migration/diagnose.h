@@ -63,10 +63,11 @@ typedef struct DiagnoseFacts {
         uint64_t mode, epoch;
         const char *session, *journal_error;
 
-        CheckAnswer saved;   /* what another shim could go on from */
-        CheckAnswer defined; /* podferry start has what it needs */
-        CheckAnswer files;   /* there is something in the state directory */
-        uint64_t incomplete; /* disks that a migration has half filled */
+        CheckAnswer saved;               /* what another shim could go on from */
+        CheckAnswer defined;             /* podferry start has what it needs */
+        CheckAnswer files;               /* there is something in the state directory */
+        const char *outgoing, *incoming; /* records of a cold move: "given", "ready", "damaged" */
+        uint64_t incomplete;             /* disks that a migration has half filled */
 
         DiagnoseLine log[DIAGNOSE_LOG_LINES];
         size_t n_log;

@@ -13,6 +13,7 @@
 #include "shim/ctl/values.h"
 #include "shim/definition.h"
 #include "shim/migrate/migrate.h"
+#include "shim/offline.h"
 #include "shim/state-file.h"
 
 #define PREFIX         "podferry-"
@@ -198,6 +199,15 @@ static int look_at_saved(Look *l) {
         return r == 0 ? put_answer(l, "pod", "saved", true) : r == -ENOMEM ? r : 0;
 }
 
+static int look_at_record(Look *l, OfflineRole role, const char *key) {
+        _cleanup_record_ OfflineRecord record = {};
+        int r = offline_read(l->state, role, &record, NULL);
+
+        if (r == -ENOENT)
+                return 0;
+        return put_text(l, "pod", key, r < 0 ? "damaged" : offline_state_name(record.state));
+}
+
 static int look_at_files(Look *l) {
         static const char mark[] = ".incomplete";
         DIR *d = opendir(l->state);
@@ -215,7 +225,11 @@ static int look_at_files(Look *l) {
         r = put_answer(l, "pod", "files", n > 0);
         if (r == 0)
                 r = put_answer(l, "pod", "defined", definition_is_there(l->state));
-        return r < 0 ? r : put_number(l, "pod", "incomplete", n_marks);
+        if (r == 0)
+                r = put_number(l, "pod", "incomplete", n_marks);
+        if (r == 0)
+                r = look_at_record(l, OFFLINE_OUTGOING, "outgoing");
+        return r < 0 ? r : look_at_record(l, OFFLINE_INCOMING, "incoming");
 }
 
 /* -- the machine -- */

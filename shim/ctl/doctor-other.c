@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "shim/ctl/doctor.h"
 #include "shim/ctl/migrate-show.h"
 

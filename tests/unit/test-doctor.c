@@ -114,6 +114,10 @@ static const Row rows[] = {
         { "shut off x none: it died", { .shim = DIAGNOSE_SHIM_ANSWERS, .session_state = "idle", .vm_state = "terminated", .end_reason = "crashed", OFF(NONE) }, {}, "ended" },
         { "none x none: stopped, the shim is there", { .shim = DIAGNOSE_SHIM_ANSWERS, .session_state = "idle", .vm_state = "terminated", .end_reason = "stopped", OFF(NONE) }, {}, "stopped" },
         { "none x none: stopped", { NONE, OFF(NONE), .defined = CHECK_YES, .files = CHECK_YES }, {}, "stopped" },
+        { "none x any: a cold move gave it away", { NONE, OFF(NONE), .defined = CHECK_YES, .files = CHECK_YES, .outgoing = "given" }, {}, "given-away" },
+        { "none x any: a cold move offered it", { NONE, OFF(NONE), .defined = CHECK_YES, .files = CHECK_YES, .outgoing = "offered" }, {}, "stopped" },
+        { "none x any: a cold move half brought it", { NONE, OFF(NONE), .defined = CHECK_NO, .files = CHECK_YES, .incoming = "filling" }, {}, "half-come" },
+        { "none x any: a cold move brought it", { NONE, OFF(NONE), .defined = CHECK_YES, .files = CHECK_YES, .incoming = "owned" }, {}, "stopped" },
         { "none x none: no definition", { NONE, OFF(NONE), .defined = CHECK_NO, .files = CHECK_YES }, {}, "files-only" },
         { "an orphan run directory", { BARE, OFF(NONE) }, {}, "orphan-run-dir", DIAGNOSE_REMOVE_RUN_DIR },
         { "an orphan run directory, and a machine", { BARE, ON(RUNNING) }, {}, "orphan-domain" },
@@ -135,10 +139,10 @@ static const Row rows[] = {
 static DiagnoseFacts fill(const DiagnoseFacts *f) {
         DiagnoseFacts g = *f;
         const char **texts[] = {
-                &g.pod,           &g.host,          &g.version,       &g.shim_error,
-                &g.vm_state,      &g.end_reason,    &g.side,          &g.driver,
-                &g.session_state, &g.session_error, &g.libvirt_error, &g.reason,
-                &g.uuid,          &g.control,       &g.session,       &g.journal_error,
+                &g.pod,           &g.host,          &g.version,       &g.shim_error, &g.vm_state,
+                &g.end_reason,    &g.side,          &g.driver,        &g.outgoing,   &g.incoming,
+                &g.session_state, &g.session_error, &g.libvirt_error, &g.reason,     &g.uuid,
+                &g.control,       &g.session,       &g.journal_error,
         };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
