@@ -417,6 +417,8 @@ static void on_files(void *userdata, int r, const void *result, const Error *err
         CheckRun *c = userdata;
         Migrate *m = c->migrate;
 
+        if (m->at_files == c->files)
+                m->at_files = NULL;
         if (c->facts)
                 put_files(c);
         if (c->bystander) {
@@ -432,7 +434,25 @@ static void on_files(void *userdata, int r, const void *result, const Error *err
 }
 
 static int step_files(CheckRun *c) {
+        c->migrate->at_files = c->files;
         return file_job(c->migrate->shim, check_files_work, c->files, on_files, c, NULL) > 0;
+}
+
+static int remove_tokens(void *argument, Error *reterr) {
+        check_files_remove_tokens(argument);
+        return 0;
+}
+
+static void on_removed(void *userdata, int r, const void *result, const Error *err) {
+}
+
+/* The shim ends, and what the thread for files is writing nobody hears of any more: that thread
+ * removes it, after that, before it ends. */
+void migrate_check_end(Migrate *m) {
+        if (m->at_files)
+                (void)file_job(m->shim, remove_tokens, m->at_files, on_removed, NULL, NULL);
+        m->at_files = NULL;
+        migrate_check_forget(m);
 }
 
 /* -- the answer -- */

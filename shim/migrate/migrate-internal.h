@@ -44,6 +44,7 @@ struct Migrate {
         uint64_t qemu_version, libvirt_version; /* with it */
         struct CheckFiles *tokens;              /* migrate-check.c: those that are written */
         sd_bus *tokens_bus;                     /* and for whom */
+        struct CheckFiles *at_files;            /* the thread for files is at them */
         MigrateFace face;
 
         sd_event_source *timers[_MIGRATION_TIMER_MAX];
@@ -234,6 +235,7 @@ void migrate_network_stays(Migrate *m);
 /* migrate-check.c */
 extern const EnvelopeType handoff_envelope;
 void migrate_check_forget(Migrate *m); /* removes the tokens of the last check */
+void migrate_check_end(Migrate *m);    /* the shim ends: nothing is left of a check */
 void migrate_check_bus_gone(Migrate *m, const sd_bus *bus);
 uint64_t migrate_available_mib(void); /* memory of this host; 0: not known */
 

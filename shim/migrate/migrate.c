@@ -240,6 +240,7 @@ int migrate_new(Shim *s, Migrate **ret, Error *reterr) {
 Migrate *migrate_free(Migrate *m) {
         if (!m)
                 return NULL;
+        migrate_check_end(m);
         /* The process ends in the middle of a session: completions still point here, and the
          * journal says what to do when it starts again. */
         if (m->migration && migration_in_flight(m->migration)) {
@@ -258,7 +259,6 @@ Migrate *migrate_free(Migrate *m) {
         m->journal = journal_free(m->journal);
         buf_done(&m->handoff);
         migrate_storage_forget(m);
-        migrate_check_forget(m);
         free(m->offer);
         buf_done(&m->own_handoff);
         migrate_forget_kept(m);
