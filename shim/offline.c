@@ -8,8 +8,11 @@
 #include <sys/stat.h>
 
 #include "controllers/checks.h"
+#include "controllers/migration/decide.h"
+#include "controllers/migration/options.h"
 #include "hostdev/image/disk.h"
 #include "lib/directory.h"
+#include "lib/journal.h"
 
 #define RECORD_MAX ((size_t)OFFLINE_FILES_MAX * (PATH_LEN_MAX + 8U) + 4096U)
 #define STAGING    "incoming.d"
@@ -266,6 +269,32 @@ int offline_check(const char *state_dir, const char *pod, Error *reterr) {
         return 0;
 }
 
+static int keep_last(void *userdata, const JournalRecord *r, Error *reterr) {
+        *(JournalRecord *)userdata = *r;
+        return 0;
+}
+
+int offline_check_journal(const char *state, const char *pod, Error *reterr) {
+        _cleanup_free_ char *path = NULL;
+        JournalRecord last = {};
+        int r;
+
+        if (asprintf(&path, "%s/journal", state) < 0) {
+                path = NULL;
+                return error_oom(reterr);
+        }
+        if (access(path, F_OK) < 0 && errno == ENOENT)
+                return 0;
+        r = journal_read(path, keep_last, &last, NULL, reterr);
+        if (r < 0 || migration_may_start(last.kind, last.mode == MIGRATION_HANDOVER_FAST))
+                return r;
+        return error_setf(reterr, -EBADFD,
+                          "the journal of pod %s ends in a hand-over (%s), so the other host may "
+                          "have it: see there. If it surely has it not: podferry rm --force there, "
+                          "then remove %s; podferry doctor %s says more",
+                          pod, journal_kind_name(last.kind), path, pod);
+}
+
 int offline_lock(const char *state_dir, const char *pod, OfflineLock *ret, Error *reterr) {
         _cleanup_free_ char *path = NULL;
         _cleanup_close_ int dir = -EBADF;
@@ -319,6 +348,9 @@ static int remove_tree(const char *state, int dir, const char *name, Error *rete
 }
 
 static int publish_definition(const char *state, int dir, Error *reterr) {
+        /* Of a move long ago, when the pod left: it says nothing of this one. */
+        if (unlinkat(dir, "journal", 0) < 0 && errno != ENOENT)
+                return error_setf(reterr, -errno, "%s/journal: %m", state);
         if (renameat(dir, STAGING "/" DEFINITION, dir, DEFINITION) < 0 && errno != ENOENT)
                 return error_setf(reterr, -errno, "%s/" DEFINITION ": %m", state);
         if (faccessat(dir, DEFINITION, F_OK, AT_SYMLINK_NOFOLLOW) < 0)

@@ -63,6 +63,10 @@ int offline_write(const char *state, OfflineRole role, const OfflineRecord *r, E
  * has not come yet; the text says to or from where, and what to do. */
 int offline_check(const char *state_dir, const char *pod, Error *reterr);
 
+/* The same, of a live hand-over that was cut off: after a reboot, or with a shim that knows nothing
+ * of it, only the journal tells. -EBADFD: the other host may have the pod. */
+int offline_check_journal(const char *state, const char *pod, Error *reterr);
+
 /* Only one at a time moves it or lets a shim in. -EBUSY. */
 typedef struct OfflineLock {
         int dir_fd;

@@ -156,6 +156,11 @@ static int read_definition(void *argument, Error *reterr) {
         if (r == -ENOENT)
                 return error_setf(reterr, r, "Start: how pod %s was made is not known on this host",
                                   s->pod_id);
+        if (r == 0) {
+                r = offline_check_journal(s->state_path, s->pod_id, reterr);
+                if (r < 0)
+                        return error_prefix(reterr, r, "Start");
+        }
         return r < 0 ? r : offline_take_logs(s->dir.path, s->state_path, &c->kept, reterr);
 }
 

@@ -362,3 +362,24 @@ MigrationMove migration_fast_destination_move(JournalKind journal, const Migrati
                 return MIGRATION_MOVE_WAIT; /* libvirt resumes it */
         return migration_destination_move(journal, domain, peer, handoff, cannot);
 }
+
+bool migration_may_start(JournalKind last, bool fast) {
+        switch (last) {
+        case JOURNAL_NONE:
+        case JOURNAL_KEPT:
+        case JOURNAL_OWNED:
+        case JOURNAL_RUNNING:
+        case JOURNAL_LOST: /* no host has it: its disks are what there is */
+                return true;
+        case JOURNAL_PREPARED: /* with fast, libvirt may have let the other one run since */
+                return !fast;
+        case JOURNAL_FENCING:
+        case JOURNAL_RELEASED:
+        case JOURNAL_DONE:
+        case JOURNAL_READY:
+        case JOURNAL_REFUSED:
+        case _JOURNAL_KIND_MAX:
+                break;
+        }
+        return false;
+}

@@ -122,3 +122,8 @@ MigrationMove migration_postcopy_source_move(JournalKind journal, const Migratio
                                              MigrationPeerSays peer, bool wants_out);
 MigrationMove migration_fast_destination_move(JournalKind journal, const MigrationDomain *domain,
                                               MigrationPeerSays peer, bool handoff, bool cannot);
+
+/* May a pod that does not run be started anew on this host, whose journal ends with this record?
+ * Not in the middle of a hand-over, and not after it: the other host may have the pod, which nobody
+ * asks. */
+bool migration_may_start(JournalKind last, bool fast);

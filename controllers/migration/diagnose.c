@@ -248,9 +248,7 @@ static bool shim_dead(const DiagnoseFacts *f, const DiagnoseFacts *other) {
 }
 
 static bool never_decided(const DiagnoseFacts *f) {
-        return f->journal == JOURNAL_FENCING || f->journal == JOURNAL_RELEASED ||
-               f->journal == JOURNAL_READY || f->journal == JOURNAL_REFUSED ||
-               (f->journal == JOURNAL_PREPARED && is_fast(f));
+        return f->journal != JOURNAL_DONE && !migration_may_start(f->journal, is_fast(f));
 }
 
 static bool journal_unfinished(const DiagnoseFacts *f, const DiagnoseFacts *other) {
@@ -378,7 +376,7 @@ static const Rule rules[] = {
           .mend = "nothing is done. Is it the right host? If a shim there was given up, docs/handover.md says which copy may go on, and how" },
         { "hand-over-cut", DIAGNOSE_ACT, "paused x paused", ONE(cut), DIAGNOSE_ADOPT_TO, "it was being handed over, and nobody drives that any more: both hosts have to speak", "" },
         { "journal-unfinished", DIAGNOSE_BLIND, "none x any", ONE(journal_unfinished), .says = "its journal ends in the middle of a hand-over, and nothing of it runs here, as after a reboot",
-          .mend = "nothing is done, and podferry start would be wrong: look whether the other host has it. If it does, podferry rm --force it here" },
+          .mend = "nothing is done, and podferry start is refused: look whether the other host has it. If it does, podferry rm --force it here" },
         { "shim-dead", DIAGNOSE_ACT, "running x none", ONE(shim_dead), DIAGNOSE_ADOPT, "its shim has died; what runs in it runs on", "" },
         { "orphan-run-dir", DIAGNOSE_ACT, "none x any", ONE(orphan_run_dir), DIAGNOSE_REMOVE_RUN_DIR, "only a run directory is left of it: no shim, no machine, nothing to go on from", "" },
         { "orphan-domain", DIAGNOSE_ACT, "any x any", ONE(orphan_domain), .says = "there is a machine of it, and nothing that a shim could take it up from",

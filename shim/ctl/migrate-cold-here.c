@@ -252,6 +252,8 @@ int cold_look(Mover *m, Error *reterr) {
         if (r == 0 && !c->resumed)
                 r = offline_check(m->ctl->config.state_dir, m->pod, reterr);
         if (r == 0 && !c->resumed)
+                r = offline_check_journal(c->state, m->pod, reterr);
+        if (r == 0 && !c->resumed)
                 r = look_at_shim(m, reterr);
         if (r == 0)
                 r = read_pod(m, reterr);

@@ -322,12 +322,32 @@ static void test_rules(void **state) {
                                 }
 }
 
+static void test_may_start(void **state) {
+        static const struct {
+                JournalKind last;
+                bool shims, fast;
+        } rows[] = {
+                { JOURNAL_NONE, true, true },      { JOURNAL_PREPARED, true, false },
+                { JOURNAL_FENCING, false, false }, { JOURNAL_RELEASED, false, false },
+                { JOURNAL_KEPT, true, true },      { JOURNAL_READY, false, false },
+                { JOURNAL_REFUSED, false, false }, { JOURNAL_OWNED, true, true },
+                { JOURNAL_RUNNING, true, true },   { JOURNAL_LOST, true, true },
+                { JOURNAL_DONE, false, false },
+        };
+
+        assert_int_equal(ELEMENTSOF(rows), _JOURNAL_KIND_MAX);
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                assert_int_equal(migration_may_start(rows[i].last, false), rows[i].shims);
+                assert_int_equal(migration_may_start(rows[i].last, true), rows[i].fast);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_matrix),      cmocka_unit_test(test_matrix_rules),
                 cmocka_unit_test(test_source),      cmocka_unit_test(test_destination),
                 cmocka_unit_test(test_fast_source), cmocka_unit_test(test_fast_destination),
-                cmocka_unit_test(test_rules),
+                cmocka_unit_test(test_rules),       cmocka_unit_test(test_may_start),
         };
 
         return cmocka_run_group_tests_name("decide", tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include "hostdev/image/disk.h"
 #include "lib/cleanup.h"
 #include "lib/directory.h"
+#include "lib/journal.h"
 #include "shim/definition.h"
 #include "shim/offline.h"
 #include "shim/rundir.h"
@@ -371,6 +372,32 @@ static void test_logs(void **unused) {
         assert_false(is_there("logs"));
 }
 
+/* A live hand-over that was cut off, and then the host booted anew. */
+static void test_journal(void **unused) {
+        static const struct {
+                JournalKind kind;
+                int want;
+        } rows[] = { { JOURNAL_PREPARED, 0 },
+                     { JOURNAL_FENCING, -EBADFD },
+                     { JOURNAL_RELEASED, -EBADFD },
+                     { JOURNAL_DONE, -EBADFD } };
+        _cleanup_(journal_freep) Journal *j = NULL;
+        Error e = ERROR_INIT;
+
+        assert_int_equal(offline_check_journal(state, "p", NULL), 0);
+        assert_int_equal(journal_open(at(state, "journal"), &j, NULL), 0);
+        assert_int_equal(offline_check_journal(state, "p", NULL), 0);
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                const JournalRecord r = {
+                        .kind = rows[i].kind, .epoch = 1, .session = "s", .pod = "p"
+                };
+
+                assert_int_equal(journal_append(j, &r, NULL), 0);
+                assert_int_equal(offline_check_journal(state, "p", &e), rows[i].want);
+        }
+        assert_non_null(strstr(e.text, "the other host may have it"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -389,6 +416,7 @@ int main(void) {
                 T(test_discard_others),
                 T(test_return),
                 T(test_logs),
+                T(test_journal),
         };
 
         return cmocka_run_group_tests_name("offline", tests, NULL, NULL);
