@@ -65,6 +65,8 @@ struct Migrate {
         size_t out_at;
 
         MigrateNetwork network;
+        uint64_t complete_ms; /* destination: the copy was complete */
+        sd_event_source *quiet_timer;
 
         /* migrate-logs.c */
         LogCursor *logs;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "controllers/checks.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "shim/migrate/migrate-internal.h"
 #include "shim/wiring/ops.h"
@@ -167,6 +168,7 @@ void migrate_open_gates(Migrate *m) {
 
 /* libvirt's word that the guest has stopped here, complete. */
 void migrate_guest_complete(Migrate *m) {
+        m->complete_ms = clock_ms();
         if (m->network.joining) {
                 m->network.complete = true;
                 return;
@@ -177,6 +179,7 @@ void migrate_guest_complete(Migrate *m) {
 
 /* With handover=fast, and in post-copy, libvirt lets it run by itself and says nothing before. */
 void migrate_guest_runs(Migrate *m) {
+        m->complete_ms = clock_ms();
         m->network.runs = true;
         open_gates(m);
 }
@@ -239,16 +242,39 @@ static void on_open_late(void *userdata, int r, const void *result, const Error 
         on_announced(NULL, r, NULL, err);
 }
 
-static void on_reset(void *userdata, int r, const void *result, const Error *err) {
-        Migrate *m = userdata;
+static void open_late(Migrate *m) {
         Error e = ERROR_INIT;
+        int r = shim_net_all(m->shim, SHIM_NET_OPEN, on_open_late, m, &e);
 
-        if (r == 0 && m->network.shut) {
-                m->network.shut = false;
-                r = shim_net_all(m->shim, SHIM_NET_OPEN, on_open_late, m, &e);
-                err = &e;
+        on_announced(NULL, r, NULL, &e);
+}
+
+static int on_quiet(sd_event_source *source, uint64_t usec, void *userdata) {
+        Migrate *m = userdata;
+
+        m->quiet_timer = sd_event_source_disable_unref(m->quiet_timer);
+        open_late(m);
+        return 0;
+}
+
+/* QEMU announces the device's own MAC, which is the old one, in five rounds within 800 ms of the
+ * copy's being complete (qemu_announce_self()), and nobody can ask whether it is through. */
+#define QEMU_ANNOUNCES_MS 1000U
+
+static void on_reset(void *userdata, int r, const void *result, const Error *err) {
+        uint64_t quiet, now = clock_ms();
+        Migrate *m = userdata;
+
+        if (r < 0 || !m->network.shut) {
+                on_announced(NULL, r, NULL, err);
+                return;
         }
-        on_announced(NULL, r, NULL, err);
+        m->network.shut = false;
+        quiet = m->complete_ms + QEMU_ANNOUNCES_MS;
+        if (now >= quiet ||
+            sd_event_add_time_relative(m->shim->event, &m->quiet_timer, CLOCK_MONOTONIC,
+                                       (quiet - now) * 1000U, 0, on_quiet, m) < 0)
+                open_late(m);
 }
 
 void migrate_reset_network(Migrate *m) {

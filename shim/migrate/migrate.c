@@ -248,6 +248,7 @@ Migrate *migrate_free(Migrate *m) {
                 return NULL;
         }
         migrate_poll_statistics(m, false);
+        m->quiet_timer = sd_event_source_disable_unref(m->quiet_timer);
         for (size_t i = 0; i < ELEMENTSOF(m->timers); i++)
                 m->timers[i] = sd_event_source_disable_unref(m->timers[i]);
         migrate_forget_driver(m);
