@@ -258,6 +258,10 @@ static void test_survey_of_nobody(void **state) {
         Error e = ERROR_INIT;
         int fd;
 
+#ifdef __SANITIZE_THREAD__
+        print_message("# its interceptor of xdrmem_create() finds no libtirpc behind dlopen()\n");
+        skip();
+#endif
         assert_non_null(mkdtemp(directory));
         (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", directory);
         (void)snprintf(uri, sizeof(uri), "qemu+unix:///system?socket=%s/s", directory);
