@@ -300,6 +300,29 @@ int journal_read(const char *path, JournalVisitor visit, void *userdata, bool *r
         return r;
 }
 
+static int keep_copy(void *userdata, const JournalRecord *r, Error *reterr) {
+        JournalRecord *last = userdata;
+
+        *last = *r;
+        last->payload = NULL; /* of a buffer that goes */
+        last->payload_len = 0;
+        return 0;
+}
+
+int journal_read_last(const char *path, JournalRecord *ret, Error *reterr) {
+        JournalRecord last = {};
+        Error e = ERROR_INIT;
+        int r = journal_read(path, keep_copy, &last, NULL, &e);
+
+        *ret = (JournalRecord){};
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return error_setf(reterr, r, "%s", error_text(&e, r));
+        *ret = last;
+        return 0;
+}
+
 /* What may follow what on one host. Within a session both records are of the same session and
  * epoch; a new one begins after those that end one. */
 #define AFTER(k) (1U << JOURNAL_##k)

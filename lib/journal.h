@@ -71,6 +71,9 @@ typedef int (*JournalVisitor)(void *userdata, const JournalRecord *r, Error *ret
 int journal_read(const char *path, JournalVisitor visit, void *userdata, bool *ret_torn,
                  Error *reterr);
 
+/* The last of them, without its payload; kind NONE also if there is no journal. */
+int journal_read_last(const char *path, JournalRecord *ret, Error *reterr);
+
 /* May `next` follow `last` on this host? The order of the model (docs/model), as one table. 0 or
  * -EINVAL with what is wrong. */
 int journal_check_order(const JournalRecord *last, const JournalRecord *next, Error *reterr);

@@ -269,11 +269,6 @@ int offline_check(const char *state_dir, const char *pod, Error *reterr) {
         return 0;
 }
 
-static int keep_last(void *userdata, const JournalRecord *r, Error *reterr) {
-        *(JournalRecord *)userdata = *r;
-        return 0;
-}
-
 int offline_check_journal(const char *state, const char *pod, Error *reterr) {
         _cleanup_free_ char *path = NULL;
         JournalRecord last = {};
@@ -283,9 +278,7 @@ int offline_check_journal(const char *state, const char *pod, Error *reterr) {
                 path = NULL;
                 return error_oom(reterr);
         }
-        if (access(path, F_OK) < 0 && errno == ENOENT)
-                return 0;
-        r = journal_read(path, keep_last, &last, NULL, reterr);
+        r = journal_read_last(path, &last, reterr);
         if (r < 0 || migration_may_start(last.kind, last.mode == MIGRATION_HANDOVER_FAST))
                 return r;
         return error_setf(reterr, -EBADFD,

@@ -6,19 +6,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "controllers/ids.h"
+#include "lib/clock.h"
 #include "shim/api-error.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/values.h"
-
-static uint64_t now_usec(void) {
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * SECONDS(1) + (uint64_t)t.tv_nsec / 1000U;
-}
 
 void bus_flush_closep(sd_bus **bus) {
         *bus = sd_bus_flush_close_unref(*bus);
@@ -265,7 +258,7 @@ int pod_dump_of(const char *run_dir, const char *pod, json_object **ret, Error *
 }
 
 static uint64_t remaining(uint64_t end) {
-        uint64_t now = now_usec();
+        uint64_t now = clock_us();
 
         return now < end ? end - now : 1; /* 0 would be the default */
 }
@@ -279,7 +272,7 @@ static int wait_ready(sd_bus *bus, uint64_t end, Error *reterr) {
                         return 0;
                 if (r == 0)
                         r = sd_bus_process(bus, NULL);
-                if (r == 0 && now_usec() >= end)
+                if (r == 0 && clock_us() >= end)
                         return error_setf(reterr, -ETIMEDOUT, "the shim does not answer in time");
                 if (r == 0)
                         r = sd_bus_wait(bus, remaining(end));
@@ -292,7 +285,7 @@ int pod_dump_within(const char *run_dir, const char *pod, uint64_t usec, json_ob
                     Error *reterr) {
         /* not flushed: that would wait, too */
         _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
-        uint64_t end = now_usec() + usec;
+        uint64_t end = clock_us() + usec;
         int r;
 
         r = pod_connect(run_dir, pod, &bus, reterr);

@@ -142,14 +142,6 @@ static int look_at_shim(Look *l) {
 
 /* -- the journal, and what else is kept -- */
 
-static int keep_last(void *userdata, const JournalRecord *r, Error *reterr) {
-        Look *l = userdata;
-
-        l->last = *r;
-        l->last.payload = NULL;
-        return 0;
-}
-
 static int look_at_journal(Look *l) {
         _cleanup_free_ char *path = NULL;
         Error e = ERROR_INIT;
@@ -159,16 +151,10 @@ static int look_at_journal(Look *l) {
                 path = NULL;
                 return -ENOMEM;
         }
-        if (access(path, F_OK) == 0 || errno != ENOENT) {
-                r = journal_read(path, keep_last, l, NULL, &e);
-                if (r < 0 && access(path, F_OK) == 0) {
-                        l->last = (JournalRecord){};
-                        r = put_text(l, "journal", "error", error_text(&e, r));
-                        if (r < 0)
-                                return r;
-                }
-        }
-        if ((r = put_text(l, "journal", "record", journal_kind_name(l->last.kind))) < 0 ||
+        r = journal_read_last(path, &l->last, &e);
+        if (r < 0)
+                r = put_text(l, "journal", "error", error_text(&e, r));
+        if (r < 0 || (r = put_text(l, "journal", "record", journal_kind_name(l->last.kind))) < 0 ||
             (r = put_number(l, "journal", "mode", l->last.mode)) < 0 ||
             (r = put_number(l, "journal", "epoch", l->last.epoch)) < 0)
                 return r;
