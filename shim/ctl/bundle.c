@@ -214,6 +214,9 @@ static int override(json_object *config, const OciOptions *o, Error *reterr) {
         if (o->read_only &&
             json_add(json_get(config, "root"), "readonly", json_object_new_boolean(true)) < 0)
                 return error_oom(reterr);
+        /* optional by the specification, but not for crun */
+        if (!json_get(config, "mounts") && json_add(config, "mounts", json_object_new_array()) < 0)
+                return error_oom(reterr);
         if (o->terminal && json_add(process, "terminal", json_object_new_boolean(true)) < 0)
                 return error_oom(reterr);
         if (o->hostname && has_uts_namespace(config) && !json_get(config, "hostname") &&
