@@ -69,6 +69,8 @@ int shim_adopt_tree(Shim *s, const Buf *handoff, bool open_link, Error *reterr) 
 }
 
 static int go_on(Adoption *a, Error *reterr) {
+        /* The one before was killed between the two. */
+        migrate_publish_definition(a->shim->migrate, a->last.epoch, false);
         return shim_adopt_tree(a->shim, &a->state.handoff, true, reterr);
 }
 

@@ -12,10 +12,12 @@
 #include "hostdev/image/files.h"
 #include "lib/cleanup.h"
 
-#define DIRECTORY "definition"
-#define MACHINE   "machine.json"
-#define PREFIX    "container-"
-#define SUFFIX    ".json"
+#define DIRECTORY  "definition"
+#define MACHINE    "machine.json"
+#define PREFIX     "container-"
+#define SUFFIX     ".json"
+#define NEXT       "definition.next" /* has a DIRECTORY, as the state directory does */
+#define UNFINISHED "definition.part" /* what becomes that */
 
 static json_object *json_unref(json_object *o) {
         json_object_put(o);
@@ -269,19 +271,115 @@ int definition_read(const char *state, Definition *ret, Error *reterr) {
         return 0;
 }
 
-void definition_remove_own(const char *state, uint64_t epoch) {
+/* The directory of `state` that has another definition. */
+static char *inside(const char *state, const char *name) {
+        char *path;
+
+        return asprintf(&path, "%s/%s", state, name) < 0 ? NULL : path;
+}
+
+/* Of an owner up to `epoch`. One that is unreadable is his; one that is being written is not. */
+static bool is_own(const char *state, uint64_t epoch) {
         _cleanup_definition_ Definition d = {};
         _cleanup_close_ int dir = -EBADF;
-
         int r;
 
         if (open_there(state, &dir, NULL) < 0)
-                return;
+                return false;
         r = read_machine(state, dir, &d, NULL);
-        if (r == -ENOENT) /* the next owner is writing it */
-                return;
-        if (r < 0 || d.epoch <= epoch)
+        return r == 0 ? d.epoch <= epoch : r != -ENOENT;
+}
+
+void definition_remove_own(const char *state, uint64_t epoch) {
+        static const char *const staged[] = { NEXT, UNFINISHED };
+        _cleanup_close_ int parent = open(state, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (is_own(state, epoch))
                 definition_remove(state);
+        for (size_t i = 0; parent >= 0 && i < ELEMENTSOF(staged); i++) {
+                _cleanup_free_ char *path = inside(state, staged[i]);
+
+                if (path && is_own(path, epoch))
+                        (void)files_remove_tree(parent, staged[i]);
+        }
+}
+
+/* -- of a pod that is on its way -- */
+
+static int stage_error(const char *state, const char *name, int r, Error *reterr) {
+        return error_setf(reterr, r, "%s/%s: %s", state, name, strerrordesc_np(-r));
+}
+
+int definition_stage(const char *state, const Definition *d, Error *reterr) {
+        _cleanup_free_ char *unfinished = inside(state, UNFINISHED);
+        _cleanup_close_ int parent = -EBADF;
+        int r;
+
+        if (!unfinished)
+                return error_oom(reterr);
+        r = files_open_directory(state, &parent, reterr);
+        if (r < 0)
+                return r;
+        r = files_remove_tree(parent, UNFINISHED);
+        if (r < 0)
+                return stage_error(state, UNFINISHED, r, reterr);
+        r = definition_begin(unfinished, d, reterr);
+        for (size_t i = 0; r == 0 && i < d->n_containers; i++)
+                r = definition_put(unfinished, &d->containers[i], reterr);
+        if (r == 0 && (r = files_remove_tree(parent, NEXT)) < 0)
+                r = stage_error(state, NEXT, r, reterr);
+        if (r == 0 && renameat(parent, UNFINISHED, parent, NEXT) < 0)
+                r = stage_error(state, NEXT, -errno, reterr);
+        if (r == 0 && fsync(parent) < 0)
+                r = stage_error(state, NEXT, -errno, reterr);
+        if (r < 0)
+                (void)files_remove_tree(parent, UNFINISHED);
+        return r;
+}
+
+void definition_unstage(const char *state) {
+        _cleanup_close_ int parent = open(state, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (parent < 0)
+                return;
+        (void)files_remove_tree(parent, NEXT);
+        (void)files_remove_tree(parent, UNFINISHED);
+}
+
+static int read_epoch(const char *state, uint64_t *ret, Error *reterr) {
+        _cleanup_definition_ Definition d = {};
+        _cleanup_close_ int dir = -EBADF;
+        int r;
+
+        r = open_there(state, &dir, reterr);
+        if (r == 0)
+                r = read_machine(state, dir, &d, reterr);
+        *ret = d.epoch;
+        return r;
+}
+
+int definition_publish(const char *state, uint64_t epoch, Error *reterr) {
+        _cleanup_free_ char *next = inside(state, NEXT);
+        _cleanup_close_ int parent = -EBADF;
+        uint64_t staged;
+        int r;
+
+        if (!next)
+                return error_oom(reterr);
+        r = read_epoch(next, &staged, reterr);
+        if (r == 0 && staged != epoch)
+                r = error_setf(reterr, -ENOENT, "%s is of epoch %llu, not %llu", next,
+                               (unsigned long long)staged, (unsigned long long)epoch);
+        if (r == 0)
+                r = files_open_directory(state, &parent, reterr);
+        if (r < 0)
+                return r;
+        definition_remove(
+                state); /* of an earlier owner, if there is one: a crash now is made good */
+        if (renameat(parent, NEXT "/" DIRECTORY, parent, DIRECTORY) < 0 || fsync(parent) < 0)
+                return stage_error(state, DIRECTORY, -errno, reterr);
+        (void)files_remove_tree(parent, NEXT);
+        return 0;
 }
 
 /* -- disks that come and go -- */

@@ -45,8 +45,18 @@ int definition_read(const char *state, Definition *ret, Error *reterr);
 bool definition_is_there(const char *state);
 void definition_remove(const char *state);
 /* The same, for a host that owned the pod up to `epoch`: if two hosts share the directory, what the
- * next owner wrote stays. */
+ * next owner wrote or staged stays. */
 void definition_remove_own(const char *state, uint64_t epoch);
+/* Of a pod that is on its way here: whole, and where no start looks for it
+ * (<state>/definition.next) until the pod is this host's. One that was staged before is replaced.
+ */
+int definition_stage(const char *state, const Definition *d, Error *reterr);
+/* What was staged with this epoch counts from now on; again after a crash anywhere in it. -ENOENT:
+ * there is none. */
+int definition_publish(const char *state, uint64_t epoch, Error *reterr);
+/* The pod did not come. */
+void definition_unstage(const char *state);
+
 /* A disk of the container came (its JSON, as in the specification) or went. -ENOENT: no such
  * container. */
 int definition_add_disk(const char *state, const char *id, const char *disk_json, Error *reterr);

@@ -342,6 +342,8 @@ static void remove_state(const Shim *s) {
                 directory_remove(s->state_path);
                 return;
         }
+        if (!s->vm && !s->given_away) /* it was to come here, and did not */
+                definition_unstage(s->state_path);
         definition_remove_own(s->state_path, migration_epoch(migrate_controller(s->migrate)));
         for (size_t i = 0; i < ELEMENTSOF(rest); i++) {
                 _cleanup_free_ char *path = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How the pod was made (shim/definition.h) moves along, so that it can be started again where it
- * is. The source sends it while memory is copied; the destination writes it down once the pod is
- * its own, with the paths that the disks have there. */
+ * is. The source sends it while memory is copied; the destination stages it with the paths that the
+ * disks have there, and publishes it once the pod is its own. */
 #include <string.h>
 
 #include <json-c/json.h>
@@ -104,6 +104,7 @@ void migrate_send_definition(Migrate *m) {
 void migrate_forget_definition(Migrate *m) {
         definition_done(&m->definition);
         m->definition_bytes = 0;
+        m->staged = false;
 }
 
 static int take_machine(Migrate *m, const Part *part) {
@@ -151,19 +152,7 @@ static int take_container(Migrate *m, const Part *part) {
         return 0;
 }
 
-void migrate_take_definition(Migrate *m, const Part *part) {
-        int r;
-
-        if (migration_role(m->migration) != MIGRATION_DESTINATION ||
-            !migration_is_active(m->migration))
-                return;
-        r = part->container_id[0] ? take_container(m, part) : take_machine(m, part);
-        if (r < 0)
-                log_warning("migration: how container \"%s\" was made is not kept: %s",
-                            part->container_id, error_text(NULL, r));
-}
-
-/* -- written at the destination -- */
+/* -- adapted, staged and published -- */
 
 static int put_path(void *userdata, const ContainerDiskInfo *info) {
         json_object *disk = json_object_array_get_idx(userdata, info->index);
@@ -218,73 +207,135 @@ static int match(void *userdata, Container *c) {
         return s->found != NULL;
 }
 
-/* The definition as it is to be on this host. -EBADMSG: it does not fit the pod that came. */
-static int adapt_all(Migrate *m) {
-        Definition *d = &m->definition;
-        char *network = NULL;
-        bool whole = d->network && d->n_containers == pod_n_containers(m->shim->pod);
-        int r = whole ? 0 : -EBADMSG;
+static bool is_whole(const Migrate *m) {
+        return m->definition.network &&
+               m->definition.n_containers == pod_n_containers(m->shim->pod);
+}
 
-        for (size_t i = 0; r == 0 && i < d->n_containers; i++) {
+/* The definition as it is to be on this host. -EBADMSG: it does not fit the pod that came. */
+static int adapt_all(Migrate *m, Error *reterr) {
+        Definition *d = &m->definition;
+        JournalRecord identity = {};
+        char *network = NULL;
+        int r;
+
+        for (size_t i = 0; i < d->n_containers; i++) {
                 Search s = { .source_id = d->containers[i].id };
 
                 (void)pod_each_container(m->shim->pod, match, &s);
                 r = s.found ? adapt(s.found, &d->containers[i]) : -EBADMSG;
+                if (r < 0)
+                        return error_setf(reterr, r,
+                                          "container \"%s\": how it was made does not fit it",
+                                          s.source_id);
         }
-        if (r == 0 && m->network.path) {
+        if (m->network.path) {
                 if (asprintf(&network, "ns:%s", m->network.path) < 0)
-                        return -ENOMEM;
+                        return error_oom(reterr);
                 free(d->network);
                 d->network = network;
         }
-        d->epoch = migration_epoch(m->migration);
-        return r;
+        migration_identity(m->migration, &identity);
+        d->epoch = identity.epoch; /* as the record will have it that makes the pod this host's */
+        return 0;
 }
 
 typedef struct Writing {
         char *state;
-        Definition definition;
+        Definition definition; /* to be staged */
+        uint64_t epoch;        /* to be published */
+        bool came;             /* it has to be there */
 } Writing;
 
-static int work_write(void *argument, Error *reterr) {
-        const Writing *c = argument;
-        int r = definition_begin(c->state, &c->definition, reterr);
+static Writing *writing_free(Writing *c) {
+        if (!c)
+                return NULL;
+        definition_done(&c->definition);
+        free(c->state);
+        free(c);
+        return NULL;
+}
+DEFINE_CLEANUP(Writing *, writing_free);
 
-        for (size_t i = 0; r == 0 && i < c->definition.n_containers; i++)
-                r = definition_put(c->state, &c->definition.containers[i], reterr);
-        if (r < 0)
-                definition_remove(c->state);
-        return r;
+static Writing *writing_new(const Migrate *m) {
+        _cleanup_(writing_freep) Writing *c = calloc(1, sizeof(*c));
+
+        if (!c || !(c->state = strdup(m->shim->state_path)))
+                return NULL;
+        return TAKE(c);
+}
+
+static void not_kept(int r, const Error *err) {
+        log_warning("how the pod was made is not kept here, once stopped it cannot start: %s",
+                    error_text(err, r));
 }
 
 static void on_written(void *userdata, int r, const void *result, const Error *err) {
         Writing *c = userdata;
 
-        if (r < 0)
-                log_warning("how the pod was made is not kept, once stopped it cannot start: %s",
-                            error_text(err, r));
-        definition_done(&c->definition);
-        free(c->state);
-        free(c);
+        if (r < 0 && (r != -ENOENT || c->came))
+                not_kept(r, err);
+        (void)writing_free(c);
 }
 
-void migrate_write_definition(Migrate *m) {
+static int work_stage(void *argument, Error *reterr) {
+        const Writing *c = argument;
+
+        return definition_stage(c->state, &c->definition, reterr);
+}
+
+/* All of it is here: on disk before the pod is, so that a shim that comes after this one has it. */
+static void stage(Migrate *m) {
         Error e = ERROR_INIT;
         Writing *c;
         int r;
 
-        r = adapt_all(m);
-        c = r == 0 ? calloc(1, sizeof(*c)) : NULL;
-        if (!c || !(c->state = strdup(m->shim->state_path))) {
-                log_warning(
-                        "how the pod was made did not come along: once stopped it cannot start");
-                free(c);
+        r = adapt_all(m, &e);
+        c = r == 0 ? writing_new(m) : NULL;
+        if (!c) {
+                not_kept(r == 0 ? -ENOMEM : r, &e);
                 return;
         }
         c->definition = m->definition;
         m->definition = (Definition){};
-        migrate_forget_definition(m);
-        r = file_job(m->shim, work_write, c, on_written, c, &e);
+        m->staged = true;
+        r = file_job(m->shim, work_stage, c, on_written, c, &e);
+        if (r < 0)
+                on_written(c, r, NULL, &e);
+}
+
+void migrate_take_definition(Migrate *m, const Part *part) {
+        int r;
+
+        if (migration_role(m->migration) != MIGRATION_DESTINATION ||
+            !migration_is_active(m->migration) || m->staged)
+                return;
+        r = part->container_id[0] ? take_container(m, part) : take_machine(m, part);
+        if (r < 0)
+                log_warning("migration: how container \"%s\" was made is not kept: %s",
+                            part->container_id, error_text(NULL, r));
+        else if (is_whole(m))
+                stage(m);
+}
+
+static int work_publish(void *argument, Error *reterr) {
+        const Writing *c = argument;
+
+        return definition_publish(c->state, c->epoch, reterr);
+}
+
+void migrate_publish_definition(Migrate *m, uint64_t epoch, bool came) {
+        Error e = ERROR_INIT;
+        Writing *c = writing_new(m);
+        int r;
+
+        if (!c) {
+                not_kept(-ENOMEM, NULL);
+                return;
+        }
+        c->epoch = epoch;
+        c->came = came;
+        r = file_job(m->shim, work_publish, c, on_written, c, &e);
         if (r < 0)
                 on_written(c, r, NULL, &e);
 }

@@ -75,6 +75,7 @@ struct Migrate {
         /* migrate-definition.c */
         Definition definition; /* destination: as it comes */
         size_t definition_bytes;
+        bool staged;             /* all of it came, and has gone to the thread for files */
         bool reading_definition; /* source */
 
         /* migrate-storage.c */
@@ -269,6 +270,4 @@ int migrate_process_key(Migrate *m, const char *guest_id, const char *exec_id, P
 /* migrate-definition.c */
 void migrate_send_definition(Migrate *m);
 void migrate_take_definition(Migrate *m, const Podferry__Peer__V1__Definition *part);
-/* Destination, the pod is its own: what came is adapted to this host and written down. */
-void migrate_write_definition(Migrate *m);
 void migrate_forget_definition(Migrate *m);

@@ -204,7 +204,7 @@ int migrate_resume_destination(Migrate *m, Error *reterr) {
                 return r;
         m->resumed = true;
         keep_now(s->keep); /* from here on the link is this host's */
-        migrate_write_definition(m);
+        migrate_publish_definition(m, migration_epoch(m->migration), true);
         migrate_reset_network(m);
         return 0;
 }

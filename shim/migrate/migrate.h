@@ -125,6 +125,10 @@ int migrate_save_link(Migrate *m, Buf *ret, Error *reterr);
 
 /* What a move had closed of the pod's network. */
 void migrate_open_gates(Migrate *m);
+/* The pod is this host's since that epoch: what was staged counts. `came`: something must have
+ * been.
+ */
+void migrate_publish_definition(Migrate *m, uint64_t epoch, bool came);
 
 typedef struct KeptSession {
         JournalRecord session; /* kind NONE */

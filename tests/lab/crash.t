@@ -17,7 +17,18 @@ crash ready h2
 crash owned h1 both
 crash stopped h1 --handover fast
 crash ready h2 --handover fast
-pf h1 rm --force t-x
+
+# It came while the shim that got it was killed, and another one took it: it is started again like any pod.
+echo owned >"$PODFERRY_KILL_AT"
+move h1 t-x >"$work/out" 2>&1 &
+client=$!
+until_ok 30 eval "[ ! -e $PODFERRY_KILL_AT ]" && pf h2 adopt t-x --to "$(to h1)" >"$work/adopt" 2>&1
+wait $client
+is "$(where t-x)" h2 "a pod that its first shim there never had" F83 || diag "$(cat "$work/out" "$work/adopt")"
+pf h2 stop t-x >"$work/out" 2>&1 && pf h2 start t-x >>"$work/out" 2>&1
+ok "it is stopped and started again there" F53 || diag "$(cat "$work/out")"
+is "$(pf h2 exec t-x /bin/echo works)" works "and works"
+pf h2 rm --force t-x
 
 # A destination that is given up after its shim was killed: what the transfer was to fill goes, and the sockets.
 own=/var/lib/podferry/volumes

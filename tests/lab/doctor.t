@@ -214,9 +214,11 @@ finds_soon "0 ok:healthy" "and started" "" h2 t-x
 
 cut_off ready h2 --handover fast
 finds "1 needs-action:hand-over-cut" "handover=fast, cut in the middle" "F82 F83" h2 t-x --to "$(to h1)"
-finds "0 advises:no-definition adopt-to" "--fix --to settles it" "F82 F83" h2 t-x --to "$(to h1)" --fix
+finds "0 ok:elsewhere adopt-to" "--fix --to settles it" "F82 F83" h2 t-x --to "$(to h1)" --fix
 is "$(where t-x)" h1 "it is back" F82
-finds_soon "0 advises:no-definition" "a shim that is killed there takes along how the pod was made" "" h1 t-x
+finds_soon "0 ok:healthy" "and could be started again there" F53 h1 t-x
+on h1 rm -r /var/lib/podferry/pods/t-x/definition
+finds "0 advises:no-definition" "somebody removes how it was made" "" h1 t-x
 
 # -- what is left behind --
 on h1 mkdir -m 700 /run/podferry/t-o

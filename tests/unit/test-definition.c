@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -118,6 +119,89 @@ static void test_owner(void **unused) {
         assert_false(definition_is_there(state));
 }
 
+static DefinitionContainer staged = { .id = (char[]){ "s" }, .spec = (char[]){ "{}" } };
+
+static void stage(uint64_t epoch) {
+        Definition d = { .epoch = epoch,
+                         .memory_mib = 64,
+                         .vcpus = 1,
+                         .network = (char[]){ "none" },
+                         .publish = (char[]){ "" },
+                         .containers = &staged,
+                         .n_containers = 1 };
+
+        assert_int_equal(definition_stage(state, &d, NULL), 0);
+}
+
+static bool is_there(const char *name) {
+        _cleanup_free_ char *path = NULL;
+
+        assert_true(asprintf(&path, "%s/%s", state, name) > 0);
+        return access(path, F_OK) == 0;
+}
+
+/* What is on its way here is not the definition before it is published, and is then all of it. */
+static void test_stage(void **unused) {
+        _cleanup_definition_ Definition d = {};
+
+        assert_int_equal(definition_publish(state, 3, NULL), -ENOENT);
+        begin();
+        put("c", 1, SPEC);
+        stage(4);
+        stage(5);
+        assert_int_equal(definition_publish(state, 4, NULL), -ENOENT);
+        assert_int_equal(definition_read(state, &d, NULL), 0);
+        assert_int_equal(d.epoch, 3);
+        definition_done(&d);
+        assert_int_equal(definition_publish(state, 5, NULL), 0);
+        assert_int_equal(definition_read(state, &d, NULL), 0);
+        assert_int_equal(d.epoch, 5);
+        assert_int_equal(d.n_containers, 1);
+        assert_string_equal(d.containers[0].id, "s");
+        assert_false(is_there("definition.next"));
+        assert_int_equal(definition_publish(state, 5, NULL), -ENOENT);
+}
+
+/* A crash after the old one was removed, and one while it is staged. */
+static void test_stage_cut(void **unused) {
+        _cleanup_free_ char *next = NULL, *part = NULL;
+        _cleanup_definition_ Definition d = {};
+
+        assert_true(asprintf(&next, "%s/definition.next", state) > 0 &&
+                    asprintf(&part, "%s/definition.part", state) > 0);
+        stage(5);
+        assert_int_equal(definition_publish(state, 5, NULL), 0);
+        stage(6);
+        assert_int_equal(rename(next, part), 0);
+        assert_int_equal(definition_publish(state, 6, NULL), -ENOENT);
+        stage(6);
+        assert_false(is_there("definition.part"));
+        definition_remove(state);
+        assert_int_equal(definition_publish(state, 6, NULL), 0);
+        assert_int_equal(definition_read(state, &d, NULL), 0);
+        assert_int_equal(d.epoch, 6);
+}
+
+/* A destination that the pod did not come to takes away what it staged, and no more. */
+static void test_stage_gone(void **unused) {
+        begin();
+        stage(5);
+        definition_remove_own(state, 2);
+        assert_true(is_there("definition.next"));
+        definition_remove_own(state, 5);
+        assert_false(is_there("definition.next"));
+        assert_false(definition_is_there(state));
+        begin();
+        stage(5);
+        definition_unstage(state);
+        assert_false(is_there("definition.next"));
+        assert_true(definition_is_there(state));
+        stage(5);
+        definition_remove_own(state, 4); /* the source's, which shares the directory */
+        assert_false(definition_is_there(state));
+        assert_int_equal(definition_publish(state, 5, NULL), 0);
+}
+
 static void test_names(void **unused) {
         DefinitionContainer c = { .id = (char[]){ "../x" }, .spec = (char[]){ "{}" } };
         _cleanup_definition_ Definition d = {};
@@ -173,8 +257,8 @@ static void test_damage(void **unused) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_round), TEST(test_disks),  TEST(test_owner),
-                TEST(test_names), TEST(test_damage),
+                TEST(test_round),     TEST(test_disks),      TEST(test_owner), TEST(test_stage),
+                TEST(test_stage_cut), TEST(test_stage_gone), TEST(test_names), TEST(test_damage),
         };
 
         return cmocka_run_group_tests_name("definition", tests, NULL, NULL);
