@@ -192,28 +192,6 @@ static json_object *parse_json(const char *text, Error *reterr) {
         return o;
 }
 
-/* Options of a migration would have to go along with the pod, which does not keep them yet:
- * refused, not forgotten. "source" is no option: it says what a container is a copy of. */
-static int refuse_options(json_object *config, Error *reterr) {
-        static const char prefix[] = "org.podferry.migration.";
-        json_object *annotations = NULL;
-
-        if (!json_object_object_get_ex(config, "annotations", &annotations) ||
-            !json_object_is_type(annotations, json_type_object))
-                return 0;
-        json_object_object_foreach(annotations, name, value) {
-                (void)value;
-                if (strncmp(name, prefix, strlen(prefix)) == 0 &&
-                    strcmp(name + strlen(prefix), "source") != 0)
-                        return error_setf(
-                                reterr, -EOPNOTSUPP,
-                                "annotation %.100s: options of a migration are taken from "
-                                "the configuration and the call only",
-                                name);
-        }
-        return 0;
-}
-
 int container_spec_parse(const char *id, const char *text, ParsedSpec *ret, Error *reterr) {
         _cleanup_spec_ ParsedSpec p = { .scratch = SIZE_MAX };
         json_object *config = NULL, *disks = NULL;
@@ -243,9 +221,6 @@ int container_spec_parse(const char *id, const char *text, ParsedSpec *ret, Erro
                 return r;
         if (!config)
                 return error_setf(reterr, -EINVAL, "the specification has no 'config'");
-        r = refuse_options(config, reterr);
-        if (r < 0)
-                return r;
         if (p.spec.guest_id && !p.spec.guest_id[0])
                 p.spec.guest_id = NULL;
         p.spec.config_json = json_object_to_json_string_ext(config, JSON_C_TO_STRING_PLAIN);

@@ -70,6 +70,7 @@ void shim_undefine(Shim *s, const char *id) {
         Error e = ERROR_INIT;
         int r;
 
+        annotations_drop(&s->annotations, id);
         if (!u)
                 return;
         u->state = strdup(s->state_path);
@@ -86,6 +87,8 @@ static void on_created(void *userdata, int r, const void *result, const Error *e
 
         if (r < 0 && c->scratch)
                 (void)unlink(c->scratch);
+        if (r < 0)
+                annotations_drop(&c->shim->annotations, c->id);
         if (r < 0 && c->made > 0)
                 shim_undefine(c->shim, c->id);
         /* Its streams were opened before the guest refused it; left behind, they would be handed
@@ -214,9 +217,16 @@ static int create_container(Shim *s, const char *id, const char *spec_json, uint
         if (c->parsed.scratch != SIZE_MAX)
                 r = plan_scratch(c, reterr);
         if (r == 0)
-                r = file_job(s, prepare_disks, c, on_disks_ready, c, reterr);
+                r = annotations_take(&s->annotations, c->id,
+                                     json_object_object_get(c->parsed.json, "config"),
+                                     &s->config.migration, reterr);
+        if (r < 0)
+                return r;
+        r = file_job(s, prepare_disks, c, on_disks_ready, c, reterr);
         if (r == 1)
                 c = NULL;
+        else
+                annotations_drop(&s->annotations, id);
         return r;
 }
 

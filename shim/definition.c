@@ -271,6 +271,24 @@ int definition_read(const char *state, Definition *ret, Error *reterr) {
         return 0;
 }
 
+int definition_annotations(const Definition *d, Annotations *ret, Error *reterr) {
+        for (size_t i = 0; i < d->n_containers; i++) {
+                _cleanup_object_ json_object *spec = json_tokener_parse(d->containers[i].spec);
+                json_object *config = NULL;
+                int r = -EBADMSG;
+
+                if (json_object_is_type(spec, json_type_object) &&
+                    json_object_object_get_ex(spec, "config", &config) &&
+                    json_object_is_type(config, json_type_object))
+                        r = annotations_take(ret, d->containers[i].id, config, NULL, reterr);
+                else
+                        (void)error_setf(reterr, r, "its specification has no config");
+                if (r < 0)
+                        return error_prefix(reterr, r, "container %s", d->containers[i].id);
+        }
+        return 0;
+}
+
 /* The directory of `state` that has another definition. */
 static char *inside(const char *state, const char *name) {
         char *path;

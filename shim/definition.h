@@ -7,6 +7,7 @@
 
 #include "lib/error.h"
 #include "lib/task.h"
+#include "shim/annotations.h"
 
 /* How a pod was made, on disk: what its machine has, and each container as Pod.CreateContainer got
  * it (shim/container-spec.h), with the disks that it has now. A stopped pod is started again from
@@ -42,6 +43,9 @@ int definition_drop(const char *state, const char *id, Error *reterr);
 /* Containers in the order of their making. -ENOENT: there is none; -EBADMSG: a file is not what was
  * written, named. */
 int definition_read(const char *state, Definition *ret, Error *reterr);
+/* What its containers say of migrations, up to the first that is not to be understood: the code of
+ * annotations_take(), or -EBADMSG. Does not block. */
+int definition_annotations(const Definition *d, Annotations *ret, Error *reterr);
 bool definition_is_there(const char *state);
 void definition_remove(const char *state);
 /* The same, for a host that owned the pod up to `epoch`: if two hosts share the directory, what the

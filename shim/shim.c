@@ -145,6 +145,10 @@ int shim_new(sd_event *event, const char *pod_id, bool receive, Config *config, 
         return 0;
 }
 
+void shim_migration_options(const Shim *s, MigrationOptions *ret) {
+        annotations_lay(&s->annotations, &s->config.migration, ret);
+}
+
 Shim *shim_free(Shim *s) {
         if (!s)
                 return NULL;
@@ -164,6 +168,7 @@ Shim *shim_free(Shim *s) {
         lane_done(&s->namespaces);
         if (s->files_ready)
                 mailbox_done(&s->mailbox);
+        annotations_done(&s->annotations);
         free(s->link_path);
         free(s->console_path);
         free(s->state_path);

@@ -7,6 +7,7 @@
 #include "controllers/vm/vm.h"
 #include "hostdev/libvirt/lane.h"
 #include "hostdev/libvirt/virt.h"
+#include "shim/annotations.h"
 #include "shim/config.h"
 #include "shim/dbus/server.h"
 #include "shim/guest/rpc.h"
@@ -46,6 +47,7 @@ struct Shim {
         Virt *virt; /* from the first use on */
 
         uint64_t made; /* of the last container: shim/definition.h */
+        Annotations annotations;
 
         Vm *vm;   /* NULL: not started, not imported */
         Pod *pod; /* below vm */
@@ -110,6 +112,8 @@ void shim_stop(Shim *s);
 
 /* The whole shim as JSON; the caller owns *ret. */
 int shim_dump(Shim *s, char **ret, Error *reterr);
+/* The options of a migration that no call has touched: annotations over the configuration. */
+void shim_migration_options(const Shim *s, MigrationOptions *ret);
 /* The libvirt backend, made on first use (no connection yet). */
 int shim_virt(Shim *s, Virt **ret, Error *reterr);
 /* <state_dir>/pods/<pod>/scratch-<container>.raw; the caller owns it; NULL: out of memory. */

@@ -54,6 +54,7 @@ static int check_types(json_object *config, Error *reterr) {
                 { "mounts", json_type_array, "an array" },
                 { "linux", json_type_object, "an object" },
                 { "hooks", json_type_object, "an object" },
+                { "annotations", json_type_object, "an object" },
         };
         json_object *value;
 
@@ -217,6 +218,9 @@ static int override(json_object *config, const OciOptions *o, Error *reterr) {
         /* optional by the specification, but not for crun */
         if (!json_get(config, "mounts") && json_add(config, "mounts", json_object_new_array()) < 0)
                 return error_oom(reterr);
+        r = oci_annotate(o, config, reterr);
+        if (r < 0)
+                return r;
         if (o->terminal && json_add(process, "terminal", json_object_new_boolean(true)) < 0)
                 return error_oom(reterr);
         if (o->hostname && has_uts_namespace(config) && !json_get(config, "hostname") &&

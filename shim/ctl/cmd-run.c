@@ -28,8 +28,8 @@
 
 typedef struct Run {
         const Ctl *ctl;
-        char **roots, **env, **volume_texts; /* of the command line */
-        char *ports;                         /* with a space between */
+        char **roots, **env, **annotations, **volume_texts; /* of the command line */
+        char *ports;                                        /* with a space between */
         VolumeValue volumes[VOLUMES_MAX];
         size_t n_volumes;
         const char *bundle, *join, *container, *network;
@@ -54,6 +54,7 @@ enum {
         CPUS,
         VOLUME,
         ENV,
+        ANNOTATION,
         TTY,
         DETACH,
         POD,
@@ -82,6 +83,9 @@ static const Option options[] = {
           "device itself, :part=N, and :copy, :shared or :same for\n"
           "a migration" },
         { ENV, 'e', "env", "K=V", "variable of the container; K alone passes yours" },
+        { ANNOTATION, 0, "annotation", "K=V",
+          "annotation of the container; org.podferry.migration.NAME\n"
+          "is an option of its migrations, over the configuration" },
         { TTY, 't', "tty", NULL, "give it a terminal" },
         { INTERACTIVE, 'i', "interactive", NULL, "pass stdin on (the default in the foreground)" },
         { DETACH, 'd', "detach", NULL, "print its name and leave it running" },
@@ -131,6 +135,7 @@ const Command command_run = {
 static void run_done(Run *r) {
         (void)words_free(r->roots);
         (void)words_free(r->env);
+        (void)words_free(r->annotations);
         (void)words_free(r->volume_texts);
         free(r->ports);
         for (size_t i = 0; i < r->n_volumes; i++)
@@ -189,6 +194,8 @@ static int take_option(Run *r, int id, const char *value, Error *reterr) {
                 return words_add(&r->volume_texts, value) < 0 ? error_oom(reterr) : 0;
         case ENV:
                 return words_add(&r->env, value) < 0 ? error_oom(reterr) : 0;
+        case ANNOTATION:
+                return words_add(&r->annotations, value) < 0 ? error_oom(reterr) : 0;
         case TTY:
                 r->oci.terminal = true;
                 return 0;
@@ -281,6 +288,7 @@ static bool parse(Run *r, const Command *self, int argc, char **argv, int *ret_s
         r->oci.args = option_operands(&p, &n);
         r->oci.args = n > 0 ? r->oci.args : NULL;
         r->oci.env = r->env;
+        r->oci.annotations = r->annotations;
         if (code == 0)
                 code = check_together(r, &e);
         if (code < 0) {

@@ -25,18 +25,22 @@ bool cold_is_copy(const ColdDisk *d) {
         return d->plan == STORAGE_PLAN_COPY && d->same_as == SIZE_MAX;
 }
 
-int cold_wish(const char *text, MigrationStorage *ret, Error *reterr) {
-        static const char *const words[_MIGRATION_STORAGE_MAX] = {
-                [MIGRATION_STORAGE_AUTO] = "auto",
-                [MIGRATION_STORAGE_SHARED] = "shared",
-                [MIGRATION_STORAGE_COPY] = "copy",
-        };
+static const char *const wishes[_MIGRATION_STORAGE_MAX] = {
+        [MIGRATION_STORAGE_AUTO] = "auto",
+        [MIGRATION_STORAGE_SHARED] = "shared",
+        [MIGRATION_STORAGE_COPY] = "copy",
+};
 
+const char *cold_wish_name(MigrationStorage wish) {
+        return wishes[wish];
+}
+
+int cold_wish(const char *text, MigrationStorage *ret, Error *reterr) {
         *ret = MIGRATION_STORAGE_AUTO;
         if (!text || !*text)
                 return 0;
-        for (size_t i = 0; i < ELEMENTSOF(words); i++)
-                if (strcmp(words[i], text) == 0) {
+        for (size_t i = 0; i < ELEMENTSOF(wishes); i++)
+                if (strcmp(wishes[i], text) == 0) {
                         *ret = (MigrationStorage)i;
                         return 0;
                 }

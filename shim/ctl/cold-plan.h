@@ -38,6 +38,7 @@ void cold_plan_done(ColdPlan *p);
 /* Its bytes travel, and not as those of another disk. */
 bool cold_is_copy(const ColdDisk *d);
 /* "" or NULL: as each disk says. */
+const char *cold_wish_name(MigrationStorage wish);
 int cold_wish(const char *text, MigrationStorage *ret, Error *reterr);
 /* Each disk at its place `there`: the definition as it is to be at the destination. */
 int cold_plan_adapt(ColdPlan *p, Error *reterr);

@@ -69,27 +69,55 @@ int cold_record(Mover *m, OfflineState state, Error *reterr) {
 /* -- what there is -- */
 
 /* The shims' options have no meaning where no shim takes part. */
-static int take_options(Mover *m, const char **ret_storage, Error *reterr) {
-        Cold *c = m->cold;
+static bool is_taken(const char *option) {
+        static const char *const names[] = { "storage", "keep_source_disks",
+                                             "remove_source_volumes", "transport_timeout" };
 
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (strcmp(names[i], option) == 0)
+                        return true;
+        return false;
+}
+
+static int take_call(const Mover *m, MigrationOptions *ret, Error *reterr) {
+        int r = 0;
+
+        migration_options_init(ret);
         if (m->network_mode && strcmp(m->network_mode, "keep") == 0)
                 return error_setf(reterr, -EINVAL,
                                   "--net-mode keep is for a live move: a pod that starts anew has "
                                   "the addresses of its namespace");
-        for (size_t i = 0; i < m->n_options; i++) {
-                const char *name = m->options[i].name, *value = m->options[i].value;
+        for (size_t i = 0; r == 0 && i < m->n_options; i++) {
+                const char *name = m->options[i].name;
 
-                if (strcmp(name, "storage") == 0)
-                        *ret_storage = value;
-                else if (strcmp(name, "keep_source_disks") == 0)
-                        c->keep_scratch = strcmp(value, "true") == 0;
-                else if (strcmp(name, "remove_source_volumes") == 0)
-                        c->remove_volumes = strcmp(value, "true") == 0;
-                else if (strcmp(name, "transport_timeout") != 0)
+                if (!is_taken(name))
                         return error_setf(reterr, -EINVAL,
                                           "option %.40s is for a live move, and this one is cold",
                                           name);
+                r = migration_options_set(ret, name, m->options[i].value, reterr);
         }
+        return r;
+}
+
+/* As with a live move, the call is over the pod's annotations, and these over the configuration. */
+static int take_options(Mover *m, MigrationOptions *o, Error *reterr) {
+        _cleanup_annotations_ Annotations annotations = {};
+        Cold *c = m->cold;
+        MigrationOptions below;
+        int r;
+
+        r = definition_annotations(&c->plan.definition, &annotations, reterr);
+        if (r < 0)
+                return r;
+        annotations_lay(&annotations, &m->ctl->config.migration, &below);
+        migration_options_lay_under(o, &below);
+        if (o->keep_source_disks && o->remove_source_volumes)
+                return error_setf(reterr, -EINVAL,
+                                  "options keep_source_disks and remove_source_volumes exclude "
+                                  "each other");
+        c->storage = o->storage;
+        c->keep_scratch = o->keep_source_disks;
+        c->remove_volumes = o->remove_source_volumes;
         return 0;
 }
 
@@ -202,19 +230,18 @@ static int place_disks(Mover *m, Error *reterr) {
 
 static int read_pod(Mover *m, Error *reterr) {
         Cold *c = m->cold;
-        const char *storage = NULL;
-        MigrationStorage wish;
+        MigrationOptions options;
         int r;
 
-        r = take_options(m, &storage, reterr);
-        if (r == 0)
-                r = cold_wish(storage, &wish, reterr);
+        r = take_call(m, &options, reterr);
         if (r == 0)
                 r = definition_read(c->state, &c->plan.definition, reterr);
         if (r == -ENOENT && c->resumed) /* all but the record was removed */
                 return 0;
         if (r == 0)
-                r = cold_plan_make(&c->plan, wish, reterr);
+                r = take_options(m, &options, reterr);
+        if (r == 0)
+                r = cold_plan_make(&c->plan, options.storage, reterr);
         if (r < 0 || c->resumed)
                 return r;
         r = check_network(m, reterr);

@@ -108,13 +108,6 @@ static json_object *disk_json(const ColdDisk *d) {
                        : TAKE(o);
 }
 
-static const char *storage_option(const Mover *m) {
-        for (size_t i = 0; i < m->n_options; i++)
-                if (strcmp(m->options[i].name, "storage") == 0)
-                        return m->options[i].value;
-        return "";
-}
-
 static int offer_json(const Mover *m, json_object **ret, Error *reterr) {
         _cleanup_json_ json_object *o = json_object_new_object();
         json_object *disks = json_object_new_array();
@@ -128,7 +121,7 @@ static int offer_json(const Mover *m, json_object **ret, Error *reterr) {
                 return error_oom(reterr);
         d.network = network ?: d.network;
         if (json_add_string(o, "pod", m->pod) < 0 ||
-            json_add_string(o, "storage", storage_option(m)) < 0 ||
+            json_add_string(o, "storage", cold_wish_name(m->cold->storage)) < 0 ||
             json_add(o, "definition", cold_definition_json(&d)) < 0)
                 return error_oom(reterr);
         for (size_t i = 0; i < p->n_disks; i++)

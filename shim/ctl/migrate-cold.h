@@ -25,6 +25,7 @@ struct Cold {
         bool resumed;    /* an attempt before this one has given the pod away */
         bool runs;       /* resumed, and it was started over there since */
         bool start;      /* it ran, and is to run over there */
+        MigrationStorage storage;
         bool keep_scratch, remove_volumes;
         bool offered;   /* something may be left over there */
         bool discarded; /* nothing is */

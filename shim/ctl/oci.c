@@ -263,6 +263,32 @@ static json_object *make_root(bool read_only) {
         return TAKE(o);
 }
 
+static int annotate(json_object *annotations, const char *text, Error *reterr) {
+        const char *equals = strchr(text, '=');
+        _cleanup_free_ char *key = NULL;
+
+        if (!equals || equals == text || !text_is_utf8(text))
+                return error_setf(reterr, -EINVAL, "--annotation \"%.200s\" is not K=V", text);
+        key = strndup(text, (size_t)(equals - text));
+        return !key || json_add_string(annotations, key, equals + 1) < 0 ? error_oom(reterr) : 0;
+}
+
+int oci_annotate(const OciOptions *o, json_object *config, Error *reterr) {
+        json_object *annotations = json_get(config, "annotations");
+        int r = 0;
+
+        if (!o->annotations || !o->annotations[0])
+                return 0;
+        if (!annotations) {
+                annotations = json_object_new_object();
+                if (json_add(config, "annotations", annotations) < 0)
+                        return error_oom(reterr);
+        }
+        for (size_t i = 0; r == 0 && o->annotations[i]; i++)
+                r = annotate(annotations, o->annotations[i], reterr);
+        return r;
+}
+
 int oci_spec_make(const OciOptions *o, json_object **ret, Error *reterr) {
         _cleanup_json_ json_object *spec = json_object_new_object(), *process = NULL;
         int r;
@@ -277,6 +303,9 @@ int oci_spec_make(const OciOptions *o, json_object **ret, Error *reterr) {
             json_add(spec, "mounts", make_mounts()) < 0 ||
             json_add(spec, "linux", make_linux()) < 0)
                 return error_oom(reterr);
+        r = oci_annotate(o, spec, reterr);
+        if (r < 0)
+                return r;
         *ret = TAKE(spec);
         return 0;
 }

@@ -12,10 +12,11 @@
  * The root, its path, the cgroup and the mounts of volumes are added behind this (pod, agent): they
  * are places in the guest. */
 typedef struct OciOptions {
-        char *const *args;    /* NULL-terminated; at least one */
-        char *const *env;     /* "K=V", or "K": as it is here; NULL-terminated, may be NULL */
-        const char *cwd;      /* NULL: "/" */
-        const char *hostname; /* NULL: none */
+        char *const *args;        /* NULL-terminated; at least one */
+        char *const *env;         /* "K=V", or "K": as it is here; NULL-terminated, may be NULL */
+        char *const *annotations; /* "K=V"; NULL-terminated, may be NULL */
+        const char *cwd;          /* NULL: "/" */
+        const char *hostname;     /* NULL: none */
         uint32_t uid, gid;
         bool user_given; /* over a bundle's user */
         bool terminal;
@@ -24,6 +25,9 @@ typedef struct OciOptions {
 
 /* -EINVAL: an argument or a variable is not UTF-8 or not of its form. The caller owns *ret. */
 int oci_spec_make(const OciOptions *o, json_object **ret, Error *reterr);
+/* The annotations of *o into a specification, over those that it has. -EINVAL: one is not of its
+ * form. */
+int oci_annotate(const OciOptions *o, json_object *config, Error *reterr);
 /* The "process" of an exec. */
 int oci_process_make(const OciOptions *o, json_object **ret, Error *reterr);
 

@@ -57,6 +57,7 @@ int migration_face_check(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         const char *unsafe = "false", *space = "allocated", *mode = "keep";
         Shim *s = userdata;
         MigrateAsk ask = { .facts = "", .disks = "", .namespace = "" };
+        MigrationOptions below;
         MigrationTexts texts[] = { { "facts", &ask.facts },
                                    { "disks", &ask.disks },
                                    { "namespace", &ask.namespace },
@@ -72,7 +73,8 @@ int migration_face_check(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         r = sd_bus_message_read(m, "s", &ask.session);
         if (r < 0)
                 return r;
-        r = migration_read_options(m, &s->config, texts, &ask.options, reterr);
+        shim_migration_options(s, &below);
+        r = migration_read_options(m, &below, texts, &ask.options, reterr);
         if (r == 0)
                 r = read_flag("unsafe", unsafe, &ask.unsafe, reterr);
         if (r < 0)

@@ -235,6 +235,7 @@ static int on_export(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(facts_call_freep) FactsCall *c = calloc(1, sizeof(*c));
         const char *session, *bound = "";
         MigrationTexts texts[] = { { "bound", &bound }, {} };
+        MigrationOptions below;
         Shim *s = userdata;
         Error err = ERROR_INIT;
         int r;
@@ -249,7 +250,8 @@ static int on_export(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         if (r < 0)
                 return api_error_set(reterr, r, &err);
         (void)snprintf(c->session, sizeof(c->session), "%s", session);
-        r = migration_read_options(m, &s->config, texts, &c->options, reterr);
+        shim_migration_options(s, &below);
+        r = migration_read_options(m, &below, texts, &c->options, reterr);
         if (r < 0)
                 return r;
         if (strcmp(bound, "true") == 0)
@@ -347,13 +349,14 @@ static int on_prepare(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_(bus_job_unrefp) BusJob *job = NULL;
         const char *session, *storage = "";
         MigrationTexts texts[] = { { "storage_offer", &storage }, {} };
-        MigrationOptions options;
+        MigrationOptions options, below;
         Shim *s = userdata;
         Error err = ERROR_INIT;
         int r;
 
+        shim_migration_options(s, &below);
         if ((r = sd_bus_message_read(m, "s", &session)) < 0 ||
-            (r = migration_read_options(m, &s->config, texts, &options, reterr)) < 0 ||
+            (r = migration_read_options(m, &below, texts, &options, reterr)) < 0 ||
             (r = bus_job_new(m, 0, reply_text, &job, reterr)) < 0)
                 return r;
         r = migrate_prepare(s->migrate, session, &options, storage, bus_job_done, job, &err);
@@ -398,13 +401,14 @@ static int on_transfer(sd_bus_message *m, void *userdata, sd_bus_error *reterr) 
                                    { "to_program", &way.program },
                                    { "to_pod", &way.pod },
                                    {} };
-        MigrationOptions options;
+        MigrationOptions options, below;
         Shim *s = userdata;
         Error err = ERROR_INIT;
         int r;
 
+        shim_migration_options(s, &below);
         if ((r = sd_bus_message_read(m, "s", &session)) < 0 ||
-            (r = migration_read_options(m, &s->config, texts, &options, reterr)) < 0)
+            (r = migration_read_options(m, &below, texts, &options, reterr)) < 0)
                 return r;
         r = migrate_transfer(s->migrate, session, &options, ticket, &way, &err);
         if (r < 0)

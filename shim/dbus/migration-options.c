@@ -72,9 +72,9 @@ static int read_option(sd_bus_message *m, const MigrationTexts *texts, const cha
         return r < 0 ? api_error_set(reterr, r, &err) : 0;
 }
 
-int migration_read_options(sd_bus_message *m, const Config *config, const MigrationTexts *texts,
-                           MigrationOptions *ret, sd_bus_error *reterr) {
-        const MigrationOptions *below = &config->migration;
+int migration_read_options(sd_bus_message *m, const MigrationOptions *below,
+                           const MigrationTexts *texts, MigrationOptions *ret,
+                           sd_bus_error *reterr) {
         const char *source = "";
         MigrationOptions theirs;
         Error err = ERROR_INIT;

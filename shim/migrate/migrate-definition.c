@@ -245,11 +245,14 @@ typedef struct Writing {
         Definition definition; /* to be staged */
         uint64_t epoch;        /* to be published */
         bool came;             /* it has to be there */
+        Shim *shim;            /* for the loop */
+        Annotations annotations;
 } Writing;
 
 static Writing *writing_free(Writing *c) {
         if (!c)
                 return NULL;
+        annotations_done(&c->annotations);
         definition_done(&c->definition);
         free(c->state);
         free(c);
@@ -262,6 +265,7 @@ static Writing *writing_new(const Migrate *m) {
 
         if (!c || !(c->state = strdup(m->shim->state_path)))
                 return NULL;
+        c->shim = m->shim;
         return TAKE(c);
 }
 
@@ -318,10 +322,31 @@ void migrate_take_definition(Migrate *m, const Part *part) {
                 stage(m);
 }
 
-static int work_publish(void *argument, Error *reterr) {
-        const Writing *c = argument;
+/* What its containers say of the next migration comes along with it. */
+static void read_annotations(Writing *c) {
+        _cleanup_definition_ Definition d = {};
+        Error e = ERROR_INIT;
+        int r = definition_read(c->state, &d, &e);
 
-        return definition_publish(c->state, c->epoch, reterr);
+        if (r == 0)
+                r = definition_annotations(&d, &c->annotations, &e);
+        if (r < 0)
+                log_warning("not all annotations of the pod are known: %s", error_text(&e, r));
+}
+
+static int work_publish(void *argument, Error *reterr) {
+        Writing *c = argument;
+        int r = definition_publish(c->state, c->epoch, reterr);
+
+        read_annotations(c);
+        return r;
+}
+
+static void on_published(void *userdata, int r, const void *result, const Error *err) {
+        Writing *c = userdata;
+
+        annotations_merge(&c->shim->annotations, &c->annotations);
+        on_written(c, r, result, err);
 }
 
 void migrate_publish_definition(Migrate *m, uint64_t epoch, bool came) {
@@ -335,7 +360,7 @@ void migrate_publish_definition(Migrate *m, uint64_t epoch, bool came) {
         }
         c->epoch = epoch;
         c->came = came;
-        r = file_job(m->shim, work_publish, c, on_written, c, &e);
+        r = file_job(m->shim, work_publish, c, on_published, c, &e);
         if (r < 0)
-                on_written(c, r, NULL, &e);
+                on_published(c, r, NULL, &e);
 }

@@ -141,8 +141,7 @@ int migrate_dump(const Migrate *m, json_object *o, Error *reterr) {
         int r;
 
         if (migration_state(m->migration) == MIGRATION_IDLE) {
-                migration_options_init(&idle);
-                migration_options_lay_under(&idle, &m->shim->config.migration);
+                shim_migration_options(m->shim, &idle);
                 options = &idle;
         } else if (migration_state(m->migration) < MIGRATION_TRANSPORT_WAITING) {
                 options = &m->options;

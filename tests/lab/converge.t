@@ -6,9 +6,9 @@
 . "$(dirname "$0")/lib.sh"
 begin
 
-# option HOST NAME: "VALUE FROM" as inspect says.
+# option HOST NAME [POD]: "VALUE FROM" as inspect says.
 option() {
-        pf "$1" inspect --json t-c | jq -r --arg n "$2" '.migration_options[] | select(.name == $n) | .value + " " + .from'
+        pf "$1" inspect --json "${3:-t-c}" | jq -r --arg n "$2" '.migration_options[] | select(.name == $n) | .value + " " + .from'
 }
 
 # state HOST FIELD: of the session.
@@ -53,8 +53,27 @@ mkdir "$work/bundle" && ln -s "$rootfs" "$work/bundle/rootfs" && cat >"$work/bun
 { "ociVersion": "1.0.2", "process": { "cwd": "/", "user": { "uid": 0, "gid": 0 }, "args": [ "/bin/true" ] },
   "root": { "path": "rootfs" }, "annotations": { "org.podferry.migration.max_downtime": "9" } }
 X
-like "$(pf h1 run --name t-a --bundle "$work/bundle" --detach 2>&1)" 'annotation org.podferry.migration.max_downtime.*configuration and the call' \
-        "an option as an annotation is refused, not forgotten" F41
+PODFERRY_CONFIG=$work/config.json pf h1 run --name t-a --bundle "$work/bundle" --container a --annotation org.podferry.migration.handover=fast --detach >/dev/null
+is "$(option h1 max_downtime t-a), $(option h1 handover t-a), $(option h1 stall_action t-a)" "9 annotation, fast annotation, advise configuration" \
+        "annotations of the bundle and of the command line are over the configuration" F41
+for bad in 'no_such=1:no option "no_such"' 'max_downtime=10:container a of this pod says "9", not "10"' 'transport=libvirt+tls.//h2:is of the hosts' \
+        'compression=zstd:libvirt 9.0'; do
+        pf h1 run --pod t-a --container b --rootfs "$rootfs" --annotation "org.podferry.migration.${bad%%:*}" --detach -- /bin/true >"$work/out" 2>&1
+        is $? 125 "refused: ${bad%%:*}" F41
+        like "$(cat "$work/out")" "${bad#*:}" "with the reason"
+done
+pf h1 run --pod t-a --container b --rootfs "$rootfs" --annotation org.podferry.migration.max_downtime=9 --detach -- /bin/probe count 20 >/dev/null
+ok "a container that says the same"
+move h1 t-a --max-downtime 300ms --handover shims >"$work/out" 2>&1
+ok "the call is over the annotation" F41 || diag "$(cat "$work/out")"
+until_ok 10 eval '[ "$(option h2 max_downtime t-a)" = "9 annotation" ]'
+ok "which went along" F41 || diag "$(option h2 max_downtime t-a)"
+on h2 sh -c 'kill -9 $(cat /run/podferry/t-a/pid)' && pf h2 adopt t-a >"$work/out" 2>&1
+until_ok 10 eval '[ "$(option h2 handover t-a)" = "fast annotation" ]'
+ok "and is known to a shim that comes after" F41 F83 || diag "$(cat "$work/out")"
+pf h2 stop --time 1s t-a >/dev/null && pf h2 start t-a >/dev/null
+is "$(option h2 max_downtime t-a)" "9 annotation" "and to the pod that is started again" F41
+pf h2 rm --force t-a
 PODFERRY_CONFIG=$work/config.json pf h1 run --name t-c --container counter --rootfs "$rootfs" --detach -- /bin/probe count 20 &&
         pf h1 run --pod t-c --container dirty --rootfs "$rootfs" --detach -- /bin/probe dirty 32 30
 ok "a pod that writes 30 MiB/s runs"
