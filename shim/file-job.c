@@ -25,6 +25,10 @@ static void deliver(Note *note) {
         j->done(j->job, j->r, NULL, &j->err);
 }
 
+static void drop(Note *note) {
+        free(container_of(note, FileJob, note));
+}
+
 static int lane_job(Shim *s, Lane *lane, int (*run)(void *argument, Error *reterr), void *argument,
                     OpDone done, void *job, Error *reterr) {
         _cleanup_free_ FileJob *j = calloc(1, sizeof(*j));
@@ -38,7 +42,7 @@ static int lane_job(Shim *s, Lane *lane, int (*run)(void *argument, Error *reter
                         return r;
                 s->files_ready = true;
         }
-        *j = (FileJob){ .note = { .work = work, .deliver = deliver },
+        *j = (FileJob){ .note = { .work = work, .deliver = deliver, .drop = drop },
                         .mailbox = &s->mailbox,
                         .run = run,
                         .argument = argument,

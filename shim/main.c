@@ -312,6 +312,7 @@ static int run(const Options *o) {
                 log_err("the loop ended: %s", strerrordesc_np(-r));
         /* Calls may be in flight: the kernel frees what they hold. */
         (void)bus_server_free(TAKE(shim->bus));
+        shim_end_check(shim);
         report_leaks(shim, event);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

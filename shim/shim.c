@@ -149,6 +149,11 @@ void shim_migration_options(const Shim *s, MigrationOptions *ret) {
         annotations_lay(&s->annotations, &s->config.migration, ret);
 }
 
+void shim_end_check(Shim *s) {
+        if (migrate_check_end(s->migrate))
+                lane_done(&s->files);
+}
+
 Shim *shim_free(Shim *s) {
         if (!s)
                 return NULL;

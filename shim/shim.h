@@ -110,6 +110,9 @@ int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr);
 /* SIGTERM and a broken loop: leaves the loop, ends the pod only if the configuration says so. */
 void shim_stop(Shim *s);
 
+/* The loop has ended, and the process is about to: no tokens of a check are left beside disks. */
+void shim_end_check(Shim *s);
+
 /* The whole shim as JSON; the caller owns *ret. */
 int shim_dump(Shim *s, char **ret, Error *reterr);
 /* The options of a migration that no call has touched: annotations over the configuration. */

@@ -448,11 +448,13 @@ static void on_removed(void *userdata, int r, const void *result, const Error *e
 
 /* The shim ends, and what the thread for files is writing nobody hears of any more: that thread
  * removes it, after that, before it ends. */
-void migrate_check_end(Migrate *m) {
-        if (m->at_files)
-                (void)file_job(m->shim, remove_tokens, m->at_files, on_removed, NULL, NULL);
+bool migrate_check_end(Migrate *m) {
+        bool later = m->at_files &&
+                     file_job(m->shim, remove_tokens, m->at_files, on_removed, NULL, NULL) > 0;
+
         m->at_files = NULL;
         migrate_check_forget(m);
+        return later;
 }
 
 /* -- the answer -- */

@@ -238,7 +238,6 @@ void migrate_network_stays(Migrate *m);
 /* migrate-check.c */
 extern const EnvelopeType handoff_envelope;
 void migrate_check_forget(Migrate *m); /* removes the tokens of the last check */
-void migrate_check_end(Migrate *m);    /* the shim ends: nothing is left of a check */
 void migrate_check_bus_gone(Migrate *m, const sd_bus *bus);
 uint64_t migrate_available_mib(void); /* memory of this host; 0: not known */
 

@@ -240,7 +240,7 @@ int migrate_new(Shim *s, Migrate **ret, Error *reterr) {
 Migrate *migrate_free(Migrate *m) {
         if (!m)
                 return NULL;
-        migrate_check_end(m);
+        (void)migrate_check_end(m);
         /* The process ends in the middle of a session: completions still point here, and the
          * journal says what to do when it starts again. */
         if (m->migration && migration_in_flight(m->migration)) {

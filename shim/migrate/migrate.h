@@ -125,6 +125,9 @@ int migrate_save_link(Migrate *m, Buf *ret, Error *reterr);
 
 /* What a move had closed of the pod's network. */
 void migrate_open_gates(Migrate *m);
+/* The shim ends: nothing is to be left of a check. True: the thread for files was at it, and has it
+ * removed when all of its work is done. */
+bool migrate_check_end(Migrate *m);
 /* The pod is this host's since that epoch: what was staged counts. `came`: something must have
  * been.
  */
