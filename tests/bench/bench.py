@@ -99,27 +99,38 @@ def podferry_move(r, handover):
             "blackout": (result.get("blackout_ns") or 0) / 1e6, "phases": result.get("phases") or []}
 
 
-def virsh_move(r):
-    """The same pod, moved by virsh alone; times in ms."""
-    start_ticker(r)
-    scratch = r.enter("h1", "sh", "-c", f"ls -s --block-size=1 /var/lib/podferry/pods/{POD}/*.raw").split()
-    for size_path in r.enter("h1", "sh", "-c", f"stat -c '%s %n' /var/lib/podferry/pods/{POD}/*.raw").splitlines():
+def virsh_prepare(r, pod):
+    """What libvirt does not make over there: the disks to be copied, empty, and the directories of the sockets."""
+    for size_path in r.enter("h1", "sh", "-c", f"stat -c '%s %n' /var/lib/podferry/pods/{pod}/*.raw").splitlines():
         size, path = size_path.split(" ", 1)
         r.enter("h2", "sh", "-c", f"mkdir -p {os.path.dirname(path)} && truncate -s {size} {path}", check=True)
-    if not scratch:
-        raise SystemExit("no scratch disk")
-    r.enter("h2", "sh", "-c", f"mkdir -p -m 700 /run/podferry/{POD}", check=True)
-    reader = Listener(r, "h2", "first", f"/run/podferry/{POD}/link.sock")
+    r.enter("h2", "sh", "-c", f"mkdir -p -m 700 /run/podferry/{pod}", check=True)
     writable = [l.split()[0] for l in r.enter("h1", "virsh", "-q", "-c", "qemu:///system", "domblklist",
-                                              f"podferry-{POD}").splitlines() if l.endswith(".raw")]
+                                              f"podferry-{pod}").splitlines() if l.endswith(".raw")]
+    if not writable:
+        raise SystemExit("no scratch disk")
+    return writable
+
+
+def virsh_migrate(r, pod, writable):
+    """Seconds."""
     begin = time.monotonic()
     p = subprocess.run([r.lab, "enter", "h1", "virsh", "-q", "-c", "qemu:///system", "migrate", "--live", "--p2p",
                         "--copy-storage-all", "--migrate-disks", ",".join(writable), "--unsafe",
-                        f"podferry-{POD}", "qemu+tcp://10.213.0.2/system"], env=r.env, stdin=subprocess.DEVNULL,
+                        f"podferry-{pod}", "qemu+tcp://10.213.0.2/system"], env=r.env, stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     wall = time.monotonic() - begin
     if p.returncode != 0:
         raise SystemExit(f"virsh migrate: {p.stdout}")
+    return wall
+
+
+def virsh_move(r):
+    """The same pod, moved by virsh alone; times in ms."""
+    start_ticker(r)
+    writable = virsh_prepare(r, POD)
+    reader = Listener(r, "h2", "first", f"/run/podferry/{POD}/link.sock")
+    wall = virsh_migrate(r, POD, writable)
     reader.heard.wait(5)
     lines = rigs.counts(r.log_lines("h1", POD, "tick"))
     when, down = reader.end(), downtime_ms(r, "h2")
@@ -175,6 +186,88 @@ def bench_migrate(r, report, args):
             phases.setdefault(o["name"], []).append(o["ms"])
     if phases and not report.as_json:
         print("       where the time goes: " + ", ".join(f"{k} {median(v):.0f} ms" for k, v in phases.items()))
+
+
+def drain_pods(args):
+    return [f"{POD}{i}" for i in range(args.drained)]
+
+
+def start_drain_pods(r, args):
+    for pod in drain_pods(args):
+        r.run("h1", "run", "--name", pod, "--container", "tick", "--rootfs", r.rootfs, "--detach", "--", "/bin/probe",
+              "count", "10")
+    for pod in drain_pods(args):
+        if not rigs.wait_until(30, lambda: rigs.counts(r.log_lines("h1", pod, "tick"))):
+            raise SystemExit(f"the ticker of {pod} does not tick")
+
+
+def remove_drain_pods(r, args):
+    for pod in drain_pods(args):
+        for host in ("h1", "h2"):
+            remove(r, host, pod)
+
+
+def silences(r, pods):
+    """The longest one of each pod's log, ms; each log whole."""
+    found = {pod: rigs.counts(r.log_lines("h2", pod, "tick")) for pod in pods}
+    for pod, lines in found.items():
+        last = lines[-1][1] if lines else 0
+        rigs.wait_until(10, lambda: (rigs.counts(r.log_lines("h2", pod, "tick")) or [(0, 0, 0)])[-1][1] > last + 20)
+        missing, twice, gap = rigs.check_counts(rigs.counts(r.log_lines("h2", pod, "tick")))
+        if missing or twice:
+            raise SystemExit(f"the ticker of {pod} lost {missing} lines and repeated {twice}")
+        yield gap / 1e6
+
+
+def podferry_drain(r, args, solo):
+    """Seconds, and each pod's blackout. solo: one move by itself before, among the others; also its blackout."""
+    start_drain_pods(r, args)
+    alone, pods = [], drain_pods(args)
+    if solo:
+        for _ in r.migrate("h1", pods[0]):
+            pass
+        alone = list(silences(r, pods[:1]))
+        pods = pods[1:]
+    begin = time.monotonic()
+    r.run("h1", "drain", "--to", r.to("h2"), "--name", "bench", *args.drain_options)
+    wall = time.monotonic() - begin
+    felt = list(silences(r, pods))
+    remove_drain_pods(r, args)
+    return wall, felt, alone
+
+
+def virsh_drain(r, args):
+    start_drain_pods(r, args)
+    wall = 0
+    for pod in drain_pods(args):
+        writable = virsh_prepare(r, pod)
+        reader = Listener(r, "h2", "first", f"/run/podferry/{pod}/link.sock")
+        wall += virsh_migrate(r, pod, writable)
+        reader.end()
+    remove_drain_pods(r, args)
+    return wall
+
+
+def bench_drain(r, report, args):
+    """A host emptied of its pods, against virsh migrate of one after the other; and how long each stood, against one
+    that moves while nothing else does."""
+    ratios, walls, felt, alone = [], [], [], []
+    start_ticker(r)  # once, so that the image layers are on both hosts
+    for _ in r.migrate("h1", POD):
+        pass
+    remove(r, "h2")
+    for _ in range(args.drains):
+        theirs = virsh_drain(r, args)
+        wall, more, _ = podferry_drain(r, args, False)
+        felt += more
+        walls.append(wall)
+        ratios.append(wall / theirs)
+        alone += podferry_drain(r, args, True)[2]
+    n = args.drained
+    report.figure("drain-wall", median(ratios), "ratio", 0.7, f"{n} virsh migrate {median([w / q for w, q in zip(walls, ratios)]):.1f} s",
+                  args.drains, note=f"{n} pods in {median(walls):.1f} s")
+    report.figure("drain-blackout", median(felt) / median(alone), "ratio", 1.3, f"one alone {median(alone):.0f} ms", len(felt),
+                  note=f"{median(felt):.0f} ms, the longest {max(felt):.0f} ms")
 
 
 def bench_check(r, report, args):
@@ -363,7 +456,7 @@ def bench_bulk(r, report, args):
 FIGURES = {
     "session": (bench_session, False), "relay": (bench_relay, False), "envelope": (bench_envelope, False),
     "start": (bench_start, False), "migrate": (bench_migrate, True), "first-line": (bench_first_line, True),
-    "check": (bench_check, True),
+    "check": (bench_check, True), "drain": (bench_drain, True),
     "output": (streams.bench_stdio, True), "input": (streams.bench_stdin, True), "exits": (streams.bench_exits, True),
     "memory": (bench_memory, True), "tcp": (bench_tcp_gap, True), "bulk": (bench_bulk, True),
     "fio": (storage.bench_fio, True), "copy": (storage.bench_copy, True),
@@ -380,8 +473,12 @@ def main():
     p.add_argument("--moves", type=int, help="moves of the output and input figures (50)")
     p.add_argument("--exits", type=int, help="exits of the exits figure (200)")
     p.add_argument("--pods", type=int, help="shims of the memory figure (20)")
+    p.add_argument("--drained", type=int, help="pods of the drain figure (8)")
+    p.add_argument("--drains", type=int, help="how often they are drained (3)")
+    p.add_argument("--drain-options", default="", help="of podferry drain, as one word (none)")
     args = p.parse_args()
-    for name, quick, full in (("runs", 3, 10), ("moves", 6, 50), ("exits", 20, 200), ("pods", 3, 20)):
+    args.drain_options = args.drain_options.split()
+    for name, quick, full in (("runs", 3, 10), ("moves", 6, 50), ("exits", 20, 200), ("pods", 3, 20), ("drained", 3, 8), ("drains", 1, 3)):
         if getattr(args, name) is None:
             setattr(args, name, quick if args.quick else full)
     args.exit_ms, args.exit_step_ms, args.exit_late_ms = 600, 220, 0
