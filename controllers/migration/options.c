@@ -282,18 +282,49 @@ static bool is_loopback(const char *uri) {
         if (!host)
                 return false;
         host += 3;
-        n = strcspn(host, host[0] == '[' ? "]/" : ":/");
+        n = strcspn(host, host[0] == '[' ? "]/" : ":/?");
         return (n == 9 && strncmp(host, "localhost", n) == 0) ||
                (n > 4 && strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == n) ||
                (n == 4 && strncmp(host, "[::1", n) == 0);
 }
 
+int migration_options_libvirt_uri(const MigrationOptions *o, char *to, size_t size, Error *reterr) {
+        static const char ours[] = "libvirt+", system[] = "/system";
+        const char *t = o->transport, *host = strstr(t, "://"), *path, *query;
+        int n;
+
+        host = host ? host + 3 : "";
+        path = host + strcspn(host, "/?");
+        query = path + strcspn(path, "?");
+        if (strncmp(t, ours, strlen(ours)) != 0 || path == host)
+                return error_setf(reterr, -EINVAL,
+                                  "option transport: \"%.100s\": libvirt+tls://HOST or "
+                                  "libvirt+tcp://HOST is expected",
+                                  t);
+        if (query - path > 1 && ((size_t)(query - path) != strlen(system) ||
+                                 strncmp(path, system, strlen(system)) != 0))
+                return error_setf(reterr, -EINVAL,
+                                  "option transport: \"%.100s\": of the libvirt over there it is "
+                                  "/system that has the pod",
+                                  t);
+        n = snprintf(to, size, "qemu%.*s%s%s", (int)(path - t) - (int)strlen("libvirt"),
+                     t + strlen("libvirt"), system, query);
+        return n >= 0 && (size_t)n < size
+                       ? 0
+                       : error_setf(reterr, -EINVAL, "option transport: it is too long");
+}
+
 /* What crosses the network beside the socket of the session. */
 static int check_transport(const MigrationOptions *o, Error *reterr) {
         static const char tls[] = "libvirt+tls://";
+        char uri[MIGRATION_URI_MAX + 16];
+        int r;
 
         if (o->migrate_uri[0] && !o->transport[0])
                 return error_setf(reterr, -EINVAL, "option migrate_uri needs option transport");
+        r = o->transport[0] ? migration_options_libvirt_uri(o, uri, sizeof(uri), reterr) : 0;
+        if (r < 0)
+                return r;
         if (!o->transport[0] || strncmp(o->transport, tls, strlen(tls)) == 0 ||
             o->allow_plaintext || is_loopback(o->transport))
                 return 0;

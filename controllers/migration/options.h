@@ -116,6 +116,10 @@ MigrationOrigin migration_options_origin(const MigrationOptions *o, const char *
 void migration_options_lay_under(MigrationOptions *o, const MigrationOptions *below);
 /* Options that contradict each other: -EINVAL names both. */
 int migration_options_check(const MigrationOptions *o, Error *reterr);
+/* What option transport is to libvirt: qemu+tls://HOST[:PORT]/system[?QUERY] for
+ * libvirt+tls://HOST[:PORT][/system][?QUERY] (https://libvirt.org/uri.html has the queries).
+ * -EINVAL: it is of another form. */
+int migration_options_libvirt_uri(const MigrationOptions *o, char *to, size_t size, Error *reterr);
 /* Visits every option: name, value as text, what it is for (help texts, Dump). */
 typedef int (*MigrationOptionVisitor)(void *userdata, const char *name, const char *value,
                                       const char *help);

@@ -145,24 +145,18 @@ static void put(Mover *m, const char *name, const char *value) {
         m->options[m->n_options++].value = value;
 }
 
-/* The shim's word for it has no path: libvirt+tcp://host. */
-static int take_transport(Mover *m, Texts *t, const char *value, Error *reterr) {
-        static const char system[] = "/system";
-        size_t n = strlen(value);
+static int take_transport(Mover *m, const char *value, Error *reterr) {
+        char uri[MIGRATION_URI_MAX + 16];
+        MigrationOptions o;
+        int r;
 
-        if (strncmp(value, "libvirt+", 8) != 0)
-                return error_setf(reterr, -EINVAL, "\"%.60s\": libvirt+tcp://HOST is expected",
-                                  value);
-        if (n > strlen(system) && strcmp(value + n - strlen(system), system) == 0)
-                n -= strlen(system);
-        if (!strstr(value, "://") || strcspn(strstr(value, "://") + 3, "/") == 0)
-                return error_setf(reterr, -EINVAL, "\"%.60s\": no host in it", value);
-        if (n >= sizeof(t->transport))
-                return error_setf(reterr, -EINVAL, "too long");
-        memcpy(t->transport, value, n);
-        t->transport[n] = '\0';
-        put(m, "transport", t->transport);
-        return 0;
+        migration_options_init(&o);
+        r = migration_options_set(&o, "transport", value, reterr);
+        if (r == 0)
+                r = migration_options_libvirt_uri(&o, uri, sizeof(uri), reterr);
+        if (r == 0)
+                put(m, "transport", value);
+        return r;
 }
 
 static int take_cutover(Mover *m, const char *value) {
@@ -274,7 +268,7 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
         case SET:
                 return take_any(m, t, value, reterr);
         case TRANSPORT:
-                return take_transport(m, t, value, reterr);
+                return take_transport(m, value, reterr);
         case PROGRESS:
                 l->json = strcmp(value, "json") == 0;
                 return l->json ? 0 : error_setf(reterr, -EINVAL, "\"%.40s\" is not json", value);

@@ -47,7 +47,6 @@ enum {
 
 typedef struct Texts {
         char numbers[OPTIONS_MAX][24];
-        char transport[256];
         char names[OPTIONS_MAX][40]; /* of --set */
         size_t n_names;
 } Texts;

@@ -214,9 +214,10 @@ static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
                            .throttle_initial = o->auto_converge_initial,
                            .throttle_increment = o->auto_converge_increment,
                            .parallel_connections = o->connections };
-        if (o->transport[0]) { /* libvirt+tcp://host -> qemu+tcp://host/system */
-                (void)snprintf(direct, sizeof(direct), "qemu%s/system",
-                               o->transport + strlen("libvirt"));
+        if (o->transport[0]) {
+                r = migration_options_libvirt_uri(o, direct, sizeof(direct), reterr);
+                if (r < 0)
+                        return r;
                 v.dest_uri = direct;
                 v.migrate_uri = o->migrate_uri[0] ? o->migrate_uri : NULL;
         } else {

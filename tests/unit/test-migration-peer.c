@@ -218,6 +218,45 @@ static void test_options(void **state) {
         assert_int_equal(migration_options_check(&o, NULL), -EOPNOTSUPP); /* not ignored */
 }
 
+static void test_transport(void **state) {
+        static const struct {
+                const char *transport, *uri; /* NULL: refused */
+        } rows[] = {
+                { "libvirt+tls://h2", "qemu+tls://h2/system" },
+                { "libvirt+tls://h2/system", "qemu+tls://h2/system" },
+                { "libvirt+tcp://h2:1/", "qemu+tcp://h2:1/system" },
+                { "libvirt+tls://[::1]:16514?pkipath=/a/b",
+                  "qemu+tls://[::1]:16514/system?pkipath=/a/b" },
+                { "libvirt+tls://h2/system?no_verify=1", "qemu+tls://h2/system?no_verify=1" },
+                { "libvirt+tls://", NULL },
+                { "libvirt+tls:///system", NULL },
+                { "libvirt+tls://?x", NULL },
+                { "libvirt+tls://h2/session", NULL },
+                { "libvirt+tls://h2/system/system", NULL },
+                { "libvirt+tls:h2", NULL },
+                { "qemu+tls://h2/system", NULL },
+                { "libvirt://h2", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                MigrationOptions o = migration_defaults();
+                char uri[MIGRATION_URI_MAX];
+                Error e = ERROR_INIT;
+                int r;
+
+                assert_int_equal(migration_options_set(&o, "transport", rows[i].transport, NULL),
+                                 0);
+                o.allow_plaintext = true;
+                r = migration_options_libvirt_uri(&o, uri, sizeof(uri), &e);
+                if (r != (rows[i].uri ? 0 : -EINVAL) || migration_options_check(&o, NULL) != r)
+                        fail_msg("%s: %d %s", rows[i].transport, r, e.text);
+                if (rows[i].uri)
+                        assert_string_equal(uri, rows[i].uri);
+                else
+                        assert_non_null(strstr(e.text, "option transport"));
+        }
+}
+
 static int collect(void *userdata, const MigrationNotification *n) {
         uint64_t *last = userdata;
 
@@ -360,8 +399,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_tune),          cmocka_unit_test(test_hostile),
                 cmocka_unit_test(test_answers_later), cmocka_unit_test(test_options),
-                cmocka_unit_test(test_history),       cmocka_unit_test(test_progress),
-                cmocka_unit_test(test_reconnect),     cmocka_unit_test(test_adopt_refuses),
+                cmocka_unit_test(test_transport),     cmocka_unit_test(test_history),
+                cmocka_unit_test(test_progress),      cmocka_unit_test(test_reconnect),
+                cmocka_unit_test(test_adopt_refuses),
         };
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
