@@ -71,6 +71,10 @@ const char *migration_session(const Migration *m) {
         return m->session;
 }
 
+bool migration_in_postcopy(const Migration *m) {
+        return m->role == MIGRATION_SOURCE && m->domain.state == MIGRATION_AT_POSTCOPY;
+}
+
 uint64_t migration_epoch(const Migration *m) {
         return m->epoch;
 }

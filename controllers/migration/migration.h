@@ -198,6 +198,7 @@ MigrationState migration_state(const Migration *m);
 const Fsm *migration_get_fsm(const Migration *m);
 MigrationRole migration_role(const Migration *m);  /* of the session; SOURCE when idle */
 const char *migration_session(const Migration *m); /* "" when idle */
+bool migration_in_postcopy(const Migration *m);    /* the source's memory is fetched from here */
 uint64_t migration_epoch(const Migration *m);      /* that this host owns or is to own */
 MigrationOutcome migration_outcome(const Migration *m);
 const Error *migration_error(const Migration *m); /* why it failed: step, reason, what was rolled

@@ -72,8 +72,10 @@ static void op_changed(void *u) {
         Migrate *m = u;
 
         count_bytes(m);
-        migrate_poll_statistics(m, migration_role(m->migration) == MIGRATION_SOURCE &&
-                                           migration_state(m->migration) == MIGRATION_TRANSFERRING);
+        migrate_poll_statistics(m,
+                                migration_in_postcopy(m->migration) ||
+                                        (migration_role(m->migration) == MIGRATION_SOURCE &&
+                                         migration_state(m->migration) == MIGRATION_TRANSFERRING));
         migration_face_changed(m->shim);
         if (migration_state(m->migration) == MIGRATION_IDLE) {
                 migrate_ferry_stop(m);
