@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "controllers/ids.h"
+#include "lib/duration.h"
 
 /* Digits at the start of text; the rest goes to *ret_rest. */
 static int digits(const char *text, uint64_t *ret, const char **ret_rest) {
@@ -50,23 +51,7 @@ bad:
 }
 
 int value_duration(const char *text, uint64_t *ret_ms, Error *reterr) {
-        static const struct {
-                const char *name;
-                uint64_t ms;
-        } units[] = { { "", 1000 }, { "s", 1000 }, { "ms", 1 }, { "m", 60000 }, { "h", 3600000 } };
-        const char *rest;
-        uint64_t n;
-
-        if (digits(text, &n, &rest) == 0)
-                for (size_t i = 0; i < ELEMENTSOF(units); i++)
-                        if (strcmp(rest, units[i].name) == 0 && n < UINT32_MAX) {
-                                *ret_ms = n * units[i].ms;
-                                return 0;
-                        }
-        return error_setf(reterr, -EINVAL,
-                          "\"%.60s\" is no time: a number of seconds, or with ms, "
-                          "s, m or h after it",
-                          text);
+        return duration_parse(text, ret_ms, reterr);
 }
 
 int value_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret, Error *reterr) {
