@@ -20,6 +20,7 @@ typedef enum KeyKind {
         KEY_UINT, /* min..max */
         KEY_BOOL,
         KEY_OPTIONS, /* an object of migration options */
+        KEY_HOOKS,   /* an object of lists of hooks */
 } KeyKind;
 
 typedef struct Key {
@@ -50,6 +51,7 @@ static const Key keys[] = {
         { "vcpus", KEY_UINT, AT(vcpus), .number = 1, .min = 1, .max = DOMAIN_VCPUS_MAX },
         { "log_max_mib", KEY_UINT, AT(log_max_mib), .number = 64, .min = 1, .max = 1U << 20 },
         { "migration", KEY_OPTIONS, AT(migration) },
+        { "hooks", KEY_HOOKS, AT(hooks) },
         { "stop_pod_on_term", KEY_BOOL, AT(stop_pod_on_term), .number = 0 },
 };
 #undef AT
@@ -73,6 +75,7 @@ void config_done(Config *c) {
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (key_is_text(&keys[i]))
                         freep(text_of(c, &keys[i]));
+        hooks_done(&c->hooks);
         *c = (Config){};
 }
 
@@ -91,6 +94,8 @@ static void set_number(Config *c, const Key *k, uint32_t value) {
 
         if (k->kind == KEY_OPTIONS)
                 migration_options_init(at);
+        else if (k->kind == KEY_HOOKS)
+                *(Hooks *)at = (Hooks){};
         else if (k->kind == KEY_BOOL)
                 *(bool *)at = value;
         else
@@ -166,6 +171,11 @@ static int take_value(Config *c, const char *file, const Key *k, json_object *v,
                 return take_text(c, file, k, v, reterr);
         if (k->kind == KEY_OPTIONS)
                 return take_options(c, file, k, v, reterr);
+        if (k->kind == KEY_HOOKS) {
+                int r = hooks_parse(&c->hooks, v, reterr);
+
+                return r < 0 ? error_prefix(reterr, r, "%s: %s", file, k->name) : 0;
+        }
         if (k->kind == KEY_BOOL) {
                 if (!json_object_is_type(v, json_type_boolean))
                         return error_setf(reterr, -EINVAL, "%s: %s must be true or false", file,

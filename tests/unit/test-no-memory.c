@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the shim is made of beside its controllers, with the n-th allocation failing, for every n:
  * made, or refused with nothing left behind. (Controllers have such a test each.)
- * rows: H14 */
+ * rows: H14 F74 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "shim/ferry/ferry.h"
 #include "shim/guest/rpc.h"
+#include "shim/hooks.h"
 #include "shim/state-file.h"
 #include "shim/stdio/attach.h"
 #include "shim/stdio/stdio.h"
@@ -140,6 +141,29 @@ static int make_state(void) {
         return r;
 }
 
+/* Read, copied, and told to the other host. */
+static int make_hooks(void) {
+        static const char text[] =
+                "{\"pre-target\": [{\"run\": [\"/x\", \"a\"]}, {\"run\": [\"/y\"]}]}";
+        static json_object *o; /* made once, outside the count */
+        _cleanup_hooks_ Hooks h = {}, copy = {};
+        json_object *facts, *list;
+        int r;
+
+        o = o ?: json_tokener_parse(text);
+        r = hooks_parse(&h, o, NULL);
+        if (r == 0)
+                r = hooks_append(&copy, &h, HOOK_PRE_TARGET, NULL);
+        if (r < 0)
+                return r;
+        facts = hooks_facts(&copy, true);
+        list = facts ? hooks_json(copy.events[HOOK_PRE_TARGET].hooks, 2) : NULL;
+        r = list ? 0 : -ENOMEM;
+        (void)json_object_put(facts);
+        (void)json_object_put(list);
+        return r;
+}
+
 typedef struct Row {
         const char *name;
         int (*make)(void);
@@ -150,7 +174,7 @@ static const Row rows[] = {
         { "ferry", make_ferry, 4 },      { "a ferry's socket", make_ferry_socket, 2 },
         { "guest link", make_link, 2 },  { "guest calls", make_rpc, 5 },
         { "stdio hub", make_stdio, 5 },  { "attached client", make_client, 2 },
-        { "state file", make_state, 2 },
+        { "state file", make_state, 2 }, { "hooks", make_hooks, 20 },
 };
 
 static void test_row(void **state) {
