@@ -66,6 +66,10 @@ static const Option options[] = {
           "memory and disks go straight to the libvirtd of the\n"
           "other host: libvirt+tcp://HOST or libvirt+tls://HOST" },
         { MIGRATE_URI, 0, "migrate-uri", "URI", "with --transport: QEMU's address there" },
+        { HOOK, 0, "hook", "EVENT=COMMAND",
+          "run this, too, on this host: before its own hooks, at\n"
+          "pre-source, post-source or on-failure (docs/hooks.md);\nagain for more" },
+        { NO_HOOKS, 0, "no-hooks", NULL, "run no hooks, on neither host" },
         { UNSAFE, 0, "unsafe", NULL, "go on where the check would let you (docs/check.md)" },
         { DISK_SPACE, 0, "disk-space", "allocated|virtual",
           "what of copied disks must fit there: what is in them now,\nor all that may be" },
@@ -214,6 +218,11 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
         case UNSAFE:
                 m->unsafe = true;
                 return 0;
+        case HOOK:
+                return mover_hooks_give(&m->hooks, value, reterr);
+        case NO_HOOKS:
+                m->hooks.none = true;
+                return 0;
         case TYPE:
                 m->type = value;
                 return mover_check_type(value, reterr);
@@ -290,6 +299,8 @@ static int check_line(Mover *m, const Line *l, int n, char **operands, Error *re
                 return error_setf(reterr, -EINVAL, "--to is missing");
         if (m->network_mode && !m->network)
                 return error_setf(reterr, -EINVAL, "--net-mode needs --net");
+        if (m->hooks.none && hooks_any(&m->hooks.given))
+                return error_setf(reterr, -EINVAL, "--hook and --no-hooks contradict each other");
         m->pod = operands[0];
         m->new_name = m->new_name ?: m->pod;
         m->to = l->to;

@@ -5,6 +5,7 @@
  *      --pod NAME --transport     stdin and stdout are the session's transport
  *      ... --adopt                the same for a shim that is there, or was killed: see go-on.h
  *      --pod NAME --cold          takes a pod that does not run: cold-receive.h
+ *      --pod NAME --hooks EVENT   runs this host's hooks of that event: hook-serve.h
  *      --layer DIGEST --size N    takes one image layer from stdin
  *
  * The shim is bound to the first, however that ends: if no pod has come by then, the shim ends with
@@ -25,6 +26,7 @@
 #include "shim/ctl/cold-receive.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
+#include "shim/ctl/hook-serve.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
@@ -32,13 +34,14 @@
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 #define SETTLE_MS      60000U
 
-enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT, COLD };
+enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT, COLD, HOOKS };
 
 static const Option options[] = {
         { POD, 'p', "pod", "NAME", "name of the pod on this host" },
         { TRANSPORT, 0, "transport", NULL, "carry the transfer instead of the calls" },
         { SESSION, 0, "session", "ID", "with --transport and --cold: of which migration" },
         { COLD, 0, "cold", NULL, "take a pod that does not run" },
+        { HOOKS, 0, "hooks", "EVENT", "run this host's hooks of that event" },
         { LAYER, 0, "layer", "DIGEST", "take this image layer from stdin" },
         { SIZE, 0, "size", "BYTES", "with --layer: its size" },
         { ADOPT, 0, "adopt", NULL, "of a pod that is here, and a hand-over that was cut off" },
@@ -303,6 +306,20 @@ static int carry_cold(const Ctl *ctl, const char *pod, const char *session, Erro
         return cold_receive(ctl, pod, session, &pipe, reterr);
 }
 
+/* What runs is for this host's configuration to say, not for the caller. */
+static int run_hooks(const Ctl *ctl, const char *pod, const char *event, Error *reterr) {
+        HookServe s = { .own = &ctl->config.hooks,
+                        .event = hook_event_from_name(event),
+                        .pod = pod,
+                        .side = "destination" };
+
+        if (s.event == _HOOK_EVENT_INVALID ||
+            (!hook_event_is_target(s.event) && s.event != HOOK_ON_FAILURE))
+                return error_setf(reterr, -EINVAL,
+                                  "hooks \"%.40s\": not for another host to ask for", event);
+        return hook_serve_standard(&s, reterr);
+}
+
 /* -- the command -- */
 
 static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *reterr) {
@@ -312,7 +329,7 @@ static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *
 }
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
-        const char *pod = NULL, *session = NULL, *layer = NULL;
+        const char *pod = NULL, *session = NULL, *layer = NULL, *hooks = NULL;
         bool transport = false, adopt = false, cold = false;
         Error e = ERROR_INIT;
         uint64_t size = 0;
@@ -337,16 +354,19 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         r = value_size(p.value, &size, &e);
                 else if (id == ADOPT)
                         adopt = true;
+                else if (id == HOOKS)
+                        hooks = p.value;
                 else if (id == COLD)
                         cold = true;
                 else
                         transport = true;
         }
         if (r == 0 && (!pod == !layer || p.n_operands > 0 || (adopt && !pod) ||
+                       (hooks && (!pod || transport || cold || adopt)) ||
                        ((transport || cold) && (!pod || !session || transport == cold))))
                 r = error_setf(&e, -EINVAL,
-                               "--pod NAME, --pod NAME --transport or --cold with --session ID, or "
-                               "--layer DIGEST --size BYTES");
+                               "--pod NAME, --pod NAME --transport or --cold with --session ID, "
+                               "--pod NAME --hooks EVENT, or --layer DIGEST --size BYTES");
         if (r == 0 && pod)
                 r = id_check("pod name", pod, &e);
         if (r == 0 && cold)
@@ -355,6 +375,8 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 return ctl_usage(self, &e);
         if (layer)
                 r = take_layer(ctl, layer, size, &e);
+        else if (hooks)
+                r = run_hooks(ctl, pod, hooks, &e);
         else if (cold)
                 r = carry_cold(ctl, pod, session, &e);
         else if (transport)
@@ -363,8 +385,8 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 r = adopt ? carry_adopted(ctl, pod, &e) : carry_calls(ctl, pod, &e);
         if (r < 0)
                 (void)ctl_fail(r, &e, "receive");
-        return r == -ENOENT && adopt                            ? CTL_NO_POD
-               : r == -EEXIST && !adopt && !transport && !layer ? CTL_EXISTS
-               : r < 0                                          ? CTL_FAILED
-                                                                : CTL_OK;
+        return r == -ENOENT && adopt                                      ? CTL_NO_POD
+               : r == -EEXIST && !adopt && !transport && !layer && !hooks ? CTL_EXISTS
+               : r < 0                                                    ? CTL_FAILED
+                                                                          : CTL_OK;
 }

@@ -26,6 +26,8 @@ static int do_hello(ColdReceiver *c, json_object *request, json_object *answer, 
         (void)gethostname(host, sizeof(host) - 1);
         return json_add_string(answer, "host", host) < 0 ||
                                json_add_string(answer, "state", state) < 0 ||
+                               json_add(answer, "hooks", hooks_facts(&c->ctl->config.hooks, true)) <
+                                       0 ||
                                json_add(answer, "shim",
                                         json_object_new_boolean(cold_check_free(c, NULL) < 0)) < 0
                        ? error_oom(reterr)

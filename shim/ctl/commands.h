@@ -9,4 +9,5 @@ extern const Command command_run, command_ps, command_exec, command_attach, comm
         command_receive, command_version, command_completion, command_adopt, command_volume,
         command_net, command_relay, command_check, command_migration, command_plan_check,
         command_plan_run, command_plan_status, command_plan_cancel, command_plan_resume,
-        command_plan_rollback, command_plan_archive, command_drain, command_start, command_doctor;
+        command_plan_rollback, command_plan_archive, command_drain, command_start, command_doctor,
+        command_hooks;

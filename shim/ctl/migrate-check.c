@@ -61,6 +61,7 @@ int mover_check_source(Mover *m, Error *reterr) {
 
 int mover_check_both(Mover *m, Error *reterr) {
         _cleanup_json_ json_object *there = NULL, *check = NULL;
+        json_object *there_facts;
         int r = ask(m, &m->destination, m->facts, &there, reterr);
 
         if (r == 0)
@@ -69,7 +70,10 @@ int mover_check_both(Mover *m, Error *reterr) {
                 return r;
         (void)json_object_put(m->report);
         m->report = TAKE(check);
-        return 0;
+        there_facts = json_get(there, "facts");
+        mover_hooks_learn(&m->hooks, json_get(there_facts, "hooks"),
+                          json_get_text(json_get(there_facts, "host"), "name"));
+        return mover_hooks_find(m, true, reterr);
 }
 
 static bool has_severity(json_object *f, const char *severity) {
@@ -126,28 +130,33 @@ int mover_heed_check(Mover *m, Error *reterr) {
         return 0;
 }
 
-static int check_failed(Mover *m, int r, const Error *err, Error *reterr) {
+int mover_add_finding(Mover *m, const char *code, const char *row, const char *side,
+                      const char *host, const char *text, const char *mend, Error *reterr) {
         json_object *list = json_get_array(m->report, "findings");
         _cleanup_json_ json_object *f = json_object_new_object();
-        bool exists = r == -EEXIST;
-        char text[400];
 
-        (void)snprintf(text, sizeof(text), "%.390s", error_text(err, r));
-        if (!list || !f ||
-            json_add_string(f, "code", exists ? "pod-exists" : "destination-unreachable") < 0 ||
-            json_add_string(f, "row", exists ? "F01" : "F10") < 0 ||
-            json_add_string(f, "severity", "blocks") < 0 ||
+        if (!list || !f || json_add_string(f, "code", code) < 0 ||
+            json_add_string(f, "row", row) < 0 || json_add_string(f, "severity", "blocks") < 0 ||
             json_add(f, "overridden", json_object_new_boolean(false)) < 0 ||
-            json_add_string(f, "side", "destination") < 0 ||
-            json_add_string(f, "host", m->remote.name) < 0 ||
-            json_add_string(f, "text", text) < 0 ||
-            json_add_string(f, "mend",
-                            exists ? "give it another name there with --name, or remove that one"
-                                   : "see that --to works: podferry must be there and start") < 0 ||
+            json_add_string(f, "side", side) < 0 || json_add_string(f, "host", host) < 0 ||
+            json_add_string(f, "text", text) < 0 || json_add_string(f, "mend", mend) < 0 ||
             json_append(list, TAKE(f)) < 0 ||
             json_add(m->report, "ok", json_object_new_boolean(false)) < 0)
                 return error_oom(reterr);
         return 0;
+}
+
+static int check_failed(Mover *m, int r, const Error *err, Error *reterr) {
+        bool exists = r == -EEXIST;
+        char text[400];
+
+        (void)snprintf(text, sizeof(text), "%.390s", error_text(err, r));
+        return mover_add_finding(
+                m, exists ? "pod-exists" : "destination-unreachable", exists ? "F01" : "F10",
+                "destination", m->remote.name, text,
+                exists ? "give it another name there with --name, or remove that one"
+                       : "see that --to works: podferry must be there and start",
+                reterr);
 }
 
 /* -- podferry check -- */
@@ -213,5 +222,6 @@ int mover_check_only(Mover *m, Error *reterr) {
                 return mover_check_both(m, reterr);
         if (r == -ECANCELED || (r == -ETIMEDOUT && mover_interrupted(m, NULL) < 0))
                 return error_setf(reterr, r, "%s", error_text(&e, r));
-        return check_failed(m, r, &e, reterr);
+        k = mover_hooks_find(m, false, reterr);
+        return k < 0 ? k : check_failed(m, r, &e, reterr);
 }

@@ -75,22 +75,27 @@ int cold_end(Mover *m, int r, Error *err) {
         m->ending = true;
         if (r == 0) {
                 (void)cold_link_close(&c->link);
+                mover_hooks_after_move(m);
                 return show_moved(m);
         }
-        if (c && c->moved)
+        if (c && c->moved) {
+                (void)cold_link_close(&c->link);
+                mover_hooks_after_move(m);
                 (void)buf_printf(&text, "the pod has moved all the same; podferry migrate again "
                                         "removes the rest here");
-        else if (c) {
+        } else if (c) {
                 Error e = ERROR_INIT;
                 int k = itinerary_undo(&m->journey, m, &e);
 
                 if (k < 0)
                         c->why_not = e;
-                if (c->record.state == OFFLINE_GIVEN)
+                if (c->record.state == OFFLINE_GIVEN) {
+                        m->hooks.outcome = "undecided";
                         describe_given(m, &text);
-                else
+                } else
                         describe_here(m, &text);
                 (void)cold_link_close(&c->link);
+                mover_hooks_after_failure(m, step, error_text(err, r));
         }
         show_failure(&m->show, step, error_text(err, r),
                      text.len > 0 ? (const char *)text.data : "nothing was changed");

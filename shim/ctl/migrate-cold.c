@@ -22,9 +22,12 @@ static bool starts(const Mover *m) {
 static const ItineraryStep steps[] = {
         { "preflight", "this host", .run = cold_look },
         { "connect", "the other host", .run = cold_connect },
+        { "preflight", NULL, .wanted = is_new, .run = mover_hooks_check },
         { "resume", "an earlier attempt", .wanted = is_given, .run = cold_resume },
         { "offer", "disks over there", .wanted = is_new, .run = cold_offer, .undo = cold_withdraw },
         { "layers", NULL, .wanted = is_new, .run = cold_layers },
+        { "pre-source", NULL, .wanted = is_new, .run = mover_hooks_pre_source },
+        { "pre-target", NULL, .wanted = is_new, .run = mover_hooks_pre_target },
         { "stop", "stopping it", .wanted = runs, .run = cold_stop, .undo = cold_start_again },
         { "stop", NULL, .wanted = is_new, .run = cold_leave },
         { "copy", "disks and logs", .wanted = is_new, .run = cold_files },

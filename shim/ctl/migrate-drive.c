@@ -30,6 +30,8 @@ static const ItineraryStep steps[] = {
         { "connect", NULL, .run = mover_connect_destination },
         { "preflight", "the other host", .run = check_both },
         { "layers", NULL, .run = mover_send_layers },
+        { "pre-source", NULL, .run = mover_hooks_pre_source },
+        { "pre-target", NULL, .run = mover_hooks_pre_target },
         { "export", "state of the pod", .run = mover_export },
         { "import", "state over there", .run = mover_import },
         { "patch", NULL, .run = mover_patch, .tell = true },

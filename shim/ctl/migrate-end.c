@@ -190,6 +190,7 @@ static void describe_here(Mover *m, bool began, Buf *text) {
                 r = mover_get_state(m, &m->source, &e);
         if (r == 0)
                 r = pod_get_string(m->source.bus, BUS_VM, BUS_INTERFACE ".Vm", "State", &vm, &e);
+        m->hooks.outcome = "undecided";
         if (r < 0)
                 (void)buf_printf(
                         text,
@@ -198,17 +199,19 @@ static void describe_here(Mover *m, bool began, Buf *text) {
                         "goes on with it if the shim has died, and podferry inspect %s "
                         "shows it if not",
                         error_text(&e, r), m->pod, m->pod);
-        else if (strcmp(json_get_text(m->source.result, "outcome"), "lost") == 0)
+        else if (strcmp(json_get_text(m->source.result, "outcome"), "lost") == 0) {
+                m->hooks.outcome = "lost";
                 (void)buf_printf(text, "the pod is lost: it runs on neither host");
-        else if (strcmp(m->source.state, "idle") != 0)
+        } else if (strcmp(m->source.state, "idle") != 0)
                 (void)buf_printf(text,
                                  "which host has the pod is not decided (its migration is %s here, "
                                  "see podferry inspect %s): podferry adopt %s, with --to and the "
                                  "same host, goes on with it",
                                  m->source.state, m->pod, m->pod);
-        else if (strcmp(vm, "running") == 0)
+        else if (strcmp(vm, "running") == 0) {
+                m->hooks.outcome = "rolled-back";
                 (void)buf_printf(text, "%sthe pod runs on here", done);
-        else
+        } else
                 (void)buf_printf(text, "the pod here is %s: podferry inspect %s", vm, m->pod);
 }
 
@@ -230,6 +233,7 @@ static void show_not_moved(Mover *m, bool began, const char *why, const char *st
                         "podferry adopt %s, with --to and the same host, ends it, or "
                         "podferry rm --force %s there",
                         m->pod, m->new_name);
+        mover_hooks_after_failure(m, step, why);
         show_failure(&m->show, step, why, text.len ? (const char *)text.data : "");
 }
 
@@ -240,7 +244,7 @@ int mover_end(Mover *m, int r, Error *e) {
         m->ending = true;
         if (by_itself)
                 m->step = "transfer";
-        began = m->source.began;
+        began = m->source.began || m->hooks.begun;
         moved = by_itself && (has_moved(m) || waits_for_word(m));
         if (by_itself && !moved)
                 r = error_setf(e, -EBADFD, "it did not move");
@@ -252,6 +256,8 @@ int mover_end(Mover *m, int r, Error *e) {
                         moved = !roll_back(m);
         }
         step = m->step;
+        if (moved)
+                mover_hooks_after_move(m);
         if (r == 0)
                 show_result(&m->show, m->new_name, m->remote.name, m->source.result,
                             m->destination.result);
@@ -277,6 +283,7 @@ void mover_done(Mover *m) {
         free(m->envelope);
         free(m->ticket);
         (void)words_free(m->disks);
+        mover_hooks_done(&m->hooks);
         m->signal_fd = close_fd(m->signal_fd);
         remote_done(&m->remote);
 }

@@ -43,6 +43,8 @@ enum {
         TYPE,
         STOP_TIMEOUT,
         JSON,
+        HOOK,
+        NO_HOOKS,
 };
 
 typedef struct Texts {

@@ -119,6 +119,57 @@ void show_note(Show *s, const char *text) {
                 show_step(s, "note", text);
 }
 
+#define HOOK_LINES 10U /* of what it said, for people */
+
+static void print_output(const char *event, const char *text) {
+        const char *at = text + strlen(text);
+        unsigned lines = 0;
+
+        while (at > text && at[-1] == '\n')
+                at--;
+        for (const char *end = at; at > text; at--)
+                if (at < end && at[-1] == '\n' && ++lines >= HOOK_LINES)
+                        break;
+        while (*at) {
+                size_t n = strcspn(at, "\n");
+
+                (void)fprintf(stderr, "%9s  %-10s | %.*s\n", "", event, (int)MIN_OF(n, 200UL), at);
+                at += n + (at[n] == '\n');
+        }
+}
+
+static void print_hook(Show *s, json_object *hook) {
+        const char *event = json_get_text(hook, "event"), *result = json_get_text(hook, "result");
+        int64_t attempt = json_get_number(hook, "attempt"), of = json_get_number(hook, "of");
+        char text[700];
+
+        if (strcmp(result, "begun") == 0) {
+                (void)snprintf(text, sizeof(text), "%.400s", json_get_text(hook, "program"));
+                if (attempt == 1)
+                        show_step(s, event, text);
+                return;
+        }
+        close_line(s);
+        if (json_get_number(hook, "dropped") > 0)
+                (void)fprintf(stderr, "%9s  %-10s | ... %lld bytes before this were dropped\n", "",
+                              event, (long long)json_get_number(hook, "dropped"));
+        print_output(event, json_get_text(hook, "output"));
+        if (strcmp(result, "done") == 0)
+                return;
+        (void)snprintf(text, sizeof(text), "%s: %.400s%s", event, json_get_text(hook, "why"),
+                       json_object_get_boolean(json_get(hook, "ignored")) ? " (ignored)"
+                       : attempt < of                                     ? "; once more"
+                                                                          : "");
+        show_step(s, "note", text);
+}
+
+void show_hook(Show *s, json_object *hook) {
+        if (s->json)
+                put_event(s, "hook", NULL, NULL, NULL, hook);
+        else
+                print_hook(s, hook);
+}
+
 static void print_phases(json_object *result) {
         json_object *phases = json_get_array(result, "phases"), *p;
 

@@ -19,6 +19,8 @@ void show_init(Show *s, bool json);
 void show_step(Show *s, const char *step, const char *text); /* text NULL: for programs only */
 void show_phase(Show *s, const char *phase);                 /* of the transfer; for programs */
 void show_progress(Show *s, json_object *progress);
+/* An attempt of a hook, as hook_link_take() made it: it begins, or has ended. */
+void show_hook(Show *s, json_object *hook);
 void show_note(Show *s, const char *text);
 /* source and destination: what their Finished said; either may be NULL. */
 void show_result(Show *s, const char *pod, const char *host, json_object *source,

@@ -45,10 +45,11 @@ static short bus_events(sd_bus *bus) {
         return (short)(events < 0 ? POLLIN : events);
 }
 
-void mover_wait_for_news(Mover *m, unsigned ms) {
-        struct pollfd fds[3] = { { .fd = -1 },
-                                 { .fd = -1 },
-                                 { .fd = m->signal_fd, .events = POLLIN } };
+bool mover_wait_for_fd(Mover *m, int fd, uint64_t ms) {
+        struct pollfd fds[] = { { .fd = -1 },
+                                { .fd = -1 },
+                                { .fd = m->signal_fd, .events = POLLIN },
+                                { .fd = fd, .events = POLLIN } };
         Side *sides[] = { &m->source, &m->destination };
         bool news = false;
 
@@ -61,8 +62,12 @@ void mover_wait_for_news(Mover *m, unsigned ms) {
                         fds[i] = (struct pollfd){ .fd = sd_bus_get_fd(bus),
                                                   .events = bus_events(bus) };
         }
-        if (!news)
-                wait_fds(m, fds, ELEMENTSOF(fds), ms);
+        wait_fds(m, fds, ELEMENTSOF(fds), news ? 0 : ms);
+        return fds[3].revents != 0;
+}
+
+void mover_wait_for_news(Mover *m, unsigned ms) {
+        (void)mover_wait_for_fd(m, -1, ms);
 }
 
 static int on_reply(sd_bus_message *message, void *userdata, sd_bus_error *reterr) {

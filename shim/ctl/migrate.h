@@ -5,6 +5,7 @@
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/itinerary.h"
 #include "shim/ctl/json.h"
+#include "shim/ctl/migrate-hooks.h"
 #include "shim/ctl/migrate-show.h"
 #include "shim/ctl/remote.h"
 
@@ -12,6 +13,7 @@
  *
  *      cmd-migrate.c   the command line, and what its end means
  *      migrate-check.c the check before it
+ *      migrate-hooks.c programs of the hosts that run around it
  *      migrate-calls.c single calls and the commands on the other host
  *      itinerary.c     the engine: steps in their order
  *      migrate-drive.c which way it moves; live: the order of calls, the wait for the transfer
@@ -51,6 +53,7 @@ struct Mover {
         char **disks;                   /* "FILE=THERE" each, NULL-terminated; may be NULL */
         uint64_t time_limit_ms, end_ms; /* --timeout, and when that is; 0: none */
 
+        MoverHooks hooks;
         Show show;
         const char *step; /* what is under way, for the message of a failure */
         Side source, destination;
@@ -99,6 +102,9 @@ int mover_check_source(Mover *m, Error *reterr); /* facts, and what the source a
 int mover_check_both(Mover *m, Error *reterr);   /* the destination is connected: the report */
 /* -EBADFD if something blocks: all of it is told. What warns is told, too. */
 int mover_heed_check(Mover *m, Error *reterr);
+/* One more, which blocks; the report must be there. -ENOMEM. */
+int mover_add_finding(Mover *m, const char *code, const char *row, const char *side,
+                      const char *host, const char *text, const char *mend, Error *reterr);
 unsigned mover_count(const Mover *m, const char *severity); /* findings in the report */
 /* podferry check: all of it, with a report also if the other host cannot be reached. */
 int mover_check_only(Mover *m, Error *reterr);
@@ -111,6 +117,8 @@ bool mover_take_signals(Mover *m);
 int mover_interrupted(Mover *m, Error *reterr);
 /* Works off what both shims sent, then waits for more, a signal, or ms. */
 void mover_wait_for_news(Mover *m, unsigned ms);
+/* The same, and until fd has something to read: true. */
+bool mover_wait_for_fd(Mover *m, int fd, uint64_t ms);
 /* pod_send() that is interrupted as above; the side is then `abandoned`. */
 int mover_send(Mover *m, Side *side, sd_bus_message *message, uint64_t deadline,
                sd_bus_message **ret, Error *reterr);

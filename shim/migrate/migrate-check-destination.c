@@ -186,6 +186,8 @@ int check_step_host(CheckRun *c) {
 
         if (!c->facts)
                 return 0;
+        (void)json_object_object_add(c->facts, "hooks",
+                                     hooks_facts(&c->migrate->shim->config.hooks, true));
         check_put_number(c->host, "available_mib", migrate_available_mib() ?: CHECK_NUMBER_UNKNOWN);
         if (c->peer && c->peer->huge_page_kib != CHECK_NUMBER_UNKNOWN &&
             c->peer->huge_page_kib > 0) {
