@@ -130,6 +130,8 @@ static void print_output(const char *event, const char *text) {
         for (const char *end = at; at > text; at--)
                 if (at < end && at[-1] == '\n' && ++lines >= HOOK_LINES)
                         break;
+        if (at > text)
+                (void)fprintf(stderr, "%9s  %-10s | ...\n", "", event);
         while (*at) {
                 size_t n = strcspn(at, "\n");
 

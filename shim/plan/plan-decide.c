@@ -37,7 +37,8 @@ PlanClass plan_classify(const char *step) {
                 { "storage", PLAN_CLASS_TRANSFER },    { "memory", PLAN_CLASS_TRANSFER },
                 { "switchover", PLAN_CLASS_HANDOVER }, { "handoff", PLAN_CLASS_HANDOVER },
                 { "resume", PLAN_CLASS_HANDOVER },     { "finalize", PLAN_CLASS_FINISH },
-                { "cleanup", PLAN_CLASS_FINISH },
+                { "cleanup", PLAN_CLASS_FINISH },      { "pre-source", PLAN_CLASS_PREPARE },
+                { "pre-target", PLAN_CLASS_PREPARE },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(steps); i++)

@@ -24,6 +24,7 @@
 #include "shim/ctl/hook-serve.h"
 #include "shim/ctl/migrate-hooks.h"
 #include "shim/ctl/values.h"
+#include "shim/plan/plan-engine.h"
 
 static char directory[64];
 
@@ -604,6 +605,12 @@ static void test_named(void **state) {
         free(v);
 }
 
+/* Their steps are named as the events; a plan tries such a move again. */
+static void test_plan(void **state) {
+        assert_int_equal(plan_classify(hook_event_name(HOOK_PRE_SOURCE)), PLAN_CLASS_PREPARE);
+        assert_int_equal(plan_classify(hook_event_name(HOOK_PRE_TARGET)), PLAN_CLASS_PREPARE);
+}
+
 static int set_up(void **state) {
         (void)snprintf(directory, sizeof(directory), "/tmp/podferry-hooks.XXXXXX");
         (void)signal(SIGPIPE, SIG_IGN);
@@ -628,7 +635,7 @@ int main(void) {
                 cmocka_unit_test(test_requests),    cmocka_unit_test(test_too_long),
                 cmocka_unit_test(test_environment), cmocka_unit_test(test_retry),
                 cmocka_unit_test(test_policy),      cmocka_unit_test(test_hang_up),
-                cmocka_unit_test(test_named),
+                cmocka_unit_test(test_named),       cmocka_unit_test(test_plan),
         };
 
         return cmocka_run_group_tests_name("hooks", tests, set_up, tear_down);
