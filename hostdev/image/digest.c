@@ -22,11 +22,15 @@ void digest_add_string(Digest *d, const void *p, size_t n) {
         digest_add(d, p, n);
 }
 
+void digest_raw(Digest *d, uint8_t ret[static SHA256_DIGEST_SIZE]) {
+        sha256_digest(&d->ctx, SHA256_DIGEST_SIZE, ret);
+}
+
 void digest_hex(Digest *d, char ret[static DIGEST_HEX_SIZE]) {
         static const char digits[] = "0123456789abcdef";
         uint8_t raw[SHA256_DIGEST_SIZE];
 
-        sha256_digest(&d->ctx, sizeof(raw), raw);
+        digest_raw(d, raw);
         for (unsigned i = 0; i < sizeof(raw); i++) {
                 ret[2 * i] = digits[raw[i] >> 4];
                 ret[2 * i + 1] = digits[raw[i] & 15];

@@ -18,4 +18,5 @@ void digest_add(Digest *d, const void *p, size_t n);
 /* Numbers and strings that keep their borders: no two sequences of calls give the same input. */
 void digest_add_number(Digest *d, uint64_t n);
 void digest_add_string(Digest *d, const void *p, size_t n);
-void digest_hex(Digest *d, char ret[static DIGEST_HEX_SIZE]); /* ends it */
+void digest_hex(Digest *d, char ret[static DIGEST_HEX_SIZE]);       /* ends it */
+void digest_raw(Digest *d, uint8_t ret[static SHA256_DIGEST_SIZE]); /* the same as bytes */

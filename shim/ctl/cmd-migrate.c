@@ -11,6 +11,7 @@
 #include "controllers/ids.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/migrate-line.h"
+#include "shim/ctl/migrate-warm.h"
 #include "shim/ctl/values.h"
 
 static const Option options[] = {
@@ -19,11 +20,14 @@ static const Option options[] = {
           "arguments on the other host; PODFERRY_SSH is what is\n"
           "run for ssh:// (ssh)" },
         { NAME, 'n', "name", "NAME", "name of the pod over there (as here)" },
-        { TYPE, 0, "type", "live|cold",
+        { TYPE, 0, "type", "live|cold|warm",
           "live: while it runs; cold: it is stopped, moved, and started\n"
-          "there (as the pod is: one that does not run moves cold)" },
+          "there; warm: disks are copied while it runs, then cold, with\n"
+          "what was written since (as the pod is: one that does not run\n"
+          "moves cold)" },
         { STOP_TIMEOUT, 0, "stop-timeout", "TIME",
-          "with cold: how long it may take to stop before it is killed\n(10s)" },
+          "with cold and warm: how long it may take to stop before it is\nkilled (10s)" },
+        { PASSES, 0, "passes", "N", "with warm: over the disks while it runs, at most (8)" },
         { PROGRESS, 0, "progress", "json", "what happens, one JSON object a line, on stdout" },
         { LIMIT, 't', "timeout", "TIME", "roll back if it takes longer (no limit)" },
         { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
@@ -124,6 +128,8 @@ const Command command_migrate = {
                 "of; then it is a stopped pod of the other host. --type cold stops one that\n"
                 "runs for it and starts it there, or here again if that fails. If this command\n"
                 "is killed, give it again: until then the pod starts on one host at most.\n"
+                "--type warm copies the disks while it runs, again and again as long as that\n"
+                "pays, and only then stops it and copies what was written since.\n"
                 "\n"
                 "The other host has two minutes to answer. A connection that breaks later is\n"
                 "made again, up to 8 times in a row with less than 1 MiB of the pod moved in\n"
@@ -228,6 +234,8 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                 return mover_check_type(value, reterr);
         case STOP_TIMEOUT:
                 return value_duration(value, &m->stop_ms, reterr);
+        case PASSES:
+                return value_number(value, 1, WARM_PASSES_MAX, &m->passes, reterr);
         case DISK_SPACE:
                 m->virtual_size = strcmp(value, "virtual") == 0;
                 return m->virtual_size || strcmp(value, "allocated") == 0
@@ -297,6 +305,8 @@ static int check_line(Mover *m, const Line *l, int n, char **operands, Error *re
                                   n < 1 ? "POD is missing" : "one POD at a time");
         if (!l->to)
                 return error_setf(reterr, -EINVAL, "--to is missing");
+        if (m->passes > 0 && (!m->type || strcmp(m->type, itinerary_warm.type) != 0))
+                return error_setf(reterr, -EINVAL, "--passes needs --type warm");
         if (m->network_mode && !m->network)
                 return error_setf(reterr, -EINVAL, "--net-mode needs --net");
         if (m->hooks.none && hooks_any(&m->hooks.given))

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controllers/ids.h"
 #include "shim/ctl/bus.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/values.h"
+#include "shim/ctl/warm-control.h"
 
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 
@@ -15,14 +17,16 @@ typedef struct Verb {
         const char *words[2]; /* "set", "bandwidth" */
         const char *member;   /* the call of the bus */
         char value;           /* 's' size, 'd' duration, 0: none */
+        bool warm;            /* also to the driver of a warm move: */
+        WarmWord word;
 } Verb;
 
 static const Verb verbs[] = {
         { { "force" }, "ForceComplete", 0 },
         { { "pause" }, "Pause", 0 },
         { { "post-copy" }, "SwitchToPostCopy", 0 },
-        { { "cutover" }, "Cutover", 0 },
-        { { "cancel" }, "Cancel", 0 },
+        { { "cutover" }, "Cutover", 0, true, WARM_CUTOVER },
+        { { "cancel" }, "Cancel", 0, true, WARM_CANCEL },
         { { "set", "bandwidth" }, "SetBandwidth", 's' },
         { { "set", "downtime" }, "SetMaxDowntime", 'd' },
         { { "set", "timeout" }, "SetTimeout", 'd' },
@@ -43,7 +47,9 @@ const Command command_migration = {
                 "                            longer than --pause-timeout of podferry migrate\n"
                 "  post-copy POD             the pod goes on over there at once and fetches its\n"
                 "                            memory; there is no way back\n"
-                "  cutover POD               a pod that is held (--cutover) goes over\n"
+                "  cutover POD               a pod that is held (--cutover) goes over; one whose\n"
+                "                            disks are copied ahead (--type warm), once they\n"
+                "                            were copied for the first time\n"
                 "  cancel POD                the pod stays here\n"
                 "  set bandwidth POD SIZE    bytes a second at most, 0: no limit\n"
                 "  set downtime POD TIME     the longest blackout to allow, from now on\n"
@@ -75,6 +81,14 @@ static int say(const Ctl *ctl, const Verb *v, const char *pod, uint64_t value, E
         _cleanup_bus_ sd_bus *bus = NULL;
         int r;
 
+        r = id_check("pod name", pod, reterr);
+        if (r < 0)
+                return r;
+        if (v->warm) {
+                r = warm_control_tell(ctl->config.run_dir, pod, v->word, reterr);
+                if (r != -ENOENT)
+                        return r;
+        }
         r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
         if (r == 0)
                 r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "Session", &session, reterr);

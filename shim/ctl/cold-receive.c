@@ -107,6 +107,7 @@ static const struct {
 } requests[] = {
         { "hello", do_hello },
         { "offer", do_offer },        /* what comes: is it possible, and what is missing */
+        { "ahead", cold_take_ahead }, /* disks follow, and the pod still runs there */
         { "files", cold_take_files }, /* they follow */
         { "seal", cold_take_seal },   /* ready */
         { "commit", do_commit },      /* owned */
@@ -208,6 +209,7 @@ int cold_receive(const Ctl *ctl, const char *name, const char *session, const Co
                 r = r < 0 ? r : k;
         }
         offline_unlock(&c.lock);
+        c.warm = warm_tables_free(c.warm);
         cold_plan_done(&c.plan);
         offline_record_done(&c.record);
         free(c.state);

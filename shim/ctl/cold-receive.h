@@ -4,13 +4,15 @@
 #include "shim/ctl/cold-plan.h"
 #include "shim/ctl/cold-stream.h"
 #include "shim/ctl/ctl.h"
+#include "shim/ctl/warm-stream.h"
 #include "shim/offline.h"
 
 /* The destination of a cold move: answers requests that come from `pipe` until it ends. Half a copy
  * goes with it; a whole one stays, marked as not this host's, until the source says what of it.
  *
  *      cold-receive.c   requests, and the record
- *      cold-take.c      what is checked, made and filled */
+ *      cold-take.c      what is checked, made and filled
+ *      warm-receive.c   what is filled while the pod still runs over there */
 typedef struct ColdReceiver {
         const Ctl *ctl;
         const char *name, *session;
@@ -20,6 +22,7 @@ typedef struct ColdReceiver {
         ColdPlan plan;
         OfflineRecord record; /* as it is to be written */
         bool offered;         /* the plan is there, and its disks are made */
+        WarmTables *warm;     /* what is in them by now; NULL: nothing was copied ahead */
 } ColdReceiver;
 
 int cold_receive(const Ctl *ctl, const char *name, const char *session, const ColdPipe *pipe,
@@ -28,6 +31,11 @@ int cold_receive(const Ctl *ctl, const char *name, const char *session, const Co
 /* -- cold-take.c: each of a request -- */
 typedef int ColdTake(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr);
 ColdTake cold_take_offer, cold_take_files, cold_take_seal;
+/* -- warm-receive.c -- */
+ColdTake cold_take_ahead;
+/* A pass over a disk that was copied ahead (c->warm). */
+int warm_take_disk(const ColdReceiver *c, const ColdDisk *d, uint64_t which, Error *reterr);
+
 /* Nothing of this name runs, or could be started, here. */
 int cold_check_free(const ColdReceiver *c, Error *reterr);
 void cold_remove_tokens(const ColdReceiver *c);

@@ -32,6 +32,8 @@ int cold_frame_parse(const uint8_t header[static COLD_HEADER], ColdFrame *ret, E
                 { COLD_FILE, 8, 8 },
                 { COLD_DATA, 1, COLD_DATA_MAX },
                 { COLD_END, HASH_LEN, HASH_LEN },
+                { COLD_BLOCK, SHA256_DIGEST_SIZE, SHA256_DIGEST_SIZE },
+                { COLD_ZEROES, 8, 8 },
         };
         ColdFrame f = { .len = (uint32_t)get_number(header + 4, 4),
                         .number = get_number(header + 8, 8) };
@@ -83,9 +85,7 @@ static void hash_piece(Digest *d, uint64_t at, const void *p, size_t n) {
         digest_add_string(d, p, n);
 }
 
-/* Where the next data is, and where it ends. A device, and a file system that knows no holes, has
- * data only. */
-static int next_data(int fd, uint64_t at, uint64_t size, uint64_t *ret_from, uint64_t *ret_to) {
+int cold_next_data(int fd, uint64_t at, uint64_t size, uint64_t *ret_from, uint64_t *ret_to) {
         off_t from = lseek(fd, (off_t)at, SEEK_DATA), to;
 
         *ret_from = *ret_to = size;
@@ -158,7 +158,7 @@ int cold_send_file(const ColdPipe *pipe, int fd, const char *path, uint64_t whic
         digest_init(&d);
         r = cold_put(pipe, &(ColdFrame){ COLD_FILE, sizeof(n), which }, n, reterr);
         for (uint64_t at = 0, from, to; r == 0 && at < size; at = to) {
-                r = next_data(fd, at, size, &from, &to);
+                r = cold_next_data(fd, at, size, &from, &to);
                 if (r < 0)
                         return error_setf(reterr, r, "%s: %s", path, strerrordesc_np(-r));
                 r = send_extent(pipe, fd, path, from, to, piece, &d, moved, userdata, reterr);

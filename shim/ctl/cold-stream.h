@@ -17,6 +17,7 @@
  *      D        data of it; number: where. Ascending; what is between is a hole
  *      E        it ends; number: its size; 64 hex digits: SHA-256 of place, length and bytes of
  *               every D
+ *      B, Z     of a warm move: warm-stream.h
  *
  * Everything that is read is hostile until it was checked. */
 typedef enum ColdType {
@@ -24,6 +25,8 @@ typedef enum ColdType {
         COLD_FILE = 'F',
         COLD_DATA = 'D',
         COLD_END = 'E',
+        COLD_BLOCK = 'B',
+        COLD_ZEROES = 'Z',
 } ColdType;
 
 #define COLD_HEADER   16U
@@ -48,6 +51,10 @@ int cold_frame_parse(const uint8_t header[static COLD_HEADER], ColdFrame *ret, E
 int cold_put(const ColdPipe *pipe, const ColdFrame *frame, const void *p, Error *reterr);
 /* The next frame, with what follows its header in *ret_data (which is emptied first). */
 int cold_get(const ColdPipe *pipe, ColdFrame *ret, Buf *ret_data, Error *reterr);
+
+/* Where the data of a file is that comes next, and where it ends: both are its size if there is
+ * none. A device, and a file system that knows no holes, has data only. Negative errno. */
+int cold_next_data(int fd, uint64_t at, uint64_t size, uint64_t *ret_from, uint64_t *ret_to);
 
 /* Holes, and pieces of nothing but zeroes, are not sent. `fd` is a file or block device of `size`
  * bytes. `moved` (may be NULL) is told of the bytes of each piece. */

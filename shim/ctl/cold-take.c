@@ -205,6 +205,7 @@ int cold_take_offer(ColdReceiver *c, json_object *request, json_object *answer, 
         int r;
 
         cold_plan_done(&c->plan);
+        c->warm = warm_tables_free(c->warm);
         r = check_name(c, reterr);
         if (r == 0)
                 r = cold_wish(json_get_text(request, "storage"), &wish, reterr);
@@ -231,22 +232,26 @@ int cold_take_offer(ColdReceiver *c, json_object *request, json_object *answer, 
 
 /* -- the files -- */
 
-static int receive_disk(const ColdReceiver *c, const ColdDisk *d, uint64_t which, Error *reterr) {
+static int fill_disk(const ColdReceiver *c, const ColdDisk *d, uint64_t which, Error *reterr) {
         _cleanup_close_ int fd = open(d->there, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
         bool raw = strcmp(d->spec->disk.format, "raw") == 0;
-        DiskInfo info;
-        int r;
 
         if (fd < 0)
                 return error_setf(reterr, -errno, "%s: %m", d->there);
         /* An image may have grown since it was offered. */
         if (!raw && ftruncate(fd, 0) < 0)
                 return error_setf(reterr, -errno, "%s: %m", d->there);
-        r = cold_receive_file(c->pipe, fd, d->there, which, raw ? d->bytes : 1,
-                              raw ? d->bytes : DISK_SIZE_MAX, reterr);
+        return cold_receive_file(c->pipe, fd, d->there, which, raw ? d->bytes : 1,
+                                 raw ? d->bytes : DISK_SIZE_MAX, reterr);
+}
+
+static int receive_disk(const ColdReceiver *c, const ColdDisk *d, uint64_t which, Error *reterr) {
+        DiskInfo info;
+        int r = c->warm ? warm_take_disk(c, d, which, reterr) : fill_disk(c, d, which, reterr);
+
         if (r == 0)
                 r = disk_sync_entry(d->there, reterr);
-        if (r < 0 || raw)
+        if (r < 0 || strcmp(d->spec->disk.format, "raw") == 0)
                 return r;
         r = disk_probe_header(d->there, &info, reterr);
         if (r == 0 && (strcmp(info.format, "qcow2") != 0 || info.backed))
@@ -306,7 +311,8 @@ static int receive_logs(const ColdReceiver *c, json_object *logs, uint64_t which
         return r;
 }
 
-/* The files follow the request: each disk to be copied, then the logs. */
+/* The files follow the request: each disk to be copied (the rest of it, if that was begun ahead),
+ * then the logs. */
 int cold_take_files(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr) {
         uint64_t which = 0;
         int r = 0;

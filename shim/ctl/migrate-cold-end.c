@@ -3,15 +3,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "shim/ctl/migrate-cold.h"
+#include "shim/ctl/migrate-warm.h"
+
+/* Of disks that were copied ahead, what went over in all, and while the pod stood. */
+static int add_sizes(const Cold *c, json_object *o) {
+        const Warm *w = warm_has_begun(c) ? c->warm : NULL;
+
+        if (!w)
+                return json_add(o, "disk_bytes", json_object_new_uint64(c->processed));
+        return json_add(o, "disk_bytes", json_object_new_uint64(w->ahead + w->pass.sent)) < 0 ||
+                               json_add(o, "passes", json_object_new_uint64(w->passes)) < 0 ||
+                               json_add(o, "last_bytes", json_object_new_uint64(w->pass.sent)) < 0
+                       ? -ENOMEM
+                       : 0;
+}
 
 static int show_moved(Mover *m) {
         _cleanup_json_ json_object *here = json_object_new_object();
         _cleanup_json_ json_object *there = json_object_new_object();
         const Cold *c = m->cold;
 
-        if (here && there && json_add_string(here, "type", "cold") == 0 &&
-            json_add(here, "disk_bytes", json_object_new_uint64(c->processed)) == 0 &&
+        if (here && there && json_add_string(here, "type", m->journey.itinerary->type) == 0 &&
+            add_sizes(c, here) == 0 &&
             json_add(here, "stopped_ms", json_object_new_uint64(c->still_ms)) == 0 &&
             json_add_string(there, "host", c->host) == 0 &&
             json_add_string(there, "state",
@@ -52,7 +65,7 @@ static void describe_here(const Mover *m, Buf *text) {
                                  "%sthe pod is here, stopped, and could not be started again (%s): "
                                  "podferry start %s",
                                  done, c->why_not.text, m->pod);
-        else if (!c->plan.specs) /* it is not known that there is one */
+        else if (!c->plan.specs || c->gone) /* it is not known that there is one */
                 (void)buf_printf(text, "nothing was changed");
         else
                 (void)buf_printf(text, "%sthe pod %s here", done,

@@ -8,7 +8,7 @@
 #include "controllers/checks.h"
 #include "hostdev/image/disk.h"
 #include "lib/clock.h"
-#include "shim/ctl/migrate-cold.h"
+#include "shim/ctl/migrate-warm.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
 #include "shim/rundir.h"
@@ -48,6 +48,7 @@ Cold *cold_free(Cold *c) {
         offline_unlock(&c->lock);
         offline_record_done(&c->record);
         cold_plan_done(&c->plan);
+        c->warm = warm_free(c->warm);
         (void)words_free(c->missing);
         free(c->state);
         free(c);
@@ -90,10 +91,10 @@ static int take_call(const Mover *m, MigrationOptions *ret, Error *reterr) {
         for (size_t i = 0; r == 0 && i < m->n_options; i++) {
                 const char *name = m->options[i].name;
 
-                if (!is_taken(name))
+                if (!is_taken(name) && !warm_has_option(m, name))
                         return error_setf(reterr, -EINVAL,
-                                          "option %.40s is for a live move, and this one is cold",
-                                          name);
+                                          "option %.40s is for a live move, and this one is %s",
+                                          name, m->journey.itinerary->type);
                 r = migration_options_set(ret, name, m->options[i].value, reterr);
         }
         return r;
@@ -251,12 +252,14 @@ static int read_pod(Mover *m, Error *reterr) {
 }
 
 /* A pod that runs is stopped only if that was asked for. */
-static int look_at_shim(Mover *m, Error *reterr) {
+int cold_look_at_shim(Mover *m, Error *reterr) {
         _cleanup_free_ char *vm = NULL;
         int r = machine_state(m, &vm, reterr);
 
-        if (r == -ENOENT && pod_is_stopped(m->ctl, m->pod))
+        if (r == -ENOENT && pod_is_stopped(m->ctl, m->pod)) {
+                m->cold->start = false;
                 return 0;
+        }
         if (r == 0)
                 m->cold->start = strcmp(vm, "running") == 0;
         return r;
@@ -281,7 +284,7 @@ int cold_look(Mover *m, Error *reterr) {
         if (r == 0 && !c->resumed)
                 r = offline_check_journal(c->state, m->pod, reterr);
         if (r == 0 && !c->resumed)
-                r = look_at_shim(m, reterr);
+                r = cold_look_at_shim(m, reterr);
         if (r == 0)
                 r = read_pod(m, reterr);
         if (r == 0)

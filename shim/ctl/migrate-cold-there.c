@@ -8,7 +8,7 @@
 
 #include "hostdev/disk/content.h"
 #include "lib/clock.h"
-#include "shim/ctl/migrate-cold.h"
+#include "shim/ctl/migrate-warm.h"
 #include "shim/ctl/values.h"
 #include "shim/volume-check.h"
 
@@ -236,10 +236,10 @@ static void show_moved(Mover *m) {
         Cold *c = m->cold;
         _cleanup_json_ json_object *o = json_object_new_object();
         json_object *disk = json_object_new_object();
-        uint64_t ms = MAX_OF(clock_ms() - m->show.started_ms, 1ULL);
+        uint64_t ms = MAX_OF(clock_ms() - c->since_ms, 1ULL);
 
         c->shown_ms = clock_ms();
-        if (!o || json_add(o, "disk", disk) < 0 || json_add_string(o, "phase", "copy") < 0 ||
+        if (!o || json_add(o, "disk", disk) < 0 || json_add_string(o, "phase", m->step) < 0 ||
             json_add(disk, "total", json_object_new_uint64(c->total)) < 0 ||
             json_add(disk, "processed", json_object_new_uint64(c->processed)) < 0 ||
             json_add(o, "throughput", json_object_new_uint64(c->processed * 1000 / ms)) < 0 ||
@@ -250,7 +250,7 @@ static void show_moved(Mover *m) {
         show_progress(&m->show, o);
 }
 
-static void on_moved(void *userdata, uint64_t n) {
+void cold_on_moved(void *userdata, uint64_t n) {
         Mover *m = userdata;
 
         m->cold->processed = MIN_OF(m->cold->processed + n, m->cold->total);
@@ -258,8 +258,7 @@ static void on_moved(void *userdata, uint64_t n) {
                 show_moved(m);
 }
 
-/* What was offered is what is there now that nobody can change it. */
-static int check_unchanged(const Mover *m, Error *reterr) {
+int cold_check_unchanged(const Mover *m, Error *reterr) {
         _cleanup_definition_ Definition now = {};
         _cleanup_json_ json_object *a = NULL, *b = NULL;
         int r = definition_read(m->cold->state, &now, reterr);
@@ -285,12 +284,15 @@ static int send_one(Mover *m, const char *path, uint64_t which, uint64_t size, E
         if (fd < 0 || fstat(fd, &st) < 0)
                 return error_setf(reterr, -errno, "%s: %m", path);
         return cold_send_file(&m->cold->link.pipe, fd, path, which,
-                              size > 0 ? size : (uint64_t)st.st_size, on_moved, m, reterr);
+                              size > 0 ? size : (uint64_t)st.st_size, cold_on_moved, m, reterr);
 }
 
 static int send_disks(Mover *m, uint64_t *which, Error *reterr) {
         const ColdPlan *p = &m->cold->plan;
+        bool rest = warm_has_begun(m->cold);
 
+        if (rest)
+                warm_begin_pass(m, false);
         for (size_t i = 0; i < p->n_disks; i++) {
                 const ScsiDiskConfig *disk = &p->disks[i].spec->disk;
                 bool raw = strcmp(disk->format, "raw") == 0;
@@ -298,7 +300,11 @@ static int send_disks(Mover *m, uint64_t *which, Error *reterr) {
 
                 if (!cold_is_copy(&p->disks[i]))
                         continue;
-                r = send_one(m, disk->host_path, (*which)++, raw ? p->disks[i].bytes : 0, reterr);
+                if (rest)
+                        r = warm_send_disk(m, &p->disks[i], (*which)++, reterr);
+                else
+                        r = send_one(m, disk->host_path, (*which)++, raw ? p->disks[i].bytes : 0,
+                                     reterr);
                 if (r < 0)
                         return r;
         }
@@ -310,6 +316,7 @@ static int check_disks(Mover *m, Error *reterr) {
         int r = 0;
 
         m->cold->total = m->cold->processed = 0;
+        m->cold->since_ms = clock_ms();
         for (size_t i = 0; r == 0 && i < p->n_disks; i++) {
                 if (!cold_is_copy(&p->disks[i]))
                         continue;
@@ -368,7 +375,7 @@ int cold_files(Mover *m, Error *reterr) {
 
         if (!request || json_add(request, "logs", logs) < 0)
                 return error_oom(reterr);
-        r = check_unchanged(m, reterr);
+        r = cold_check_unchanged(m, reterr);
         if (r == 0)
                 r = check_disks(m, reterr);
         if (r == 0)

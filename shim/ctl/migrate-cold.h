@@ -12,6 +12,8 @@
  *      migrate-cold-here.c   steps at the source: what there is, stop, give, remove
  *      migrate-cold-there.c  steps at the destination: offer, files, commit, start
  *      migrate-cold-end.c    the end, and what is said of it */
+typedef struct Warm Warm;
+
 struct Cold {
         char *state; /* <state_dir>/pods/<pod> */
         OfflineLock lock;
@@ -31,9 +33,12 @@ struct Cold {
         bool discarded; /* nothing is */
         bool stopped;   /* by us */
         bool restarted; /* and started again, here */
+        bool gone;      /* while it was copied ahead; not by us */
         bool moved;     /* for good: only the rest here is to be removed */
         Error why_not;  /* it could not be started again, or taken back */
-        uint64_t stopped_ms, still_ms, total, processed, shown_ms;
+        uint64_t stopped_ms, still_ms;
+        uint64_t total, processed, since_ms, shown_ms; /* of this step */
+        Warm *warm;                                    /* of a warm move: migrate-warm.h */
 };
 
 extern const Itinerary itinerary_cold;
@@ -43,6 +48,12 @@ bool cold_pod_rests(const Mover *m);
 Cold *cold_free(Cold *c);
 /* The record on disk, and in c->record. */
 int cold_record(Mover *m, OfflineState state, Error *reterr);
+/* Does it run, and is it to run over there? */
+int cold_look_at_shim(Mover *m, Error *reterr);
+/* What was offered is what is there now. -EBUSY. */
+int cold_check_unchanged(const Mover *m, Error *reterr);
+/* So many bytes of disks more, of c->total. */
+void cold_on_moved(void *userdata, uint64_t n);
 /* Connects, and asks where the other host's record stands. */
 int cold_connect(Mover *m, Error *reterr);
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "shim/ctl/migrate-cold.h"
+#include "shim/ctl/migrate-warm.h"
 #include "shim/ctl/values.h"
 
 #define LOOK_MS   250U   /* between two looks at the progress */
@@ -172,7 +172,7 @@ int mover_wait_for_end(Mover *m, Error *reterr) {
 
 /* -- which way -- */
 
-static const Itinerary *const itineraries[] = { &live, &itinerary_cold };
+static const Itinerary *const itineraries[] = { &live, &itinerary_cold, &itinerary_warm };
 
 static const Itinerary *find_itinerary(const char *type) {
         for (size_t i = 0; i < ELEMENTSOF(itineraries); i++)
@@ -182,8 +182,9 @@ static const Itinerary *find_itinerary(const char *type) {
 }
 
 int mover_check_type(const char *type, Error *reterr) {
-        return find_itinerary(type) ? 0
-                                    : error_setf(reterr, -EINVAL, "\"%.40s\": live or cold", type);
+        return find_itinerary(type)
+                       ? 0
+                       : error_setf(reterr, -EINVAL, "\"%.40s\": live, cold or warm", type);
 }
 
 static int choose(const Mover *m, const Itinerary **ret, Error *reterr) {

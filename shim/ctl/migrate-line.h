@@ -42,6 +42,7 @@ enum {
         DISK_SPACE,
         TYPE,
         STOP_TIMEOUT,
+        PASSES,
         JSON,
         HOOK,
         NO_HOOKS,

@@ -206,8 +206,12 @@ void show_cold_result(Show *s, const char *pod, const char *host, json_object *s
         if (json_get_number(source, "stopped_ms") > 0)
                 (void)fprintf(stderr, "stopped for %.2f s, ",
                               (double)json_get_number(source, "stopped_ms") / 1000.0);
-        (void)fprintf(stderr, "%.1f MB of disks\n",
+        (void)fprintf(stderr, "%.1f MB of disks",
                       (double)json_get_number(source, "disk_bytes") / 1e6);
+        if (json_get_number(source, "passes") > 0)
+                (void)fprintf(stderr, ", %.1f MB of them in that time",
+                              (double)json_get_number(source, "last_bytes") / 1e6);
+        (void)fputc('\n', stderr);
 }
 
 void show_result(Show *s, const char *pod, const char *host, json_object *source,

@@ -25,8 +25,9 @@ void show_note(Show *s, const char *text);
 /* source and destination: what their Finished said; either may be NULL. */
 void show_result(Show *s, const char *pod, const char *host, json_object *source,
                  json_object *destination);
-/* Of a cold move: {"disk_bytes", "stopped_ms"}, {"host", "state": "stopped" | "running" | "known"}.
- */
+/* Of a cold move: {"type", "disk_bytes", "stopped_ms"}, of a warm one also {"passes",
+ * "last_bytes"};
+ * {"host", "state": "stopped" | "running" | "known"}. */
 void show_cold_result(Show *s, const char *pod, const char *host, json_object *source,
                       json_object *destination);
 void show_failure(Show *s, const char *step, const char *why, const char *after);

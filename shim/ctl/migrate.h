@@ -18,6 +18,7 @@
  *      itinerary.c     the engine: steps in their order
  *      migrate-drive.c which way it moves; live: the order of calls, the wait for the transfer
  *      migrate-cold.c  the way of a pod that does not run
+ *      migrate-warm.c  the way of one that runs until most of its disks are there
  *      migrate-end.c   the end, one way or the other, and what is said of it
  *      migrate-wait.c  waiting, while Ctrl-C and --timeout are heard */
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
@@ -39,6 +40,7 @@ struct Mover {
         const Ctl *ctl;
         const char *type; /* --type; NULL: as the pod is */
         uint64_t stop_ms; /* --stop-timeout */
+        uint64_t passes;  /* --passes; 0: not given */
         Journey journey;  /* what has begun */
         Cold *cold;       /* of a cold move: migrate-cold.h */
         const char *pod, *new_name;

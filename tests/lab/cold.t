@@ -69,7 +69,7 @@ pf h1 run --name t-p --container first --rootfs "$rootfs" --memory 192M --scratc
         pf h1 run --pod t-p --container second --rootfs "$rootfs" --scratch 64M --detach -- /bin/sh -c "echo two; $ends" >/dev/null
 ok "a pod with two containers and a volume"
 until_ok 10 eval '[ "$(starts h1)" = 1 ]'
-refused "--type warm is no type" 'live or cold' move h1 t-p --type warm
+refused "--type hot is no type" 'live, cold or warm' move h1 t-p --type hot
 pf h1 stop t-p
 ok "it is stopped"
 

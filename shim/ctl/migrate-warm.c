@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way of a pod that runs until most of its disks are over there. It is the cold one but for its
+ * step "ahead"; whatever fails in that, the pod runs on. A pod that does not run, or ends
+ * meanwhile, moves cold. */
+#include "shim/ctl/migrate-warm.h"
+
+static bool is_new(const Mover *m) {
+        return m->cold->record.state != OFFLINE_GIVEN;
+}
+
+static bool is_given(const Mover *m) {
+        return !is_new(m);
+}
+
+static bool runs(const Mover *m) {
+        return is_new(m) && m->cold->start;
+}
+
+static bool starts(const Mover *m) {
+        return m->cold->start && !m->cold->runs;
+}
+
+static const ItineraryStep steps[] = {
+        { "preflight", "this host", .run = warm_look },
+        { "connect", "the other host", .run = cold_connect },
+        { "resume", "an earlier attempt", .wanted = is_given, .run = cold_resume },
+        { "offer", "disks over there", .wanted = is_new, .run = cold_offer, .undo = cold_withdraw },
+        { "layers", NULL, .wanted = is_new, .run = cold_layers },
+        { "ahead", "disks, while it runs", .wanted = runs, .run = warm_ahead },
+        { "stop", "stopping it", .wanted = runs, .run = cold_stop, .undo = cold_start_again },
+        { "stop", NULL, .wanted = is_new, .run = cold_leave },
+        { "copy", "the rest of disks and logs", .wanted = is_new, .run = cold_files },
+        { "hand-over", NULL, .tell = true, .wanted = is_new, .run = cold_give,
+          .undo = cold_take_back },
+        { "commit", NULL, .tell = true, .run = cold_commit },
+        { "start", "starting it over there", .wanted = starts, .run = cold_start_there },
+        { "cleanup", NULL, .tell = true, .run = cold_remove },
+};
+
+const Itinerary itinerary_warm = { "warm", steps, ELEMENTSOF(steps), cold_end };
