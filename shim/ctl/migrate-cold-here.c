@@ -41,6 +41,15 @@ bool cold_pod_rests(const Mover *m) {
                (strcmp(vm, "terminated") == 0 || strcmp(vm, "not-created") == 0);
 }
 
+int cold_admit_live(const Mover *m, Error *reterr) {
+        _cleanup_free_ char *state = NULL;
+
+        if (state_of(m->ctl, m->pod, &state) < 0)
+                return error_oom(reterr);
+        return definition_is_there(state) ? offline_admit(m->ctl->config.state_dir, m->pod, reterr)
+                                          : 0;
+}
+
 Cold *cold_free(Cold *c) {
         if (!c)
                 return NULL;

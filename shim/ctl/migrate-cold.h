@@ -45,6 +45,8 @@ extern const Itinerary itinerary_cold;
 
 /* Does the pod here not run, so that it moves cold? */
 bool cold_pod_rests(const Mover *m);
+/* May it move live? -EBUSY: it is copied ahead just now, by a driver that must not be overtaken. */
+int cold_admit_live(const Mover *m, Error *reterr);
 Cold *cold_free(Cold *c);
 /* The record on disk, and in c->record. */
 int cold_record(Mover *m, OfflineState state, Error *reterr);

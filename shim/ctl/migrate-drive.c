@@ -196,7 +196,7 @@ static int choose(const Mover *m, const Itinerary **ret, Error *reterr) {
                                   "or podferry start %s first",
                                   m->pod, m->pod);
         *ret = m->type ? find_itinerary(m->type) : rests ? &itinerary_cold : &live;
-        return 0;
+        return *ret == &live ? cold_admit_live(m, reterr) : 0;
 }
 
 static int before_step(Mover *m, const ItineraryStep *step, Error *reterr) {
