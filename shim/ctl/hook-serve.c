@@ -18,6 +18,7 @@
 #include "lib/clock.h"
 #include "shim/ctl/hook-run.h"
 #include "shim/ctl/json.h"
+#include "shim/ctl/migrate.h"
 #include "shim/ctl/values.h"
 
 typedef struct Serving {
@@ -87,8 +88,8 @@ static int check_texts(const Serving *v, Error *reterr) {
                 r = id_check("session", json_get_text(v->request, "session"), reterr);
         if (r == 0 && v->s->pod && strcmp(v->s->pod, pod) != 0)
                 r = error_setf(reterr, -EINVAL, "pod %.80s: it is another one", pod);
-        if (r == 0 && strcmp(type, "live") != 0 && strcmp(type, "cold") != 0)
-                r = error_setf(reterr, -EINVAL, "type \"%.20s\": live or cold", type);
+        if (r == 0)
+                r = mover_check_type(type, reterr);
         return r;
 }
 

@@ -23,10 +23,13 @@ static bool starts(const Mover *m) {
 static const ItineraryStep steps[] = {
         { "preflight", "this host", .run = warm_look },
         { "connect", "the other host", .run = cold_connect },
+        { "preflight", NULL, .wanted = is_new, .run = mover_hooks_check },
         { "resume", "an earlier attempt", .wanted = is_given, .run = cold_resume },
         { "offer", "disks over there", .wanted = is_new, .run = cold_offer, .undo = cold_withdraw },
         { "layers", NULL, .wanted = is_new, .run = cold_layers },
         { "ahead", "disks, while it runs", .wanted = runs, .run = warm_ahead },
+        { "pre-source", NULL, .wanted = is_new, .run = mover_hooks_pre_source },
+        { "pre-target", NULL, .wanted = is_new, .run = mover_hooks_pre_target },
         { "stop", "stopping it", .wanted = runs, .run = cold_stop, .undo = cold_start_again },
         { "stop", NULL, .wanted = is_new, .run = cold_leave },
         { "copy", "the rest of disks and logs", .wanted = is_new, .run = cold_files },

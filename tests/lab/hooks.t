@@ -236,28 +236,30 @@ like "$(echo "{\"pod\":\"t-k\",\"type\":\"live\",\"session\":\"m1\",\"hooks\":{\
 ok "it did not run"
 like "$(PODFERRY_CONFIG=$work/h2.json pf h2 receive --pod t-k --hooks pre-source 2>&1 </dev/null)" 'not for another host to ask for' "nor can the source's be asked for"
 
-# -- cold --
-fresh
-go h1 t-k --type cold --hook "pre-source=$work/hook given"
-ok "it moves cold" F74 || diag "$(cat "$work/out")"
-is "$(cat "$order")" "$(line h1 pre-source source cold | sed 's/of-h1/given/')
-$(line h1 pre-source source cold)
-$(line h2 pre-target destination cold)
-$(line h2 post-target destination cold)
-$(line h1 post-source source cold)" "with the same hooks, in the same order, --hook first" F74
-go h2 t-k --type cold --no-hooks
-ok "and back"
-for e in pre-source pre-target; do
+# -- cold, and warm --
+for type in cold warm; do
         fresh
-        does $e <<<'echo no; exit 3'
-        go h1 t-k --type cold
-        like "$? $(cat "$work/out")" "^125 .*$e: .*exit status 3: no; rolled back: the pod runs on here, and nothing is left" "cold, $e fails: the move ends" F74
-        stays "cold, $e"
+        go h1 t-k --type $type --hook "pre-source=$work/hook given"
+        ok "it moves $type" F74 || diag "$(cat "$work/out")"
+        is "$(cat "$order")" "$(line h1 pre-source source $type | sed 's/of-h1/given/')
+$(line h1 pre-source source $type)
+$(line h2 pre-target destination $type)
+$(line h2 post-target destination $type)
+$(line h1 post-source source $type)" "with the same hooks, in the same order, --hook first" F74
+        go h2 t-k --type cold --no-hooks
+        ok "and back"
+        for e in pre-source pre-target; do
+                fresh
+                does $e <<<'echo no; exit 3'
+                go h1 t-k --type $type
+                like "$? $(cat "$work/out")" "^125 .*$e: .*exit status 3: no; rolled back: the pod runs on here, and nothing is left" "$type, $e fails: the move ends" F74
+                stays "$type, $e"
+        done
+        is "$(cat "$order")" "$(line h1 pre-source source $type)
+$(line h2 pre-target destination $type)
+$(line h1 on-failure source $type)
+$(line h2 on-failure destination $type)" "and on-failure runs" F74
 done
-is "$(cat "$order")" "$(line h1 pre-source source cold)
-$(line h2 pre-target destination cold)
-$(line h1 on-failure source cold)
-$(line h2 on-failure destination cold)" "and on-failure runs" F74
 fresh
 sed -i "s|\"pre-target\": \[{\"run\": \[\"$work/hook|\"pre-target\": [{\"run\": [\"/nonexistent/two|" "$work/h2.json"
 go h1 t-k --type cold
