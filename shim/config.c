@@ -21,6 +21,7 @@ typedef enum KeyKind {
         KEY_BOOL,
         KEY_OPTIONS, /* an object of migration options */
         KEY_HOOKS,   /* an object of lists of hooks */
+        KEY_PLANS,   /* where plans are kept */
 } KeyKind;
 
 typedef struct Key {
@@ -52,6 +53,7 @@ static const Key keys[] = {
         { "log_max_mib", KEY_UINT, AT(log_max_mib), .number = 64, .min = 1, .max = 1U << 20 },
         { "migration", KEY_OPTIONS, AT(migration) },
         { "hooks", KEY_HOOKS, AT(hooks) },
+        { "plans", KEY_PLANS, AT(plans) },
         { "stop_pod_on_term", KEY_BOOL, AT(stop_pod_on_term), .number = 0 },
 };
 #undef AT
@@ -76,6 +78,7 @@ void config_done(Config *c) {
                 if (key_is_text(&keys[i]))
                         freep(text_of(c, &keys[i]));
         hooks_done(&c->hooks);
+        (void)plans_config_free(c->plans);
         *c = (Config){};
 }
 
@@ -92,6 +95,8 @@ static int set_text(Config *c, const Key *k, const char *value, Error *reterr) {
 static void set_number(Config *c, const Key *k, uint32_t value) {
         void *at = (char *)c + k->offset;
 
+        if (k->kind == KEY_PLANS) /* none: files */
+                return;
         if (k->kind == KEY_OPTIONS)
                 migration_options_init(at);
         else if (k->kind == KEY_HOOKS)
@@ -175,6 +180,10 @@ static int take_value(Config *c, const char *file, const Key *k, json_object *v,
                 int r = hooks_parse(&c->hooks, v, reterr);
 
                 return r < 0 ? error_prefix(reterr, r, "%s: %s", file, k->name) : 0;
+        }
+        if (k->kind == KEY_PLANS) {
+                c->plans = plans_config_free(c->plans); /* the last one of the same name counts */
+                return plans_config_read(file, v, &c->plans, reterr);
         }
         if (k->kind == KEY_BOOL) {
                 if (!json_object_is_type(v, json_type_boolean))

@@ -7,6 +7,7 @@
 #include "controllers/migration/options.h"
 #include "lib/error.h"
 #include "shim/hooks.h"
+#include "shim/config-plans.h"
 
 /* What the administrator may set: one JSON object in one file, every key optional.
  *
@@ -26,6 +27,7 @@ typedef struct Config {
         uint32_t log_max_mib;       /* per container log, both files of it together */
         MigrationOptions migration; /* what it says of them; the rest is as by default */
         Hooks hooks;                /* programs around a migration: docs/hooks.md */
+        PlansConfig *plans;         /* where plans are kept; NULL: in files below state_dir */
         bool stop_pod_on_term;      /* SIGTERM ends the pod; otherwise it waits to be adopted */
 } Config;
 
