@@ -20,7 +20,7 @@ static const Option options[] = {
         { TO, 0, "to", "HOST",
           "where its pods may go, as podferry migrate has it; again\n"
           "for more: the next one is tried when one refuses" },
-        { NAME, 0, "name", "NAME", "name of the plan (drain)" },
+        { NAME, 0, "name", "NAME", "name of the plan (drain; drain-HOST where etcd keeps it)" },
         { AT, 0, "at", "HOST", "how the others reach this host, for rollback" },
         { EXCEPT, 0, "except", "POD", "which stays; again for more" },
         { OUT, 0, "out", "N", "moves away from here at once (1)" },
@@ -203,18 +203,28 @@ static int add_pods(const Ctl *ctl, const Line *l, unsigned *ret_n, Error *reter
 }
 
 /* So that the plan has a file like any other. */
-static int keep_file(const PlanStore *store, json_object *plan, Error *reterr) {
+static int keep_file(PlanStore *store, json_object *plan, Error *reterr) {
         const char *text = json_object_to_json_string_ext(
                 plan,
                 JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
 
         if (!text)
                 return error_oom(reterr);
-        return files_write(store->dir_fd, "plan.json", text, strlen(text), reterr);
+        return plan_store_keep_file(store, text, reterr);
+}
+
+/* Where several machines see it, each has a drain of its own. */
+static const char *name_of(const Ctl *ctl, const Line *l, char buf[static 96]) {
+        const char *node = plan_store_node();
+
+        (void)snprintf(buf, 96, ctl->config.plans ? "drain-%.*s" : "drain", (int)strcspn(node, " "),
+                       node);
+        return l->name ?: buf;
 }
 
 static int make_plan(const Ctl *ctl, const Line *l, Plan *ret, unsigned *ret_n, Error *reterr) {
-        int r = add_text(l->plan, "name", l->name ?: "drain", reterr);
+        char name[96];
+        int r = add_text(l->plan, "name", name_of(ctl, l, name), reterr);
 
         if (r == 0)
                 r = add_hosts(l, reterr);
@@ -230,13 +240,18 @@ static int drain(Ctl *ctl, const Line *l) {
         _cleanup_plan_ Plan plan = {};
         Error e = ERROR_INIT;
         unsigned n = 0;
+        char name[96];
         int r;
 
-        r = id_check("--name", l->name ?: "drain", &e);
+        r = id_check("--name", name_of(ctl, l, name), &e);
         if (r == 0)
-                r = plan_store_open(ctl->config.state_dir, l->name ?: "drain", &store, &e);
+                r = plan_store_open(ctl->config.state_dir, ctl->config.plans, name_of(ctl, l, name),
+                                    &store, &e);
         if (r == 0)
                 r = plan_store_last(&store, &last, &e);
+        if (r == 0 && last.node[0] && strcmp(last.node, plan_store_node()) != 0)
+                r = error_setf(&e, -EEXIST, "plan %s is one of another machine (%.*s): --name",
+                               store.name, (int)strcspn(last.node, " "), last.node);
         if (r == 0 && last.number > 0 && !last.finished)
                 return plan_start(ctl, &store, &last.plan, l->json);
         if (r == 0)

@@ -135,8 +135,12 @@ int plan_report(const PlanRun *run, int r, const Error *e) {
         return c.n[PLAN_MOVED] == c.all ? CTL_OK : CTL_FAILED;
 }
 
+static const char *plan_driver_of(const PlanRun *r) {
+        return r->driver[0] ? r->driver : "another podferry";
+}
+
 /* begin: the first record of a new run, which is taken; NULL: an old one goes on. */
-static int drive(Ctl *ctl, const PlanStore *store, unsigned number, json_object *begin, bool json) {
+static int drive(Ctl *ctl, PlanStore *store, unsigned number, json_object *begin, bool json) {
         _cleanup_(plan_journal_freep) PlanJournal *journal = NULL;
         _cleanup_plan_run_ PlanRun run = {};
         Error e = ERROR_INIT;
@@ -158,7 +162,7 @@ static int drive(Ctl *ctl, const PlanStore *store, unsigned number, json_object 
         return plan_report(&run, r, &e);
 }
 
-int plan_start(Ctl *ctl, const PlanStore *store, const Plan *plan, bool json) {
+int plan_start(Ctl *ctl, PlanStore *store, const Plan *plan, bool json) {
         _cleanup_plan_run_ PlanRun last = {};
         json_object *begin;
         Error e = ERROR_INIT;
@@ -168,7 +172,8 @@ int plan_start(Ctl *ctl, const PlanStore *store, const Plan *plan, bool json) {
         if (r < 0)
                 return ctl_fail(r, &e, "plan");
         if (last.busy)
-                return ctl_fail(-EBUSY, NULL, "plan %s: another podferry runs it", plan->name);
+                return ctl_fail(-EBUSY, NULL, "plan %s: %s runs it", plan->name,
+                                plan_driver_of(&last));
         if (last.number > 0 && !last.finished) {
                 ctl_say("plan %s: going on with %s %u, as it began", plan->name,
                         last.rollback ? "rollback" : "run", last.number);
@@ -213,7 +218,8 @@ static bool begin(Ctl *ctl, const Command *self, int argc, char **argv, int max,
         l->pod = n > 1 ? operands[1] : NULL;
         r = plan_load(operands[0], &l->plan, &e);
         if (r == 0)
-                r = plan_store_open(ctl->config.state_dir, l->plan.name, &l->store, &e);
+                r = plan_store_open(ctl->config.state_dir, ctl->config.plans, l->plan.name,
+                                    &l->store, &e);
         if (r == 0)
                 r = plan_store_last(&l->store, &l->last, &e);
         if (r < 0)
@@ -232,8 +238,9 @@ static bool has_run(const Line *l, const Command *self, int *ret_status) {
 /* For what begins something: no run is under way. */
 static bool is_free(const Line *l, const Command *self, bool finished, int *ret_status) {
         if (l->last.busy)
-                *ret_status = ctl_fail(-EBUSY, NULL, "%s: run %u of plan %s is under way",
-                                       self->name, l->last.number, l->plan.name);
+                *ret_status = ctl_fail(-EBUSY, NULL,
+                                       "%s: run %u of plan %s is under way: %s runs it", self->name,
+                                       l->last.number, l->plan.name, plan_driver_of(&l->last));
         else if (finished && !l->last.finished)
                 *ret_status = ctl_fail(-EBUSY, NULL,
                                        "%s: run %u of plan %s is not finished: podferry plan "
@@ -342,7 +349,7 @@ static int archive_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         if (!begin(ctl, self, argc, argv, 1, &l, &status) || !has_run(&l, self, &status) ||
             !is_free(&l, self, true, &status))
                 return status;
-        r = plan_store_archive(&l.store, l.plan.name, &path, &e);
+        r = plan_store_archive(&l.store, &path, &e);
         if (r < 0)
                 return ctl_fail(r, &e, "%s", self->name);
         (void)puts(path);
@@ -351,7 +358,7 @@ static int archive_run(Ctl *ctl, const Command *self, int argc, char **argv) {
 
 /* -- status -- */
 
-static int show_history(const PlanStore *store, bool json, Error *reterr) {
+static int show_history(PlanStore *store, bool json, Error *reterr) {
         _cleanup_free_ unsigned *list = NULL;
         size_t n;
         int r = plan_store_list(store, &list, &n, reterr);
@@ -393,7 +400,8 @@ static int status_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 return ctl_usagef(self, n < 1 ? "FILE is missing" : "one FILE at a time");
         r = plan_load(operands[0], &l.plan, &e);
         if (r == 0)
-                r = plan_store_open(ctl->config.state_dir, l.plan.name, &l.store, &e);
+                r = plan_store_open(ctl->config.state_dir, ctl->config.plans, l.plan.name, &l.store,
+                                    &e);
         if (r == 0 && history)
                 r = show_history(&l.store, json, &e);
         else if (r == 0)

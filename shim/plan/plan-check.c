@@ -37,7 +37,7 @@ static void print_entry(const PlanRun *r, const PlanEntry *e, bool json) {
                 json_print(o, false);
 }
 
-int plan_check(const Ctl *ctl, const Plan *plan, const PlanStore *store, bool json, Error *reterr) {
+int plan_check(const Ctl *ctl, const Plan *plan, PlanStore *store, bool json, Error *reterr) {
         _cleanup_plan_run_ PlanRun last = {}, run = {};
         _cleanup_json_ json_object *begin = NULL;
         PlanShow show;

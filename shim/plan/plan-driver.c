@@ -5,40 +5,30 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <time.h>
 
 #include "lib/clock.h"
 #include "shim/ctl/json.h"
 
-/* After this nothing new is started: what cannot be recorded must not be done. */
-static void fail(PlanDriver *d, int r, const Error *e) {
-        if (d->failed < 0)
-                return;
-        d->failed = r;
-        d->error = *e;
-        plan_engine_pause(&d->run->engine);
-        plan_show_note(d->show, NULL, "%s: no new moves; those that run, end", error_text(e, r));
-}
-
-int plan_driver_record(PlanDriver *d, json_object *record) {
-        Error e = ERROR_INIT;
-        int r;
-
-        if (!d->journal) {
-                (void)json_object_put(record);
-                return 0;
-        }
-        r = plan_journal_append(d->journal, record, &e);
-        if (r < 0)
-                fail(d, r, &e);
-        return r;
-}
-
-#define AGAIN_MS 200U
+#define PATIENCE 90U /* looks, 10 s apart in the end: longer than most moves take */
 
 /* -- the engine's moves -- */
+
+/* Once what became of the pod is written. */
+static void release(PlanDriver *d, PlanJob *j) {
+        Error e = ERROR_INIT;
+        int r = 0;
+
+        if (d->failed < 0 && plan_store_is_shared(d->store))
+                return;
+        if (!d->lost)
+                r = plan_job_release(j, &e);
+        j->release_later = d->lost || r < 0;
+        if (r == -EAGAIN)
+                plan_driver_lost(d, &e);
+        else if (r < 0)
+                plan_driver_fail(d, r, &e);
+}
 
 static void on_change(void *userdata, PlanEntry *e, int from) {
         PlanDriver *d = userdata;
@@ -51,13 +41,22 @@ static void on_change(void *userdata, PlanEntry *e, int from) {
                 j->recorded = false;
         }
         if (final)
-                plan_job_release(j);
+                release(d, j);
         plan_show_state(d->show, i, from);
 }
 
 void plan_driver_tell(PlanDriver *d, unsigned entry, const PlanEvent *ev) {
         /* An answer that nobody waits for any more changes nothing. */
         (void)plan_engine_event(&d->run->engine, entry, ev, clock_ms());
+}
+
+static void stop(PlanDriver *d, PlanJob *j) {
+        plan_child_stop(&j->child);
+        if (!j->start_later)
+                return;
+        j->start_later = false;
+        plan_driver_tell(d, j->entry,
+                         &(PlanEvent){ .kind = PLAN_EVENT_ENDED, .why = PLAN_CLASS_CANCELLED });
 }
 
 static void act(PlanDriver *d, const PlanAction *a) {
@@ -71,7 +70,7 @@ static void act(PlanDriver *d, const PlanAction *a) {
                 plan_job_move(d, j, a->host);
                 break;
         case PLAN_STOP:
-                plan_child_stop(&j->child);
+                stop(d, j);
                 break;
         case PLAN_SETTLE:
                 plan_job_settle(d, j, a->host);
@@ -106,23 +105,6 @@ static uint64_t warn(PlanDriver *d, uint64_t now) {
         return next;
 }
 
-/* One more try of each lock that was told to be free and was not yet. */
-static uint64_t try_again(PlanDriver *d, uint64_t now) {
-        uint64_t next = UINT64_MAX;
-
-        for (unsigned i = 0; i < d->run->engine.n_entries; i++) {
-                PlanJob *j = &d->jobs[i];
-
-                if (j->again_ms > now)
-                        next = MIN_OF(next, j->again_ms);
-                else if (j->again_ms > 0) {
-                        j->again_ms = 0;
-                        plan_driver_tell(d, i, &(PlanEvent){ .kind = PLAN_EVENT_FREED });
-                }
-        }
-        return next;
-}
-
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata) {
         (void)s, (void)usec;
         plan_driver_pump(userdata);
@@ -143,23 +125,37 @@ static void set_wake(PlanDriver *d, uint64_t at_ms) {
                 (void)sd_event_exit(d->event, r);
 }
 
+/* One that nobody could say anything about keeps the run open, for resume. */
+static void end(PlanDriver *d) {
+        PlanCounts c;
+
+        plan_run_count(d->run, &c);
+        if (d->ended || !d->journal || c.final < c.all || c.n[PLAN_UNKNOWN] > 0)
+                return;
+        d->ended = plan_driver_record(d, plan_run_event("end", NULL)) >= 0;
+}
+
 void plan_driver_pump(PlanDriver *d) {
         PlanEngine *g = &d->run->engine;
-        uint64_t now = clock_ms(), again;
+        uint64_t now = clock_ms();
         PlanAction a;
 
-        if (!d->ready && !g->paused && !plan_engine_is_over(g))
+        if (d->lost || (!d->ready && !g->paused && !plan_engine_is_over(g)))
                 return;
-        again = try_again(d, now);
         do { /* a look that cannot be started is an answer, too */
-                while (plan_engine_next(g, clock_ms(), &a))
+                while (!d->lost && plan_engine_next(g, clock_ms(), &a))
                         act(d, &a);
                 plan_looks_start(d);
-        } while (plan_engine_has_action(g));
-        if (plan_engine_is_over(g))
+        } while (!d->lost && plan_engine_has_action(g));
+        if (d->lost)
+                return;
+        if (!plan_engine_is_over(g)) {
+                set_wake(d, MIN_OF(plan_engine_wake(g), warn(d, now)));
+                return;
+        }
+        end(d);
+        if (!d->lost)
                 (void)sd_event_exit(d->event, 0);
-        else
-                set_wake(d, MIN_OF(again, MIN_OF(plan_engine_wake(g), warn(d, now))));
 }
 
 /* -- what comes from outside -- */
@@ -177,7 +173,7 @@ static void cancel(PlanDriver *d, const char *pod) {
                 plan_show_note(d->show, pod, "is to be cancelled, but is not in this plan");
 }
 
-static void take_cancels(PlanDriver *d) {
+void plan_driver_take_cancels(PlanDriver *d) {
         char pod[96];
         Error e = ERROR_INIT;
         int r;
@@ -192,48 +188,49 @@ static void take_cancels(PlanDriver *d) {
                 (void)plan_driver_record(d, o);
                 cancel(d, pod);
         }
-        if (r < 0)
-                fail(d, r, &e);
+        if (r == -EAGAIN)
+                plan_driver_lost(d, &e);
+        else if (r < 0)
+                plan_driver_fail(d, r, &e);
 }
 
-static void freed(PlanDriver *d, const struct inotify_event *ev) {
-        for (unsigned i = 0; i < d->run->engine.n_entries; i++) {
-                PlanJob *j = &d->jobs[i];
+/* -- what the store tells -- */
 
-                if (j->watch != ev->wd || !(ev->mask & IN_CLOSE))
-                        continue;
-                /* The kernel tells of a close just before it lets the lock go. */
-                j->again_ms = clock_ms() + AGAIN_MS;
-                plan_driver_tell(d, i, &(PlanEvent){ .kind = PLAN_EVENT_FREED });
-        }
-}
-
-static int on_inotify(sd_event_source *s, int fd, uint32_t events, void *userdata) {
-        char bytes[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
+static void freed(void *userdata, PlanLock *l) {
+        const PlanEvent ev = { .kind = PLAN_EVENT_FREED };
         PlanDriver *d = userdata;
-        ssize_t n;
 
-        (void)s, (void)events;
-        n = read(fd, bytes, sizeof(bytes));
-        for (char *p = bytes; n > 0 && p < bytes + n;) {
-                struct inotify_event *ev = (struct inotify_event *)(void *)p;
-
-                if (ev->mask & IN_Q_OVERFLOW)
-                        for (unsigned i = 0; i < d->run->engine.n_entries; i++)
-                                plan_driver_tell(d, i, &(PlanEvent){ .kind = PLAN_EVENT_FREED });
-                else
-                        freed(d, ev);
-                p += sizeof(*ev) + ev->len;
-        }
-        if (d->journal)
-                take_cancels(d);
-        plan_driver_pump(d);
-        return 0;
+        if (l)
+                plan_driver_tell(d, container_of(l, PlanJob, lock)->entry, &ev);
+        for (unsigned i = 0; !l && i < d->run->engine.n_entries; i++)
+                plan_driver_tell(d, i, &ev);
 }
+
+static void asked(void *userdata) {
+        PlanDriver *d = userdata;
+
+        if (d->journal && !d->lost)
+                plan_driver_take_cancels(d);
+}
+
+static void gone(void *userdata, int r, const Error *e) {
+        plan_driver_fail(userdata, r, e);
+}
+
+static void pump(void *userdata) {
+        plan_driver_pump(userdata);
+}
+
+static const PlanStoreEvents store_events = {
+        .freed = freed, .asked = asked, .gone = gone, .pump = pump
+};
+
+/* -- what else comes from outside -- */
 
 /* Once: nothing new. Twice: what runs is cancelled. Nothing is lost either way. */
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
         PlanDriver *d = userdata;
+        Error e = ERROR_INIT;
 
         (void)s, (void)si;
         plan_engine_pause(&d->run->engine);
@@ -241,9 +238,12 @@ static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void
                 plan_show_note(d->show, NULL,
                                "interrupted: no new moves; those that run, end (once more: they "
                                "are cancelled)");
-        else
+        else {
                 for (unsigned i = 0; i < d->run->engine.n_entries; i++)
                         plan_child_stop(&d->jobs[i].child);
+                if (d->lost)
+                        plan_driver_fail(d, error_setf(&e, -ECANCELED, "interrupted"), &e);
+        }
         plan_driver_pump(d);
         return 0;
 }
@@ -273,7 +273,7 @@ static int watch_start(PlanDriver *d) {
                                  d);
 }
 
-static int watch_all(PlanDriver *d) {
+static int watch_all(PlanDriver *d, Error *reterr) {
         const int signals[] = { SIGINT, SIGTERM, SIGHUP };
         sigset_t set;
         int r;
@@ -288,11 +288,8 @@ static int watch_all(PlanDriver *d) {
                 r = sd_event_add_signal(d->event, NULL, signals[i], on_signal, d);
         if (r < 0)
                 return r;
-        d->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (d->inotify_fd < 0 ||
-            inotify_add_watch(d->inotify_fd, d->store->path, IN_MOVED_TO | IN_ONLYDIR) < 0)
-                return -errno;
-        if ((r = sd_event_add_io(d->event, &d->inotify, d->inotify_fd, EPOLLIN, on_inotify, d)) < 0)
+        if ((r = plan_lost_init(d)) < 0 ||
+            (r = plan_store_watch(d->store, d->event, &store_events, d, reterr)) < 0)
                 return r;
         r = sd_event_add_time(d->event, &d->wake, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_wake, d);
         return r < 0 ? r : watch_start(d);
@@ -319,19 +316,21 @@ static int set_up(PlanDriver *d, Error *reterr) {
                         e->todo = PLAN_CHECK;
                 }
                 e->since_ms = clock_ms();
-                d->jobs[i] = (PlanJob){ .driver = d,
-                                        .entry = i,
-                                        .lock = FILE_LOCK_INIT,
-                                        .try_fd = -EBADF,
-                                        .watch = -1,
-                                        .recorded = e->doubt };
+                d->jobs[i] = (PlanJob){
+                        .driver = d, .entry = i, .lock = PLAN_LOCK_INIT, .recorded = e->doubt
+                };
+                /* What drives its move may be on another machine, and alive. */
+                if (e->doubt && plan_store_is_shared(d->store))
+                        e->patience = PATIENCE;
         }
         r = plan_looks_init(d, reterr);
         if (r < 0)
                 return r;
-        r = watch_all(d);
+        r = watch_all(d, reterr);
         if (r < 0)
-                return error_setf(reterr, r, "event loop: %s", strerrordesc_np(-r));
+                return reterr->text[0]
+                               ? r
+                               : error_setf(reterr, r, "event loop: %s", strerrordesc_np(-r));
         g->observer = on_change;
         g->userdata = d;
         d->show->run = d->run;
@@ -340,54 +339,48 @@ static int set_up(PlanDriver *d, Error *reterr) {
         return 0;
 }
 
-static void take_down(PlanDriver *d) {
-        sd_event_source *sources[] = { d->wake, d->start, d->inotify };
+/* What the store does not know of yet keeps its lock there. */
+static void release_all(PlanDriver *d) {
+        bool keep = d->failed < 0;
 
         for (unsigned i = 0; d->jobs && i < d->run->engine.n_entries; i++) {
-                plan_child_done(&d->jobs[i].child);
-                (void)json_object_put(d->jobs[i].result);
-                plan_job_release(&d->jobs[i]);
+                PlanJob *j = &d->jobs[i];
+
+                plan_child_done(&j->child);
+                (void)json_object_put(j->result);
+                keep |= !keep && plan_job_release(j, NULL) < 0;
+                if (keep)
+                        (void)plan_store_unlock(d->store, &j->lock, true, NULL);
         }
+}
+
+static void take_down(PlanDriver *d) {
+        release_all(d);
         if (d->looks)
                 plan_looks_done(d);
-        for (size_t i = 0; i < ELEMENTSOF(sources); i++)
-                (void)sd_event_source_unref(sources[i]);
+        plan_store_unwatch(d->store);
+        plan_lost_done(d);
+        (void)sd_event_source_unref(d->wake);
+        (void)sd_event_source_unref(d->start);
         d->event = sd_event_unref(d->event);
-        (void)close_fd(d->inotify_fd);
         free(d->jobs);
         d->run->engine.observer = NULL;
         d->show->live = NULL;
 }
 
-/* One that nobody could say anything about keeps the run open, for resume. */
-static void end(PlanDriver *d) {
-        PlanCounts c;
-
-        plan_run_count(d->run, &c);
-        if (c.final < c.all || c.n[PLAN_UNKNOWN] > 0)
-                return;
-        d->run->finished = plan_driver_record(d, plan_run_event("end", NULL)) == 0;
-}
-
-int plan_drive(const Ctl *ctl, const PlanStore *store, PlanRun *run, PlanJournal *journal,
-               PlanShow *show, Error *reterr) {
-        PlanDriver d = { .ctl = ctl,
-                         .store = store,
-                         .run = run,
-                         .journal = journal,
-                         .show = show,
-                         .inotify_fd = -EBADF };
+int plan_drive(const Ctl *ctl, PlanStore *store, PlanRun *run, PlanJournal *journal, PlanShow *show,
+               Error *reterr) {
+        PlanDriver d = { .ctl = ctl, .store = store, .run = run, .journal = journal, .show = show };
         int r = set_up(&d, reterr);
 
         if (r == 0) {
                 if (journal)
-                        take_cancels(&d);
+                        plan_driver_take_cancels(&d);
                 plan_driver_pump(&d);
                 r = sd_event_loop(d.event);
                 if (r < 0)
                         (void)error_setf(reterr, r, "event loop: %s", strerrordesc_np(-r));
-                if (journal)
-                        end(&d);
+                run->finished |= d.ended && d.failed == 0;
         }
         if (r >= 0 && d.failed < 0) {
                 *reterr = d.error;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include "hostdev/image/files.h"
 #include "shim/ctl/ctl.h"
 #include "shim/plan/plan-child.h"
-#include "shim/plan/plan-run.h"
 #include "shim/plan/plan-show.h"
+#include "shim/plan/plan-store.h"
 
 /* Drives a run to its end: the engine decides, this starts `podferry migrate`, `adopt` and `ps`,
  * journals, and watches. Each move is a command of its own that keeps its own promises: the driver
@@ -16,10 +15,12 @@
 typedef struct PlanJob {
         struct PlanDriver *driver;
         unsigned entry;
-        FileLock lock;
-        int try_fd, watch; /* of a lock that another plan has; watch: inotify's, -1: none */
-        uint64_t again_ms; /* when to try it once more; 0: not */
+        PlanLock lock;
+        char told[200]; /* of whom it waits for */
         PlanChild child;
+        unsigned on; /* the host whose command the child is */
+        /* Until the store answers: start it, once its record is written; check; let the lock go. */
+        bool start_later, check_later, release_later;
         bool settling; /* the child is adopt */
         bool recorded; /* the journal has a move whose end it does not have */
         json_object *result;
@@ -42,32 +43,38 @@ typedef struct PlanLook {
 
 typedef struct PlanDriver {
         const Ctl *ctl;
-        const PlanStore *store;
+        PlanStore *store;
         PlanRun *run;
         PlanJournal *journal;
         PlanShow *show;
         sd_event *event;
         PlanJob *jobs;
         PlanLook *looks;
-        sd_event_source *wake, *start, *inotify, *cancels;
-        int inotify_fd;
+        sd_event_source *wake, *start, *retry;
         bool ready; /* its time to start has come */
+        bool ended; /* its last record was written, or waits to be */
         unsigned signals;
         int failed; /* the journal's error: nothing new is started */
         Error error;
+        bool lost; /* the store does not answer */
+        uint64_t lost_since_ms;
+        unsigned lost_tries;
+        json_object *unwritten; /* records, in their order */
 } PlanDriver;
 
 /* Until the run is over or interrupted. journal NULL: nothing is recorded, for an engine that is
  * paused and so moves nothing. -ECANCELED: interrupted; other codes: the journal failed.
  * In both cases resume goes on with it. */
-int plan_drive(const Ctl *ctl, const PlanStore *store, PlanRun *run, PlanJournal *journal,
-               PlanShow *show, Error *reterr);
+int plan_drive(const Ctl *ctl, PlanStore *store, PlanRun *run, PlanJournal *journal, PlanShow *show,
+               Error *reterr);
 
 /* -- plan-jobs.c: what actions do -- */
 void plan_job_check(PlanDriver *d, PlanJob *j);
 void plan_job_move(PlanDriver *d, PlanJob *j, unsigned host);
 void plan_job_settle(PlanDriver *d, PlanJob *j, unsigned host);
-void plan_job_release(PlanJob *j);
+void plan_job_start(PlanDriver *d, PlanJob *j); /* its record is written */
+/* Lets the lock go, unless a move may still run. -EAGAIN: it is still held. */
+int plan_job_release(PlanJob *j, Error *reterr);
 
 /* -- plan-looks.c: asking hosts -- */
 int plan_looks_init(PlanDriver *d, Error *reterr);
@@ -78,4 +85,14 @@ void plan_looks_start(PlanDriver *d); /* those that somebody waits for */
 /* -- plan-driver.c -- */
 void plan_driver_tell(PlanDriver *d, unsigned entry, const PlanEvent *ev);
 void plan_driver_pump(PlanDriver *d);
+void plan_driver_take_cancels(PlanDriver *d);
+
+/* -- plan-lost.c: the journal, and a store that does not answer -- */
+int plan_lost_init(PlanDriver *d);
+void plan_lost_done(PlanDriver *d);
+/* 0: it is written; 1: it will be, or the run fails; < 0: it was not, and the run has failed. Takes
+ * the record. */
 int plan_driver_record(PlanDriver *d, json_object *record);
+void plan_driver_lost(PlanDriver *d, const Error *e);
+/* After this nothing new is started: what cannot be recorded must not be done. */
+void plan_driver_fail(PlanDriver *d, int r, const Error *e);

@@ -8,9 +8,10 @@
 
 #define BACKOFF_MAX_MS 600000U
 #define SETTLE_MS      1000U /* a shim whose driver is gone needs a moment to end by itself */
-#define LOOKS_MAX      3U    /* such moments, before adopt goes on with it */
-#define SETTLES_MAX    6U    /* times it may be found undecided in all */
-#define ASKS_MAX       4U    /* times a host may leave us without an answer */
+#define PATIENT_MS     10000U
+#define LOOKS_MAX      3U /* such moments, before adopt goes on with it */
+#define SETTLES_MAX    6U /* times it may be found undecided in all */
+#define ASKS_MAX       4U /* times a host may leave us without an answer */
 
 /* clang-format off */
 #define TO(s) (1U << PLAN_##s)
@@ -116,14 +117,17 @@ static void ask_again(PlanEngine *g, PlanEntry *e, PlanClass why, const char *re
 }
 
 /* A migration that is not ours is left alone. */
-static void on_undecided(PlanEngine *g, PlanEntry *e, const char *reason, uint64_t now) {
+static void on_undecided(PlanEngine *g, PlanEntry *e, bool busy, const char *reason, uint64_t now) {
         if (!e->doubt) {
                 ask_again(g, e, PLAN_CLASS_CHECK, reason, now);
                 return;
         }
         if (!e->reason[0])
                 set_reason(e, e->why, reason);
-        if (e->settles++ >= SETTLES_MAX)
+        if (busy && e->patience > 0 && e->settles >= LOOKS_MAX) {
+                e->patience--;
+                wait_for(g, e, PATIENT_MS, true, now);
+        } else if (e->settles++ >= SETTLES_MAX)
                 go(g, e, PLAN_UNKNOWN, now);
         else if (e->settles <= LOOKS_MAX)
                 wait_for(g, e, (uint64_t)SETTLE_MS << (e->settles - 1), true, now);
@@ -142,7 +146,7 @@ static void on_facts(PlanEngine *g, PlanEntry *e, const PlanEvent *ev, uint64_t 
                 go(g, e, PLAN_MOVED, now);
                 break;
         case PLAN_UNDECIDED:
-                on_undecided(g, e, ev->reason, now);
+                on_undecided(g, e, ev->busy, ev->reason, now);
                 break;
         case PLAN_UNREACHED:
                 ask_again(g, e, PLAN_CLASS_HOST, ev->reason, now);

@@ -72,6 +72,7 @@ typedef enum PlanEventKind {
 typedef struct PlanEvent {
         PlanEventKind kind;
         PlanVerdict verdict; /* FACTS */
+        bool busy;           /* FACTS, undecided: by a migration whose shims live */
         unsigned host;       /* FACTS: where it arrived */
         bool moved;          /* ENDED: migrate itself says so */
         PlanClass why;       /* ENDED: what it says if not */
@@ -98,9 +99,10 @@ typedef struct PlanEntry {
         unsigned tries;                       /* rounds through the candidates that failed */
         unsigned asks;                        /* without an answer */
         unsigned settles;                     /* undecided so often */
-        bool doubt;   /* a move was begun whose end nobody has confirmed: it holds its slots */
-        bool begun;   /* by the plan, ever: what is undone is only that */
-        bool recheck; /* after waiting: ask, do not start */
+        unsigned patience; /* further looks while it is busy: who drives that may live elsewhere */
+        bool doubt;        /* a move was begun whose end nobody has confirmed: it holds its slots */
+        bool begun;        /* by the plan, ever: what is undone is only that */
+        bool recheck;      /* after waiting: ask, do not start */
         bool was_untouched; /* the last failure changed nothing anywhere */
         enum { PLAN_GO, PLAN_WISH_CANCEL, PLAN_WISH_SKIP } wish;
         unsigned host; /* where it is, once that is decided */

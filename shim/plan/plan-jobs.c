@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the engine's actions do for one pod: its lock, its move, its adoption. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "lib/clock.h"
@@ -15,68 +11,31 @@
 
 /* -- the lock -- */
 
-static void close_lock(PlanDriver *d, PlanJob *j) {
-        if (j->watch >= 0)
-                (void)inotify_rm_watch(d->inotify_fd, j->watch);
-        j->watch = -1;
-        j->try_fd = close_fd(j->try_fd);
-}
+/* Whether the store may let somebody else have it: not while a move of it may run that nobody has
+ * confirmed the end of. */
+int plan_job_release(PlanJob *j, Error *reterr) {
+        const PlanEntry *e = &j->driver->run->engine.entries[j->entry];
 
-/* Told when whoever has it closes it, which is when the last of their commands has ended. The
- * descriptor stays open meanwhile: our own closing would be told, too. */
-static int watch_lock(PlanDriver *d, PlanJob *j) {
-        char path[64];
-
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", j->try_fd);
-        j->watch = inotify_add_watch(d->inotify_fd, path, IN_CLOSE);
-        return j->watch < 0 ? -errno : 0;
-}
-
-/* As files_lock() does it, which says nothing of when to try again. 1: another one has it, and we
- * are told when that changes. */
-static int lock_pod(PlanDriver *d, PlanJob *j, const char *pod, Error *reterr) {
-        struct stat ours, theirs;
-        bool watched = j->watch >= 0;
-
-        for (;;) {
-                if (j->try_fd < 0)
-                        j->try_fd = openat(d->store->locks_fd, pod,
-                                           O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-                if (j->try_fd < 0)
-                        return error_setf(reterr, -errno, "lock of %s: %m", pod);
-                if (flock(j->try_fd, LOCK_EX | LOCK_NB) < 0) {
-                        int r = errno == EWOULDBLOCK ? 0 : -errno;
-
-                        if (r == 0 && watched)
-                                return 1;
-                        if (r == 0)
-                                r = watch_lock(d, j);
-                        watched = r == 0; /* and look again, now that we would be told */
-                        if (r < 0)
-                                return error_setf(reterr, r, "lock of %s: %s", pod,
-                                                  strerrordesc_np(-r));
-                        continue;
-                }
-                /* The one who had it may have removed the file: then this lock is nobody's. */
-                if (fstat(j->try_fd, &ours) == 0 &&
-                    fstatat(d->store->locks_fd, pod, &theirs, AT_SYMLINK_NOFOLLOW) == 0 &&
-                    ours.st_ino == theirs.st_ino)
-                        break;
-                close_lock(d, j);
-                watched = false;
-        }
-        j->lock.dir_fd = d->store->locks_fd;
-        (void)snprintf(j->lock.name, sizeof(j->lock.name), "%s", pod);
-        j->lock.fd = TAKE_FD(j->try_fd);
-        close_lock(d, j);
-        return 0;
-}
-
-void plan_job_release(PlanJob *j) {
-        files_unlock(&j->lock);
-        j->lock = FILE_LOCK_INIT;
         j->checking = false;
-        close_lock(j->driver, j);
+        return plan_store_unlock(j->driver->store, &j->lock,
+                                 e->doubt || e->fsm.state == PLAN_UNKNOWN, reterr);
+}
+
+/* Once for each that has it. */
+static void tell_holder(PlanDriver *d, PlanJob *j, const char *pod) {
+        if (!j->lock.holder[0] || strcmp(j->told, j->lock.holder) == 0)
+                return;
+        (void)snprintf(j->told, sizeof(j->told), "%s", j->lock.holder);
+        plan_show_note(d->show, pod, "waits: %s has it", j->told);
+}
+
+/* The store has failed us, and the pod's lock with it: nothing can be begun, or found out, here. */
+static int give_up(PlanDriver *d, PlanJob *j, Error *reterr) {
+        PlanEntry *e = &d->run->engine.entries[j->entry];
+
+        if (e->doubt)
+                e->asks = UINT16_MAX;
+        return error_setf(reterr, d->failed, "%s", d->error.text);
 }
 
 void plan_job_check(PlanDriver *d, PlanJob *j) {
@@ -84,11 +43,17 @@ void plan_job_check(PlanDriver *d, PlanJob *j) {
         Error e = ERROR_INIT;
         int r = 0;
 
-        if (j->lock.fd < 0)
-                r = lock_pod(d, j, pod, &e);
-        if (r == 1)
+        if (d->failed < 0 && plan_store_is_shared(d->store) && !j->lock.shared)
+                r = give_up(d, j, &e);
+        else
+                r = plan_store_lock(d->store, &j->lock, pod, &e);
+        if (r == -EAGAIN) {
+                j->check_later = true;
+                plan_driver_lost(d, &e);
+        } else if (r == 1) {
+                tell_holder(d, j, pod);
                 plan_driver_tell(d, j->entry, &(PlanEvent){ .kind = PLAN_EVENT_HELD });
-        else if (r < 0)
+        } else if (r < 0)
                 plan_driver_tell(d, j->entry,
                                  &(PlanEvent){ .kind = PLAN_EVENT_FACTS,
                                                .verdict = PLAN_UNREACHED,
@@ -229,14 +194,14 @@ static int record_start(PlanDriver *d, const PlanJob *j, const char *event, unsi
         return plan_driver_record(d, TAKE(o));
 }
 
-static void begin(PlanDriver *d, PlanJob *j, unsigned on, char **words, int r, Error *e) {
+static void begin(PlanDriver *d, PlanJob *j, char **words, int r, Error *e) {
         if (r == 0) {
                 j->child.on_line = on_line;
                 j->child.on_end = on_end;
                 j->child.userdata = j;
                 j->started_ms = clock_ms();
-                r = plan_child_start(&j->child, d->event, &d->looks[on].remote,
-                                     (const char *const *)words, j->lock.fd, 0, e);
+                r = plan_child_start(&j->child, d->event, &d->looks[j->on].remote,
+                                     (const char *const *)words, j->lock.file.fd, 0, e);
         }
         if (r < 0)
                 plan_driver_tell(d, j->entry,
@@ -245,19 +210,51 @@ static void begin(PlanDriver *d, PlanJob *j, unsigned on, char **words, int r, E
                                                .reason = error_text(e, r) });
 }
 
-void plan_job_move(PlanDriver *d, PlanJob *j, unsigned host) {
+static int make_settle(const PlanPod *p, const PlanHost *other, char ***ret, Error *reterr) {
+        _cleanup_(words_freep) char **words = NULL;
+
+        if (add(&words, "adopt", p->pod) < 0 || add(&words, "--to", other->at) < 0 ||
+            (other->program && add(&words, "--podferry", other->program) < 0))
+                return error_oom(reterr);
+        *ret = TAKE(words);
+        return 0;
+}
+
+void plan_job_start(PlanDriver *d, PlanJob *j) {
         const PlanEntry *e = &d->run->engine.entries[j->entry];
+        const PlanHost *from = &d->run->plan.hosts[e->from];
+        const PlanHost *to = &d->run->plan.hosts[e->to[e->candidate]];
         _cleanup_(words_freep) char **words = NULL;
         Error err = ERROR_INIT;
         int r;
 
-        j->settling = false;
-        r = make_move(e->pod, &d->run->plan.hosts[e->from], &d->run->plan.hosts[host],
-                      d->run->rollback, &words);
+        j->start_later = false;
+        if (j->settling)
+                r = make_settle(e->pod, j->on == e->from ? to : from, &words, &err);
+        else
+                r = make_move(e->pod, from, to, d->run->rollback, &words);
+        begin(d, j, words, r, &err);
+}
+
+static void record_and_start(PlanDriver *d, PlanJob *j, unsigned host) {
+        const PlanEntry *e = &d->run->engine.entries[j->entry];
+        int r = record_start(d, j, j->settling ? "settle" : "move", e->from, host);
+        Error err = ERROR_INIT;
+
+        if (!j->settling)
+                j->recorded |= r >= 0;
         if (r == 0)
-                r = record_start(d, j, "move", e->from, host);
-        j->recorded |= r == 0;
-        begin(d, j, e->from, words, r, &err);
+                plan_job_start(d, j);
+        else if (r == 1)
+                j->start_later = true;
+        else
+                begin(d, j, NULL, r, &err);
+}
+
+void plan_job_move(PlanDriver *d, PlanJob *j, unsigned host) {
+        j->settling = false;
+        j->on = d->run->engine.entries[j->entry].from;
+        record_and_start(d, j, host);
 }
 
 /* From the side that has something of it. */
@@ -265,16 +262,8 @@ void plan_job_settle(PlanDriver *d, PlanJob *j, unsigned host) {
         const PlanEntry *e = &d->run->engine.entries[j->entry];
         bool here = j->facts[0] == PLAN_FACT_BUSY || j->facts[0] == PLAN_FACT_DEAD ||
                     j->facts[0] == PLAN_FACT_HERE || !d->run->plan.hosts[e->from].at;
-        const PlanHost *other = &d->run->plan.hosts[here ? host : e->from];
-        _cleanup_(words_freep) char **words = NULL;
-        Error err = ERROR_INIT;
-        int r = 0;
 
         j->settling = true;
-        if (add(&words, "adopt", e->pod->pod) < 0 || add(&words, "--to", other->at) < 0 ||
-            (other->program && add(&words, "--podferry", other->program) < 0))
-                r = error_oom(&err);
-        if (r == 0)
-                r = record_start(d, j, "settle", e->from, host);
-        begin(d, j, here ? e->from : host, words, r, &err);
+        j->on = here ? e->from : host;
+        record_and_start(d, j, host);
 }

@@ -7,22 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#include "hostdev/image/files.h"
 #include "lib/crc32c.h"
 #include "shim/ctl/json.h"
+#include "shim/plan/plan-store.h"
 
 #define FILE_MAX    (64U << 20)
 #define PREFIX_SIZE 9U /* "1a2b3c4d " */
 
-struct PlanJournal {
+typedef struct FileJournal {
+        PlanJournal base;
         int fd, dir_fd;
         char *name;
         off_t size; /* of whole records */
-        uint64_t next;
         bool broken;
-};
+} FileJournal;
 
 int plan_record_encode(json_object *record, Buf *b) {
         const char *text = json_object_to_json_string_ext(
@@ -120,65 +119,24 @@ static int read_fd(int fd, const char *name, Buf *ret, Error *reterr) {
         return 0;
 }
 
-static int cut(PlanJournal *j) {
+static int cut(FileJournal *j) {
         return ftruncate(j->fd, j->size) < 0 || fsync(j->fd) < 0 ? -errno : 0;
 }
 
-int plan_journal_open(int dir_fd, const char *name, PlanVisitor visit, void *userdata,
-                      PlanJournal **ret, Error *reterr) {
-        _cleanup_(plan_journal_freep) PlanJournal *j = calloc(1, sizeof(*j));
-        _cleanup_buf_ Buf b = {};
-        size_t end = 0;
-        bool torn;
-        int r;
-
-        if (!j)
-                return error_oom(reterr);
-        j->dir_fd = dir_fd;
-        j->name = strdup(name);
-        j->fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (!j->name)
-                return error_oom(reterr);
-        if (j->fd < 0)
-                return error_setf(reterr, -errno, "%s: %m", name);
-        if (fcntl(j->fd, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK }) < 0)
-                return error_setf(reterr, errno == EAGAIN ? -EBUSY : -errno,
-                                  "%s: another podferry runs this plan", name);
-        r = read_fd(j->fd, name, &b, reterr);
-        if (r == 0)
-                r = plan_record_walk(name, &b, visit, userdata, &end, &torn, &j->next, reterr);
-        if (r < 0)
-                return r;
-        j->size = (off_t)end;
-        if (torn && (r = cut(j)) < 0)
-                return error_setf(reterr, r, "%s: cutting a torn record off: %s", name,
-                                  strerrordesc_np(-r));
-        if (fsync(dir_fd) < 0)
-                return error_setf(reterr, -errno, "directory of %s: %m", name);
-        *ret = TAKE(j);
-        return 0;
-}
-
-PlanJournal *plan_journal_free(PlanJournal *j) {
-        if (!j)
-                return NULL;
+static FileJournal *file_journal_free(FileJournal *j) {
         (void)close_fd(j->fd);
         free(j->name);
         free(j);
         return NULL;
 }
+DEFINE_CLEANUP(FileJournal *, file_journal_free);
 
-static int stamp(PlanJournal *j, json_object *record) {
-        struct timespec t = {};
-
-        (void)clock_gettime(CLOCK_REALTIME, &t);
-        if (json_add(record, "n", json_object_new_uint64(j->next)) < 0)
-                return -ENOMEM;
-        return json_add(record, "at",
-                        json_object_new_int64(t.tv_sec * 1000LL + t.tv_nsec / 1000000));
+static PlanJournal *free_base(PlanJournal *j) {
+        (void)file_journal_free((FileJournal *)(void *)j);
+        return NULL;
 }
 
-static int write_out(PlanJournal *j, const Buf *b) {
+static int write_out(FileJournal *j, const Buf *b) {
         size_t done = 0;
 
         while (done < b->len) {
@@ -193,25 +151,60 @@ static int write_out(PlanJournal *j, const Buf *b) {
         return fdatasync(j->fd) < 0 ? -errno : 0;
 }
 
-int plan_journal_append(PlanJournal *j, json_object *record, Error *reterr) {
-        _cleanup_json_ json_object *o = record;
-        _cleanup_buf_ Buf b = {};
+static int append(PlanJournal *base, uint64_t n, const Buf *line, Error *reterr) {
+        FileJournal *j = (FileJournal *)(void *)base;
         int r;
 
+        (void)n;
         if (j->broken)
                 return error_setf(reterr, -EIO,
                                   "%s: an earlier write failed and could not be undone", j->name);
-        if (!o || stamp(j, o) < 0 || plan_record_encode(o, &b) < 0)
-                return error_oom(reterr);
-        if (j->size + (off_t)b.len > (off_t)FILE_MAX)
+        if (j->size + (off_t)line->len > (off_t)FILE_MAX)
                 return error_setf(reterr, -ENOSPC, "%s: full", j->name);
-        r = write_out(j, &b);
+        r = write_out(j, line);
         if (r < 0) { /* nobody knows what is on disk, unless the cut succeeds */
                 j->broken = cut(j) < 0;
                 return error_setf(reterr, r, "%s: %s", j->name, strerrordesc_np(-r));
         }
-        j->size += (off_t)b.len;
-        j->next++;
+        j->size += (off_t)line->len;
+        return 0;
+}
+
+static const PlanJournalOps file_journal = { .append = append, .free = free_base };
+
+int plan_journal_open(int dir_fd, const char *name, PlanVisitor visit, void *userdata,
+                      PlanJournal **ret, Error *reterr) {
+        _cleanup_(file_journal_freep) FileJournal *j = calloc(1, sizeof(*j));
+        _cleanup_buf_ Buf b = {};
+        size_t end = 0;
+        bool torn;
+        int r;
+
+        if (!j)
+                return error_oom(reterr);
+        j->base.ops = &file_journal;
+        j->dir_fd = dir_fd;
+        j->name = strdup(name);
+        j->fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (!j->name)
+                return error_oom(reterr);
+        if (j->fd < 0)
+                return error_setf(reterr, -errno, "%s: %m", name);
+        if (fcntl(j->fd, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK }) < 0)
+                return error_setf(reterr, errno == EAGAIN ? -EBUSY : -errno,
+                                  "%s: another podferry runs this plan", name);
+        r = read_fd(j->fd, name, &b, reterr);
+        if (r == 0)
+                r = plan_record_walk(name, &b, visit, userdata, &end, &torn, &j->base.next, reterr);
+        if (r < 0)
+                return r;
+        j->size = (off_t)end;
+        if (torn && (r = cut(j)) < 0)
+                return error_setf(reterr, r, "%s: cutting a torn record off: %s", name,
+                                  strerrordesc_np(-r));
+        if (fsync(dir_fd) < 0)
+                return error_setf(reterr, -errno, "directory of %s: %m", name);
+        *ret = &TAKE(j)->base;
         return 0;
 }
 

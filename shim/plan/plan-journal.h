@@ -13,18 +13,13 @@
  * writing; damage anywhere else is an error, never repaired. One writer (locked), any number of
  * readers. Every record has "n", which counts from 0, "at" (ms since 1970, for people only) and
  * "event". */
-typedef struct PlanJournal PlanJournal;
-
 typedef int (*PlanVisitor)(void *userdata, json_object *record, Error *reterr);
 
-/* Opens or makes it in a directory, and visits what is in it. -EBUSY: another process has it;
- * -EBADMSG: damaged (line in the text). */
+/* Opens or makes it in a directory, and visits what is in it; plan-store.h has what is done with
+ * it. -EBUSY: another process has it; -EBADMSG: damaged (line in the text). */
+struct PlanJournal;
 int plan_journal_open(int dir_fd, const char *name, PlanVisitor visit, void *userdata,
-                      PlanJournal **ret, Error *reterr);
-PlanJournal *plan_journal_free(PlanJournal *j);
-DEFINE_CLEANUP(PlanJournal *, plan_journal_free);
-/* Adds "n" and "at" to the record and takes it, also when it fails. NULL is -ENOMEM. */
-int plan_journal_append(PlanJournal *j, json_object *record, Error *reterr);
+                      struct PlanJournal **ret, Error *reterr);
 /* Without locking or changing it; *ret_torn and *ret_busy (somebody writes it) may be NULL. */
 int plan_journal_read(int dir_fd, const char *name, PlanVisitor visit, void *userdata,
                       bool *ret_torn, bool *ret_busy, Error *reterr);

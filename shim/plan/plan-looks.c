@@ -67,19 +67,25 @@ static void describe(PlanDriver *d, const PlanJob *j, PlanVerdict v, char *ret, 
 static void answer(PlanDriver *d, PlanJob *j) {
         const PlanEntry *e = &d->run->engine.entries[j->entry];
         unsigned hosts[1 + PLAN_TO_MAX], n = hosts_of(e, hosts);
+        bool busy = false;
         char reason[280];
         PlanVerdict v;
         size_t at;
 
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
                 if (j->need[i] > 0)
                         return;
+                busy |= j->facts[i] == PLAN_FACT_BUSY;
+        }
+        for (unsigned i = 0; i < n; i++)
+                busy &= j->facts[i] != PLAN_FACT_DEAD;
         j->checking = false;
         v = plan_decide(j->facts, n, &at);
         describe(d, j, v, reason, sizeof(reason));
         plan_driver_tell(d, j->entry,
                          &(PlanEvent){ .kind = PLAN_EVENT_FACTS,
                                        .verdict = v,
+                                       .busy = busy,
                                        .host = hosts[at],
                                        .reason = reason });
 }
@@ -171,15 +177,23 @@ int plan_looks_init(PlanDriver *d, Error *reterr) {
                 PlanLook *l = &d->looks[i];
                 int r;
 
+                if (p->hosts[i].here && d->run->foreign && !p->hosts[i].at)
+                        return error_setf(reterr, -EINVAL,
+                                          "host %.80s is \"here\" for the machine %.*s, where this "
+                                          "run was begun, and has no \"at\" by which others reach "
+                                          "it: go on with it there",
+                                          p->hosts[i].name, (int)strcspn(d->run->node, " "),
+                                          d->run->node);
                 l->driver = d;
                 l->host = (unsigned)i;
                 l->child = (PlanChild){ .on_line = on_line, .on_end = on_end, .userdata = l };
                 l->facts = calloc(d->run->engine.n_entries + 1, sizeof(*l->facts));
                 if (!l->facts)
                         return error_oom(reterr);
-                r = p->hosts[i].here ? remote_here(&l->remote, reterr)
-                                     : remote_parse(p->hosts[i].at, p->hosts[i].program, NULL,
-                                                    &l->remote, reterr);
+                r = p->hosts[i].here && !d->run->foreign
+                            ? remote_here(&l->remote, reterr)
+                            : remote_parse(p->hosts[i].at, p->hosts[i].program, NULL, &l->remote,
+                                           reterr);
                 if (r == 0)
                         r = remote_ask_nothing(&l->remote, reterr);
                 if (r < 0)

@@ -108,6 +108,7 @@ static int take_begin(PlanRun *r, json_object *o, Error *reterr) {
         r->number = (unsigned)json_get_number(o, "run");
         r->rollback = strcmp(json_get_text(o, "kind"), "rollback") == 0;
         r->began_at = json_get_number(o, "at");
+        (void)snprintf(r->node, sizeof(r->node), "%s", json_get_text(o, "node"));
         return r->rollback ? take_moves(r, json_get_array(o, "moves"), reterr)
                            : take_done(r, json_get_array(o, "done"), reterr);
 }
@@ -294,6 +295,8 @@ json_object *plan_run_begin(const Plan *plan, const PlanRun *before, bool rollba
         if (!o || !list || json_add(o, "run", json_object_new_uint64(before->number + 1)) < 0 ||
             !add_text(o, "kind", rollback ? "rollback" : "run") ||
             json_add(o, "plan", json_object_get(plan->json)) < 0)
+                return NULL;
+        if (rollback && before->node[0] && !add_text(o, "node", before->node)) /* its "here" */
                 return NULL;
         for (size_t i = 0; i < n; i++) { /* a rollback takes the last first */
                 const PlanEntry *e = &before->engine.entries[rollback ? n - 1 - i : i];

@@ -4,7 +4,7 @@
 #include "shim/plan/plan-engine.h"
 #include "shim/plan/plan-journal.h"
 
-/* One run of a plan, as its journal tells it, and where runs are kept.
+/* One run of a plan, as its journal tells it. Kept in files (plan-store.h has the other way):
  *
  *      <state_dir>/plans/NAME/run-000001   a journal each, the last PLAN_RUNS_MAX
  *      <state_dir>/plans/NAME/cancel[.POD] asks the run that is under way to let a pod, or all, be
@@ -31,6 +31,9 @@ typedef struct PlanRun {
         bool *carried;              /* moved by an earlier run */
         int64_t *begun_at;          /* of the last move */
         int64_t began_at, ended_at; /* ms since 1970 */
+        char node[104];             /* the machine that the plan calls "here"; "": this one */
+        bool foreign;               /* which is not this one */
+        char driver[160];           /* of one that is busy: who, for people; "": not known */
 } PlanRun;
 void plan_run_done(PlanRun *r);
 #define _cleanup_plan_run_ _cleanup_(plan_run_done)
@@ -50,30 +53,3 @@ typedef struct PlanCounts {
         unsigned n[_PLAN_ENTRY_STATE_MAX], final, all;
 } PlanCounts;
 void plan_run_count(const PlanRun *r, PlanCounts *ret);
-
-/* -- plan-store.c -- */
-
-typedef struct PlanStore {
-        int plans_fd, locks_fd, dir_fd;
-        char *path; /* of the directory of the plan */
-} PlanStore;
-#define PLAN_STORE_INIT                                                                            \
-        (PlanStore) {                                                                              \
-                .plans_fd = -EBADF, .locks_fd = -EBADF, .dir_fd = -EBADF                           \
-        }
-
-int plan_store_open(const char *state_dir, const char *name, PlanStore *ret, Error *reterr);
-void plan_store_done(PlanStore *s);
-/* The last run, read without locking it; number 0: there is none yet. */
-int plan_store_last(const PlanStore *s, PlanRun *ret, Error *reterr);
-int plan_store_read(const PlanStore *s, unsigned number, PlanRun *ret, Error *reterr);
-/* Numbers of the runs that are kept, ascending; the caller frees *ret. */
-int plan_store_list(const PlanStore *s, unsigned **ret, size_t *ret_n, Error *reterr);
-/* Opens the journal of a run for writing; of a new one with its first record, which it takes. Old
- * runs beyond PLAN_RUNS_MAX are removed then. */
-int plan_store_open_run(const PlanStore *s, unsigned number, json_object *begin, PlanRun *ret,
-                        PlanJournal **ret_journal, Error *reterr);
-int plan_store_ask_cancel(const PlanStore *s, const char *pod, Error *reterr); /* NULL: all */
-/* Takes one request away: 1 with the pod ("": all) in ret, 0: there is none. */
-int plan_store_take_cancel(const PlanStore *s, char ret[], size_t size, Error *reterr);
-int plan_store_archive(PlanStore *s, const char *name, char **ret_path, Error *reterr);

@@ -1,28 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where plans are kept on this host. */
-#include <dirent.h>
-#include <fcntl.h>
+/* What both stores of plans have in common. */
+#include "shim/plan/plan-store.h"
+
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <systemd/sd-id128.h>
 #include <time.h>
 
-#include "hostdev/image/files.h"
-#include "shim/plan/plan-run.h"
+#include "shim/ctl/json.h"
 
-#define CANCEL "cancel"
+/* -- journals -- */
 
-int plan_store_open(const char *state_dir, const char *name, PlanStore *ret, Error *reterr) {
+static int stamp(PlanJournal *j, json_object *record) {
+        struct timespec t = {};
+
+        if (json_add(record, "n", json_object_new_uint64(j->next)) < 0)
+                return -ENOMEM;
+        if (json_get(record, "at")) /* once more, byte for byte */
+                return 0;
+        (void)clock_gettime(CLOCK_REALTIME, &t);
+        return json_add(record, "at",
+                        json_object_new_int64(t.tv_sec * 1000LL + t.tv_nsec / 1000000));
+}
+
+int plan_journal_append(PlanJournal *j, json_object *record, Error *reterr) {
+        _cleanup_json_ json_object *o = record;
+        _cleanup_buf_ Buf b = {};
+        int r;
+
+        if (!o || stamp(j, o) < 0 || plan_record_encode(o, &b) < 0)
+                return error_oom(reterr);
+        r = j->ops->append(j, j->next, &b, reterr);
+        if (r == 0)
+                j->next++;
+        return r;
+}
+
+PlanJournal *plan_journal_free(PlanJournal *j) {
+        return j ? j->ops->free(j) : NULL;
+}
+
+/* -- stores -- */
+
+int plan_store_open(const char *state_dir, const PlansConfig *config, const char *name,
+                    PlanStore *ret, Error *reterr) {
         _cleanup_(plan_store_done) PlanStore s = PLAN_STORE_INIT;
         char plans[4096];
         int r;
 
         if ((size_t)snprintf(plans, sizeof(plans), "%s/plans", state_dir) >= sizeof(plans))
                 return error_setf(reterr, -ENAMETOOLONG, "%s: the path is too long", state_dir);
+        s.ops = &plan_store_files;
+        s.name = strdup(name);
+        if (!s.name)
+                return error_oom(reterr);
         r = files_open_directory(plans, &s.plans_fd, reterr);
         if (r == 0)
                 r = files_sub_directory(s.plans_fd, ".locks", 0700, &s.locks_fd, reterr);
-        if (r == 0)
+        if (r == 0 && !config)
                 r = files_sub_directory(s.plans_fd, name, 0700, &s.dir_fd, reterr);
         if (r < 0)
                 return r;
@@ -30,87 +66,58 @@ int plan_store_open(const char *state_dir, const char *name, PlanStore *ret, Err
                 s.path = NULL;
                 return error_oom(reterr);
         }
+        if (config && (r = plan_store_etcd_open(&s, config, reterr)) < 0)
+                return r;
         *ret = s;
         s = PLAN_STORE_INIT;
         return 0;
 }
 
 void plan_store_done(PlanStore *s) {
+        if (s->impl)
+                s->ops->done(s);
         s->plans_fd = close_fd(s->plans_fd);
         s->locks_fd = close_fd(s->locks_fd);
         s->dir_fd = close_fd(s->dir_fd);
         free(s->path);
-        s->path = NULL;
+        free(s->name);
+        s->path = s->name = NULL;
+        s->impl = NULL;
 }
 
-static void run_name(unsigned number, char ret[static 16]) {
-        (void)snprintf(ret, 16, "run-%06u", number % 1000000U);
+bool plan_store_is_shared(const PlanStore *s) {
+        return s->ops != &plan_store_files;
 }
 
-/* -- listing -- */
+const char *plan_store_node(void) {
+        static char node[sizeof(((PlanRun *)NULL)->node)];
+        struct utsname name;
+        char id[SD_ID128_STRING_MAX] = "";
+        sd_id128_t machine;
 
-/* A second descriptor, because reading a directory moves its position. */
-static DIR *open_list(int dir_fd) {
-        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-        if (!d)
-                (void)close_fd(fd);
-        return d;
+        if (node[0])
+                return node;
+        if (sd_id128_get_machine(&machine) >= 0) /* containers share names, and copies share ids */
+                (void)sd_id128_to_string(machine, id);
+        if (uname(&name) < 0)
+                name.nodename[0] = '\0';
+        (void)snprintf(node, sizeof(node), "%.64s %s", name.nodename, id);
+        return node;
 }
 
-static int compare(const void *a, const void *b) {
-        unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
-
-        return x < y ? -1 : x > y;
+int plan_store_list(PlanStore *s, unsigned **ret, size_t *ret_n, Error *reterr) {
+        return s->ops->list(s, ret, ret_n, reterr);
 }
 
-int plan_store_list(const PlanStore *s, unsigned **ret, size_t *ret_n, Error *reterr) {
-        _cleanup_free_ unsigned *list = NULL;
-        DIR *d = open_list(s->dir_fd);
-        size_t n = 0;
-        unsigned number;
-        int used;
+int plan_store_read(PlanStore *s, unsigned number, PlanRun *ret, Error *reterr) {
+        int r = s->ops->read(s, number, ret, reterr);
 
-        if (!d)
-                return error_setf(reterr, -errno, "%s: %m", s->path);
-        for (struct dirent *e = readdir(d); e; e = readdir(d)) {
-                unsigned *more;
-
-                used = 0;
-                if (sscanf(e->d_name, "run-%6u%n", &number, &used) != 1 || e->d_name[used] ||
-                    number == 0)
-                        continue;
-                more = reallocarray(list, n + 1, sizeof(*list));
-                if (!more) {
-                        (void)closedir(d);
-                        return error_oom(reterr);
-                }
-                list = more;
-                list[n++] = number;
-        }
-        (void)closedir(d);
-        if (n > 0)
-                qsort(list, n, sizeof(*list), compare);
-        *ret = TAKE(list);
-        *ret_n = n;
-        return 0;
-}
-
-int plan_store_read(const PlanStore *s, unsigned number, PlanRun *ret, Error *reterr) {
-        char name[16];
-        int r;
-
-        run_name(number, name);
-        r = plan_journal_read(s->dir_fd, name, plan_run_take, ret, &ret->torn, &ret->busy, reterr);
-        if (r < 0) {
+        if (r < 0)
                 plan_run_done(ret);
-                return error_prefix(reterr, r, "%s", s->path);
-        }
-        return 0;
+        return r;
 }
 
-int plan_store_last(const PlanStore *s, PlanRun *ret, Error *reterr) {
+int plan_store_last(PlanStore *s, PlanRun *ret, Error *reterr) {
         _cleanup_free_ unsigned *list = NULL;
         size_t n;
         int r = plan_store_list(s, &list, &n, reterr);
@@ -125,98 +132,81 @@ int plan_store_last(const PlanStore *s, PlanRun *ret, Error *reterr) {
         return r;
 }
 
-static void prune(const PlanStore *s) {
-        _cleanup_free_ unsigned *list = NULL;
-        char name[16];
-        size_t n = 0;
-
-        if (plan_store_list(s, &list, &n, NULL) < 0)
-                return;
-        for (size_t i = 0; i + PLAN_RUNS_MAX < n; i++) {
-                run_name(list[i], name);
-                (void)unlinkat(s->dir_fd, name, 0);
-        }
-}
-
-int plan_store_open_run(const PlanStore *s, unsigned number, json_object *begin, PlanRun *ret,
+int plan_store_open_run(PlanStore *s, unsigned number, json_object *begin, PlanRun *ret,
                         PlanJournal **ret_journal, Error *reterr) {
-        _cleanup_(plan_journal_freep) PlanJournal *j = NULL;
-        json_object *copy = begin ? json_object_get(begin) : NULL;
-        char name[16];
+        int r = s->ops->open_run(s, number, begin, ret, ret_journal, reterr);
+
+        /* What the plan calls "here" is the machine that it was begun on. */
+        ret->foreign = r == 0 && ret->node[0] && strcmp(ret->node, plan_store_node()) != 0;
+        return r;
+}
+
+int plan_store_ask_cancel(PlanStore *s, const char *pod, Error *reterr) {
+        return s->ops->ask_cancel(s, pod, reterr);
+}
+
+int plan_store_take_cancel(PlanStore *s, char ret[], size_t size, Error *reterr) {
+        return s->ops->take_cancel(s, ret, size, reterr);
+}
+
+int plan_store_archive(PlanStore *s, char **ret_path, Error *reterr) {
+        return s->ops->archive(s, ret_path, reterr);
+}
+
+int plan_store_keep_file(PlanStore *s, const char *text, Error *reterr) {
+        int r = 0;
+
+        if (s->dir_fd < 0)
+                r = files_sub_directory(s->plans_fd, s->name, 0700, &s->dir_fd, reterr);
+        return r < 0 ? r : files_write(s->dir_fd, "plan.json", text, strlen(text), reterr);
+}
+
+int plan_store_watch(PlanStore *s, sd_event *event, const PlanStoreEvents *events, void *userdata,
+                     Error *reterr) {
         int r;
 
-        run_name(number, name);
-        r = plan_journal_open(s->dir_fd, name, plan_run_take, ret, &j, reterr);
-        if (r < 0 || !begin || ret->number > 0) {
-                if (begin) {
-                        (void)json_object_put(begin);
-                        (void)json_object_put(copy);
-                        if (r == 0) /* somebody else was faster */
-                                r = error_setf(reterr, -EBUSY, "%s: another run has begun", name);
-                }
-        } else {
-                r = plan_journal_append(j, begin, reterr);
-                if (r == 0)
-                        r = plan_run_take(ret, copy, reterr);
-                (void)json_object_put(copy);
-                prune(s);
-        }
+        s->event = event;
+        s->events = events;
+        s->userdata = userdata;
+        r = plan_local_watch(s, !plan_store_is_shared(s), reterr);
+        if (r == 0)
+                r = s->ops->watch(s, reterr);
         if (r < 0)
-                return error_prefix(reterr, r, "%s", s->path);
-        *ret_journal = TAKE(j);
-        return 0;
+                plan_store_unwatch(s);
+        return r;
 }
 
-/* -- asking a run to stop -- */
-
-int plan_store_ask_cancel(const PlanStore *s, const char *pod, Error *reterr) {
-        char name[96];
-        int r;
-
-        (void)snprintf(name, sizeof(name), CANCEL "%s%s", pod ? "." : "", pod ?: "");
-        r = files_write(s->dir_fd, name, "\n", 1, reterr);
-        return r < 0 ? error_prefix(reterr, r, "%s", s->path) : 0;
+void plan_store_unwatch(PlanStore *s) {
+        if (!s->events)
+                return;
+        s->ops->unwatch(s);
+        plan_local_unwatch(s);
+        s->events = NULL;
+        s->event = NULL;
 }
 
-int plan_store_take_cancel(const PlanStore *s, char ret[], size_t size, Error *reterr) {
-        DIR *d = open_list(s->dir_fd);
-        int found = 0;
+/* -- locks: that of this machine first -- */
 
-        if (!d)
-                return error_setf(reterr, -errno, "%s: %m", s->path);
-        for (struct dirent *e = readdir(d); e && !found; e = readdir(d)) {
-                size_t n = strlen(CANCEL);
+int plan_store_lock(PlanStore *s, PlanLock *l, const char *pod, Error *reterr) {
+        int r = 0;
 
-                if (strncmp(e->d_name, CANCEL, n) != 0 || (e->d_name[n] && e->d_name[n] != '.'))
-                        continue;
-                (void)snprintf(ret, size, "%s", e->d_name[n] ? e->d_name + n + 1 : "");
-                found = unlinkat(s->dir_fd, e->d_name, 0) < 0 ? -errno : 1;
-        }
-        (void)closedir(d);
-        return found < 0 ? error_setf(reterr, found, "%s: %s", s->path, strerrordesc_np(-found))
-                         : found;
+        (void)snprintf(l->pod, sizeof(l->pod), "%s", pod);
+        l->holder[0] = '\0';
+        if (l->file.fd < 0)
+                r = plan_local_lock(s, l, reterr);
+        if (r == 0 && !l->shared)
+                r = s->ops->lock(s, l, reterr);
+        return r;
 }
 
-/* -- archive -- */
+int plan_store_unlock(PlanStore *s, PlanLock *l, bool keep, Error *reterr) {
+        int r = 0;
 
-int plan_store_archive(PlanStore *s, const char *name, char **ret_path, Error *reterr) {
-        _cleanup_close_ int archive = -EBADF;
-        struct timespec now = {};
-        char to[128];
-        int r;
-
-        r = files_sub_directory(s->plans_fd, ".archive", 0700, &archive, reterr);
+        if (l->shared && !keep)
+                r = s->ops->unlock(s, l, reterr);
         if (r < 0)
                 return r;
-        (void)clock_gettime(CLOCK_REALTIME, &now);
-        (void)snprintf(to, sizeof(to), "%s.%lld-%09ld", name, (long long)now.tv_sec, now.tv_nsec);
-        if (renameat2(s->plans_fd, name, archive, to, RENAME_NOREPLACE) < 0 || fsync(archive) < 0 ||
-            fsync(s->plans_fd) < 0)
-                return error_setf(reterr, -errno, "%s: %m", s->path);
-        if (asprintf(ret_path, "%.*s/.archive/%s", (int)(strrchr(s->path, '/') - s->path), s->path,
-                     to) < 0) {
-                *ret_path = NULL;
-                return error_oom(reterr);
-        }
+        l->shared = false;
+        plan_local_unlock(s, l);
         return 0;
 }

@@ -14,10 +14,9 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "hostdev/image/files.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/json.h"
-#include "shim/plan/plan-run.h"
+#include "shim/plan/plan-store.h"
 
 /* What main.c of the command line has, and no file of a plan ever calls: plans know migrate's table
  * of options, and so the linker takes migrate. */
@@ -190,7 +189,7 @@ static int remove_directory(void **state) {
 }
 
 static void open_store(PlanStore *s, const char *name) {
-        assert_int_equal(plan_store_open(directory, name, s, NULL), 0);
+        assert_int_equal(plan_store_open(directory, NULL, name, s, NULL), 0);
 }
 
 #define TWO                                                                                        \
@@ -375,7 +374,7 @@ static void test_history_is_bounded(void **state) {
         assert_int_equal(n, PLAN_RUNS_MAX);
         assert_int_equal(list[0], 4);
         assert_int_equal(list[n - 1], PLAN_RUNS_MAX + 3);
-        assert_int_equal(plan_store_archive(&s, "many", &archived, NULL), 0);
+        assert_int_equal(plan_store_archive(&s, &archived, NULL), 0);
         assert_int_equal(stat(archived, &st), 0);
         assert_int_not_equal(stat(s.path, &st), 0);
 }
