@@ -12,33 +12,17 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "shim/ctl/ctl.h"
 #include "shim/ctl/json.h"
 #include "shim/plan/etcd/etcd-store.h"
-
-extern char **environ;
-
-int ctl_fail(int code, const Error *e, const char *fmt, ...) {
-        fail_msg("%s: %s", fmt, error_text(e, code));
-        return CTL_FAILED;
-}
-
-int ctl_usage(const Command *c, const Error *e) {
-        fail_msg("%s: %s", c->name, e->text);
-        return CTL_FAILED;
-}
+#include "tests/unit/etcd-rig.h"
 
 /* -- two machines, and an etcd -- */
 
 static char directory[64], machine[2][80];
-static pid_t fake_pid;
-static int fake_in = -EBADF;
-static char endpoint[64] = "http://127.0.0.1:1", dead[] = "http://127.0.0.1:1";
+static char endpoint[64], dead[] = "http://127.0.0.1:1";
 static char prefix[64];
 static PlansConfig shared = { .endpoints = { dead, endpoint },
                               .n_endpoints = 2, /* and the first one is never there */
@@ -46,31 +30,6 @@ static PlansConfig shared = { .endpoints = { dead, endpoint },
                               .ttl_s = 20,
                               .wait_s = 1 };
 static bool real;
-
-static void start_fake(void) {
-        char *const args[] = { "python3", "-B", FAKE_ETCD, NULL };
-        posix_spawn_file_actions_t actions;
-        int in[2], out[2];
-        unsigned port;
-        FILE *f;
-
-        assert_int_equal(pipe2(in, O_CLOEXEC), 0);
-        assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-        assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
-        assert_int_equal(posix_spawn_file_actions_adddup2(&actions, in[0], 0), 0);
-        assert_int_equal(posix_spawn_file_actions_adddup2(&actions, out[1], 1), 0);
-        assert_int_equal(posix_spawnp(&fake_pid, args[0], &actions, NULL, args, environ), 0);
-        (void)posix_spawn_file_actions_destroy(&actions);
-        (void)close(in[0]);
-        (void)close(out[1]);
-        fake_in = in[1]; /* it ends when we do */
-        f = fdopen(out[0], "r");
-        assert_non_null(f);
-        if (fscanf(f, "%5u", &port) != 1)
-                fail_msg("the stand-in for etcd does not start");
-        (void)fclose(f);
-        (void)snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u", port);
-}
 
 static int begin_all(void **state) {
         const char *at = getenv("PODFERRY_TEST_ETCD");
@@ -87,32 +46,14 @@ static int begin_all(void **state) {
         if (real)
                 (void)snprintf(endpoint, sizeof(endpoint), "%s", at);
         else
-                start_fake();
+                fake_etcd_start(endpoint);
         return 0;
 }
 
 static int end_all(void **state) {
         (void)state;
-        fake_in = close_fd(fake_in);
-        if (fake_pid > 0)
-                (void)waitpid(fake_pid, NULL, 0);
+        fake_etcd_end();
         return files_remove_tree(AT_FDCWD, directory);
-}
-
-/* Makes the stand-in misbehave. */
-static void fake(const char *fmt, ...) {
-        _cleanup_(etcd_freep) Etcd *e = NULL;
-        json_object *request = NULL, *answer = NULL;
-        char text[200];
-        va_list ap;
-
-        va_start(ap, fmt);
-        (void)vsnprintf(text, sizeof(text), fmt, ap);
-        va_end(ap);
-        assert_int_equal(json_read(text, strlen(text), &request, NULL), 0);
-        assert_int_equal(etcd_new(&shared, &e, NULL), 0);
-        assert_int_equal(etcd_call(e, "../fake", request, &answer, NULL), 0);
-        (void)json_object_put(answer);
 }
 
 /* As if all leases of drivers had run out. */
@@ -122,7 +63,7 @@ static void expire(const PlanStore *s) {
                                              ((EtcdStore *)s->impl)->lease, NULL),
                                  0);
         else
-                fake("{\"expire\": true}");
+                fake_etcd("{\"expire\": true}");
 }
 
 static const PlansConfig *kind; /* of the tests of the contract: NULL: files */
@@ -546,15 +487,15 @@ static void test_answer_is_lost(void **state) {
         open_store(&s, 0, "told");
         j = begin_run(&s, &run, 1);
         o = record_of(&run, 0, "move");
-        fake("{\"mode\": \"done\", \"n\": 2}");
+        fake_etcd("{\"mode\": \"done\", \"n\": 2}");
         assert_int_equal(plan_journal_append(j, json_object_get(o), NULL), -EAGAIN);
         assert_int_equal(plan_journal_append(j, json_object_get(o), NULL), 0);
         assert_int_equal(append(j, &run, 1, "move", NULL), 0);
         assert_int_equal(records_of("told", 1), 3);
-        fake("{\"mode\": \"done\", \"n\": 2}");
+        fake_etcd("{\"mode\": \"done\", \"n\": 2}");
         assert_int_equal(plan_store_lock(&s, &l, "told", NULL), -EAGAIN);
         assert_int_equal(plan_store_lock(&s, &l, "told", NULL), 0);
-        fake("{\"mode\": \"done\", \"n\": 2}");
+        fake_etcd("{\"mode\": \"done\", \"n\": 2}");
         assert_int_equal(plan_store_unlock(&s, &l, false, NULL), -EAGAIN);
         assert_true(l.shared);
         assert_int_equal(plan_store_unlock(&s, &l, false, NULL), 0);
@@ -629,7 +570,7 @@ static void test_answer(void **state) {
         shared.endpoints[0] = endpoints[1]; /* alone, so that what it says is what we see */
         shared.n_endpoints = 1;
         open_store(&s, 0, "answers");
-        fake("{\"mode\": \"%s\", \"n\": 1}", a->mode);
+        fake_etcd("{\"mode\": \"%s\", \"n\": 1}", a->mode);
         r = plan_store_list(&s, &list, &n, &e);
         if (r != a->code || !strstr(e.text, a->says) || !strstr(e.text, "etcd http://127.0.0.1:"))
                 fail_msg("%d: %s", r, e.text);
@@ -653,11 +594,11 @@ static void test_compacted(void **state) {
                 assert_int_equal(append(j, &run, 0, "move", NULL), 0);
         assert_null(plan_journal_free(j));
         assert_int_equal(records_of("compact", 1), 301);
-        fake("{\"mode\": \"compacted\", \"n\": 2}");
+        fake_etcd("{\"mode\": \"compacted\", \"n\": 2}");
         assert_int_equal(records_of("compact", 1), 301);
-        fake("{\"mode\": \"compacted\", \"n\": 9}");
+        fake_etcd("{\"mode\": \"compacted\", \"n\": 9}");
         assert_int_equal(plan_store_last(&s, &last, NULL), -ESTALE);
-        fake("{\"n\": 0}");
+        fake_etcd("{\"n\": 0}");
 }
 
 static void test_nobody_there(void **state) {
