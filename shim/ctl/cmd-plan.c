@@ -47,6 +47,9 @@ const Command command_plan_run = {
                 "plan resume finds out what became of them. Ctrl-C starts nothing new and waits\n"
                 "for those; a second one cancels them.\n"
                 "\n"
+                "Journals and locks are files of this machine, or in etcd if config.json says\n"
+                "\"plans\": {\"store\": \"etcd\", ...}: then no two machines move one pod.\n"
+                "\n"
                 "Run again, it moves what is not moved yet. Exit status 0 if every pod of the\n"
                 "plan has moved, 130 if it was interrupted.\n"
                 "\n"
@@ -76,7 +79,8 @@ const Command command_plan_cancel = {
         .summary = "Stop a run, or only its move of one pod",
         .text = "Pods that wait are left where they are; a move that runs is rolled back, unless\n"
                 "the pod has been handed over already. Returns at once: podferry plan status\n"
-                "shows when it is done. A run that nobody drives does it when it is resumed.",
+                "shows when it is done. A run that nobody drives does it when it is resumed.\n"
+                "Where plans are kept in etcd, from any machine.",
         .completes = "files",
         .run = cancel_run,
 };
@@ -87,7 +91,8 @@ const Command command_plan_resume = {
         .summary = "Go on with a run whose driver was killed or interrupted",
         .text = "Asks the hosts where each pod is whose move had begun, waits for a move that is\n"
                 "still at work, has podferry adopt decide what is undecided, and goes on. The\n"
-                "plan is the one that the run began with; FILE only says its name.",
+                "plan is the one that the run began with; FILE only says its name. Where plans\n"
+                "are kept in etcd, on any machine, once the driver's lease has ended.",
         .options = json_options,
         .n_options = ELEMENTSOF(json_options),
         .completes = "files",
@@ -110,7 +115,8 @@ const Command command_plan_archive = {
         .name = "plan archive",
         .operands = "FILE",
         .summary = "Put a plan and its history away",
-        .text = "Its journals go to the archive; the plan can be run as a new one then.",
+        .text = "Its journals go to the archive, in files here; the plan can be run as a new one\n"
+                "then.",
         .completes = "files",
         .run = archive_run,
 };

@@ -101,6 +101,7 @@ static int make_move(const PlanPod *p, const PlanHost *from, const PlanHost *to,
 
         if (add(&words, p->way->command, p->pod) < 0 || add(&words, "--to", to->at) < 0 ||
             add(&words, "--progress", "json") < 0 ||
+            (p->way->type && add(&words, "--type", p->way->type) < 0) ||
             (to->program && add(&words, "--podferry", to->program) < 0))
                 return -ENOMEM;
         for (size_t i = 0; p->options && p->options[i]; i++)
@@ -229,7 +230,7 @@ void plan_job_start(PlanDriver *d, PlanJob *j) {
         int r;
 
         j->start_later = false;
-        if (j->settling)
+        if (j->settling && !e->pod->way->repeats)
                 r = make_settle(e->pod, j->on == e->from ? to : from, &words, &err);
         else
                 r = make_move(e->pod, from, to, d->run->rollback, &words);
@@ -257,11 +258,12 @@ void plan_job_move(PlanDriver *d, PlanJob *j, unsigned host) {
         record_and_start(d, j, host);
 }
 
-/* From the side that has something of it. */
+/* From the side that has something of it; what only its source may go on with, from there. */
 void plan_job_settle(PlanDriver *d, PlanJob *j, unsigned host) {
         const PlanEntry *e = &d->run->engine.entries[j->entry];
-        bool here = j->facts[0] == PLAN_FACT_BUSY || j->facts[0] == PLAN_FACT_DEAD ||
-                    j->facts[0] == PLAN_FACT_HERE || !d->run->plan.hosts[e->from].at;
+        bool here = e->pod->way->repeats || j->facts[0] == PLAN_FACT_BUSY ||
+                    j->facts[0] == PLAN_FACT_DEAD || j->facts[0] == PLAN_FACT_HERE ||
+                    !d->run->plan.hosts[e->from].at;
 
         j->settling = true;
         j->on = here ? e->from : host;

@@ -14,7 +14,8 @@
 #define DISKS_MAX 32U
 
 static const PlanWay ways[] = {
-        { "live", "migrate" },
+        { "live", "migrate", NULL, false },
+        { "cold", "migrate", "cold", true },
 };
 
 static int find_host(Reader *r, json_object *v, unsigned *ret) {
@@ -48,7 +49,7 @@ static int take_type(Reader *r, json_object *v, void *into) {
                         ((PlanPod *)into)->way = &ways[i];
                         return 0;
                 }
-        return plan_refuse(r, "no pod moves \"%.40s\"; \"%s\" is expected", name, ways[0].name);
+        return plan_refuse(r, "no pod moves \"%.40s\"; \"live\" or \"cold\" is expected", name);
 }
 
 static int take_from(Reader *r, json_object *v, void *into) {
@@ -138,8 +139,8 @@ static int take_disks(Reader *r, json_object *v, void *into) {
 
 /* What migrate has options for, but not what the plan itself says. */
 static const Option *find_option(const char *name) {
-        static const char *const own[] = { "to",  "name", "progress", "podferry",
-                                           "net", "disk", "identity", "ssh-option" };
+        static const char *const own[] = { "to",   "name",     "progress",   "podferry", "net",
+                                           "disk", "identity", "ssh-option", "type" };
 
         for (size_t i = 0; i < ELEMENTSOF(own); i++)
                 if (strcmp(own[i], name) == 0)

@@ -298,6 +298,8 @@ void plan_show_table(const PlanRun *r) {
         }
         if (!r->busy && !r->finished)
                 (void)printf("podferry plan resume goes on with it\n");
+        else if (r->driver[0])
+                (void)printf("%s runs it\n", r->driver);
 }
 
 json_object *plan_show_json(const PlanRun *r) {
@@ -307,6 +309,7 @@ json_object *plan_show_json(const PlanRun *r) {
             json_add(o, "run", json_object_new_uint64(r->number)) < 0 ||
             json_add_string(o, "kind", r->rollback ? "rollback" : "run") < 0 ||
             json_add(o, "busy", json_object_new_boolean(r->busy)) < 0 ||
+            (r->driver[0] && json_add_string(o, "driver", r->driver) < 0) ||
             json_add(o, "finished", json_object_new_boolean(r->finished)) < 0 ||
             json_add(o, "began_at", json_object_new_int64(r->began_at)) < 0 ||
             json_add(o, "ended_at", json_object_new_int64(r->ended_at)) < 0)

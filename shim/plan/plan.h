@@ -32,10 +32,12 @@ typedef struct PlanHost {
         size_t n_networks, n_disks;
 } PlanHost;
 
-/* How a pod moves. Other ways (of pods that are stopped) are further rows of the table. */
+/* How a pod moves: "live" is as podferry migrate has it by default, so a stopped one moves cold. */
 typedef struct PlanWay {
-        const char *name;    /* "live" */
+        const char *name;
         const char *command; /* of podferry, which says with --progress json what happens */
+        const char *type;    /* its --type; NULL: none */
+        bool repeats; /* one that was cut off goes on by the same command, not by podferry adopt */
 } PlanWay;
 
 typedef struct PlanPod {

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # A stand-in for etcd's JSON gateway, as much of it as podferry uses, in memory. Prints its port, and ends with its
 # stdin. What etcd answers to each of these requests was compared with etcd 3.4: numbers are texts, what is zero is
-# left out. POST /fake makes it misbehave, for the next N requests: {"mode": "garbage", "n": 1}; or {"expire": true}.
+# left out. POST /fake makes it misbehave, for the next N requests: {"mode": "garbage", "n": 1}; or ends all leases,
+# {"expire": true}, breaks all watches, {"break": true}, or writes, {"put": {KEY: VALUE}}.
 import base64, json, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 lock = threading.Condition()
 store, leases, log = {}, {}, []  # key: record; id: keys; (revision, type, record)
-state = {"revision": 1, "lease": 7000, "mode": "", "n": 0}
+state = {"revision": 1, "lease": 7000, "mode": "", "n": 0, "breaks": 0}
 
 
 def header():
@@ -131,6 +132,10 @@ def fake(o):
     if o.pop("expire", False):
         for lease in list(leases):
             end(lease)
+    for key, value in o.pop("put", {}).items():
+        state["revision"] += 1
+        put({name: base64.b64encode(s.encode()).decode() for name, s in (("key", key), ("value", value))})
+    state["breaks"] += o.pop("break", False)
     state.update(o)
     return {}
 
@@ -168,11 +173,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         with lock:
-            seen = len(log)
+            seen, breaks = len(log), state["breaks"]
             for _ in requests:
                 self.chunk({"result": {"header": header(), "created": True}})
-            while True:
-                lock.wait()
+            while lock.wait() and breaks == state["breaks"]:
                 for revision, kind, r in log[seen:]:
                     for q in requests:
                         unwanted = "NOPUT" if kind == "PUT" else "NODELETE"
@@ -180,6 +184,7 @@ class Handler(BaseHTTPRequestHandler):
                             event = {"kv": show(r)} if kind == "PUT" else {"type": kind, "kv": show(r)}
                             self.chunk({"result": {"header": header(), "events": [event]}})
                 seen = len(log)
+        self.close_connection = True
 
     def misbehave(self, mode, body):
         if mode == "done":  # and nobody is told

@@ -43,7 +43,9 @@ static const char script[] =
         "                [ -e \"$p\" ] && echo \"{\\\"pod\\\": \\\"${p##*/}\\\", \\\"tree\\\": {}}\"\n"
         "        done ;;\n"
         "migrate)\n"
-        "        echo \"$4\" >>log\n"
+        "        cold=''\n"
+        "        [[ \"$* \" != *' --type cold '* ]] || cold=' cold'\n"
+        "        echo \"$4$cold\" >>log\n"
         "        misbehave \"$4\"\n"
         "        mv \"at/a/$4\" \"at/b/$4\" || exit 1\n"
         "        echo '{\"event\": \"result\", \"outcome\": \"moved\", \"result\": {}}' ;;\n"
@@ -92,11 +94,13 @@ static void make_plan(Plan *ret) {
         char text[1024];
         Error e = ERROR_INIT;
 
-        (void)snprintf(text, sizeof(text),
-                       "{\"name\": \"n\", \"backoff\": \"100ms\", \"hosts\": {\"a\": \"exec:%s/"
-                       "podferry a\", \"b\": \"exec:%s/podferry b\"}, \"defaults\": {\"from\": "
-                       "\"a\", \"to\": \"b\"}, \"pods\": [{\"pod\": \"x\"}, {\"pod\": \"y\"}]}",
-                       directory, directory);
+        (void)snprintf(
+                text, sizeof(text),
+                "{\"name\": \"n\", \"backoff\": \"100ms\", \"hosts\": {\"a\": \"exec:%s/"
+                "podferry a\", \"b\": \"exec:%s/podferry b\"}, \"defaults\": {\"from\": "
+                "\"a\", \"to\": \"b\"}, \"pods\": [{\"pod\": \"x\"}, {\"pod\": \"y\", \"type\": "
+                "\"cold\"}]}",
+                directory, directory);
         if (plan_parse("plan", text, strlen(text), ret, &e) < 0)
                 fail_msg("%s", e.text);
 }
@@ -149,7 +153,7 @@ static void assert_all_moved(const PlanRun *run) {
                 assert_int_equal(run->engine.entries[i].fsm.state, PLAN_MOVED);
                 assert_int_equal(run->engine.entries[i].begun, 1);
         }
-        assert_log("x\ny\n");
+        assert_log("x\ny cold\n");
 }
 
 static void test_plain(void **state) {
@@ -208,6 +212,25 @@ static void test_given_up(void **state) {
         assert_all_moved(&again);
 }
 
+/* Another driver has come: the move that ran is seen to its end, and nothing is written or begun.
+ */
+static void test_taken_over(void **state) {
+        _cleanup_plan_run_ PlanRun run = {};
+        Error e = ERROR_INIT;
+
+        (void)state;
+        write_file("fail-x",
+                   "{\"expire\": true, \"put\": {\"/driver/plans/n/owner\": \"{\\\"node\\\": "
+                   "\\\"h9\\\"}\", \"/driver/plans/n/term\": \"another\"}}",
+                   0600);
+        assert_int_equal(drive(true, &run, &e), -EBUSY);
+        assert_non_null(strstr(e.text, "on h9 runs it"));
+        assert_log("x\n");
+        assert_true(run.busy);
+        assert_true(run.engine.entries[0].doubt);
+        assert_false(run.engine.entries[1].begun);
+}
+
 /* What makes no sense is not waited for. */
 static void test_garbage(void **state) {
         _cleanup_plan_run_ PlanRun run = {}, again = {};
@@ -226,9 +249,10 @@ static void test_garbage(void **state) {
 #define EACH(f) cmocka_unit_test_setup_teardown(f, begin_each, end_each)
 
 int main(void) {
-        struct CMUnitTest tests[ELEMENTSOF(rows) + 3] = { EACH(test_plain), EACH(test_given_up),
-                                                          EACH(test_garbage) };
-        size_t n = 3;
+        struct CMUnitTest tests[ELEMENTSOF(rows) + 4] = { EACH(test_plain), EACH(test_given_up),
+                                                          EACH(test_garbage),
+                                                          EACH(test_taken_over) };
+        size_t n = 4;
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 tests[n++] = (struct CMUnitTest){ .name = rows[i].name,

@@ -329,6 +329,37 @@ static void test_backoff_doubles(void **state) {
         plan_engine_done(&w.g);
 }
 
+/* What may be driven from another machine is waited for while its shims live, and not a moment
+ * longer; when that takes too long, it is settled as any other. */
+static void test_patience(void **state) {
+        PlanEvent stayed = event_of('S'), failed = event_of('e'), busy = event_of('U'),
+                  dead = event_of('U');
+
+        (void)state;
+        busy.busy = true;
+        for (unsigned dies = 0; dies < 2; dies++) {
+                uint64_t now = 0;
+                World w;
+
+                make(&w, 1);
+                w.g.entries[0].patience = 5;
+                assert_int_equal(plan_engine_event(&w.g, 0, &stayed, now), 0);
+                pump(&w, now);
+                assert_int_equal(plan_engine_event(&w.g, 0, &failed, now), 0);
+                for (unsigned i = 0; i < 3 + (dies ? 2 : 5); i++) {
+                        assert_int_equal(plan_engine_event(&w.g, 0, &busy, now), 0);
+                        assert_int_equal(w.g.entries[0].fsm.state, PLAN_WAITING);
+                        if (i >= 3)
+                                assert_int_equal(plan_engine_wake(&w.g) - now, 10000);
+                        now = plan_engine_wake(&w.g);
+                        pump(&w, now);
+                }
+                assert_int_equal(plan_engine_event(&w.g, 0, dies ? &dead : &busy, now), 0);
+                assert_int_equal(w.g.entries[0].fsm.state, PLAN_SETTLING);
+                plan_engine_done(&w.g);
+        }
+}
+
 static void test_stop_on_error(void **state) {
         PlanEvent nowhere = event_of('N'), stayed = event_of('S'), moved = event_of('m');
         World w;
@@ -538,16 +569,17 @@ static void test_random(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[ELEMENTSOF(decisions) + ELEMENTSOF(scripts) + 7] = {
+        struct CMUnitTest tests[ELEMENTSOF(decisions) + ELEMENTSOF(scripts) + 8] = {
                 cmocka_unit_test(test_table),
                 cmocka_unit_test(test_cells),
                 cmocka_unit_test(test_final_states_hear_nothing),
                 cmocka_unit_test(test_backoff_doubles),
+                cmocka_unit_test(test_patience),
                 cmocka_unit_test(test_stop_on_error),
                 cmocka_unit_test(test_random),
                 cmocka_unit_test(test_stopped_by_interrupt),
         };
-        size_t n = 7;
+        size_t n = 8;
 
         for (size_t i = 0; i < ELEMENTSOF(decisions); i++)
                 tests[n++] =

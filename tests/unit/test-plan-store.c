@@ -353,6 +353,33 @@ static void test_locks(void **state) {
 
 /* -- etcd alone: who may write -- */
 
+static void break_and_let_go(void *userdata) {
+        fake_etcd("{\"break\": true}");
+        let_go(userdata); /* while nobody listens */
+}
+
+static void test_watch_breaks(void **state) {
+        _cleanup_(plan_store_done) PlanStore s = PLAN_STORE_INIT, t = PLAN_STORE_INIT;
+        _cleanup_plan_run_ PlanRun one = {}, two = {};
+        Driver first = { .store = &s, .lock = PLAN_LOCK_INIT }, d;
+        PlanJournal *i, *j;
+
+        (void)state;
+        if (real)
+                skip();
+        open_store(&s, 0, "broken");
+        open_store(&t, 1, "breaks");
+        i = begin_run(&s, &one, 1);
+        j = begin_run(&t, &two, 1);
+        start_driver(&d, &t);
+        assert_int_equal(plan_store_lock(&s, &first.lock, "p", NULL), 0);
+        assert_int_equal(plan_store_lock(&t, &d.lock, "p", NULL), 1);
+        assert_int_equal(loop_with(&d, break_and_let_go, &first), 1);
+        end_driver(&d);
+        assert_null(plan_journal_free(i));
+        assert_null(plan_journal_free(j));
+}
+
 /* A lock stays with the plan while a move may run, and the next driver of it has it. */
 static void test_lock_outlives_its_driver(void **state) {
         _cleanup_(plan_store_done) PlanStore s = PLAN_STORE_INIT, t = PLAN_STORE_INIT,
@@ -640,6 +667,7 @@ int main(void) {
                 BOTH(test_locks),
                 ETCD(test_lock_outlives_its_driver),
                 ETCD(test_swept),
+                ETCD(test_watch_breaks),
                 ETCD(test_fenced),
                 ETCD(test_lease_ends_alone),
                 ETCD(test_answer_is_lost),
