@@ -141,8 +141,13 @@ int plan_report(const PlanRun *run, int r, const Error *e) {
         return c.n[PLAN_MOVED] == c.all ? CTL_OK : CTL_FAILED;
 }
 
-static const char *plan_driver_of(const PlanRun *r) {
-        return r->driver[0] ? r->driver : "another podferry";
+/* It has a driver. */
+static int refuse_busy(const Ctl *ctl, const char *what, const char *plan, const PlanRun *r) {
+        if (!r->driver[0] || !ctl->config.plans)
+                return ctl_fail(-EBUSY, NULL, "%s: plan %s: another podferry runs it", what, plan);
+        return ctl_fail(-EBUSY, NULL,
+                        "%s: plan %s: %s runs it; if that is dead, the plan is free within %u s",
+                        what, plan, r->driver, ctl->config.plans->ttl_s);
 }
 
 /* begin: the first record of a new run, which is taken; NULL: an old one goes on. */
@@ -178,8 +183,7 @@ int plan_start(Ctl *ctl, PlanStore *store, const Plan *plan, bool json) {
         if (r < 0)
                 return ctl_fail(r, &e, "plan");
         if (last.busy)
-                return ctl_fail(-EBUSY, NULL, "plan %s: %s runs it", plan->name,
-                                plan_driver_of(&last));
+                return refuse_busy(ctl, "plan run", plan->name, &last);
         if (last.number > 0 && !last.finished) {
                 ctl_say("plan %s: going on with %s %u, as it began", plan->name,
                         last.rollback ? "rollback" : "run", last.number);
@@ -242,11 +246,10 @@ static bool has_run(const Line *l, const Command *self, int *ret_status) {
 }
 
 /* For what begins something: no run is under way. */
-static bool is_free(const Line *l, const Command *self, bool finished, int *ret_status) {
+static bool is_free(const Ctl *ctl, const Line *l, const Command *self, bool finished,
+                    int *ret_status) {
         if (l->last.busy)
-                *ret_status = ctl_fail(-EBUSY, NULL,
-                                       "%s: run %u of plan %s is under way: %s runs it", self->name,
-                                       l->last.number, l->plan.name, plan_driver_of(&l->last));
+                *ret_status = refuse_busy(ctl, self->name, l->plan.name, &l->last);
         else if (finished && !l->last.finished)
                 *ret_status = ctl_fail(-EBUSY, NULL,
                                        "%s: run %u of plan %s is not finished: podferry plan "
@@ -272,7 +275,7 @@ static int resume_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         int status;
 
         if (!begin(ctl, self, argc, argv, 1, &l, &status) || !has_run(&l, self, &status) ||
-            !is_free(&l, self, false, &status))
+            !is_free(ctl, &l, self, false, &status))
                 return status;
         if (l.last.finished)
                 return ctl_fail(-EBADFD, NULL, "%s: run %u of plan %s is finished", self->name,
@@ -302,7 +305,7 @@ static int rollback_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         int status;
 
         if (!begin(ctl, self, argc, argv, 1, &l, &status) || !has_run(&l, self, &status) ||
-            !is_free(&l, self, !l.last.rollback, &status))
+            !is_free(ctl, &l, self, !l.last.rollback, &status))
                 return status;
         if (!l.last.finished) /* the rollback itself */
                 return drive(ctl, &l.store, l.last.number, NULL, l.json);
@@ -353,7 +356,7 @@ static int archive_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         int status, r;
 
         if (!begin(ctl, self, argc, argv, 1, &l, &status) || !has_run(&l, self, &status) ||
-            !is_free(&l, self, true, &status))
+            !is_free(ctl, &l, self, true, &status))
                 return status;
         r = plan_store_archive(&l.store, &path, &e);
         if (r < 0)
@@ -440,8 +443,7 @@ static int check_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         if (!begin(ctl, self, argc, argv, 1, &l, &status))
                 return status;
         if (l.last.busy)
-                return ctl_fail(-EBUSY, NULL, "%s: run %u of plan %s is under way", self->name,
-                                l.last.number, l.plan.name);
+                return refuse_busy(ctl, self->name, l.plan.name, &l.last);
         r = plan_check(ctl, &l.plan, &l.store, l.json, &e);
         return r < 0 ? ctl_fail(r, &e, "%s", self->name) : r == 0 ? CTL_OK : CTL_FAILED;
 }
