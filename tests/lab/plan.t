@@ -169,6 +169,11 @@ pf h1 drain --to "$(to h2)" --at "$(to h1)" --name t-drain --out 2 --json >"$wor
 is "$? $(where t-p1 t-p2 t-p3)" "0 h2 h2 h2" "drain: every pod that was left here has moved" F78 || diag "$(cat "$work/out" "$work/err")"
 like "$(cat "$work/err")" 'the plan is .*/t-drain/plan.json' "its plan has a file"
 like "$(pf h1 drain --to "$(to h2)" 2>&1)" 'no pod is on this host' "and nothing is left to drain"
+plan cold '' '{ "pod": "t-p3", "type": "cold", "from": "h2", "to": "h1" }'
+pf h1 plan run "$work/cold.json" >"$work/out" 2>&1
+is "$? $(where t-p2 t-p3)" "0 h2 h1" "a pod of type cold is stopped, moved and started there" F78 || diag "$(cat "$work/out")"
+pf h1 plan rollback "$work/cold.json" >"$work/out" 2>&1
+is "$? $(where t-p3)" "0 h2" "and goes back the same way" F59 F84 || diag "$(cat "$work/out")"
 
 on h1 sh -c 'f=$(ls /var/lib/podferry/plans/three/run-* | tail -n 1); sed -i "2s/t-p/t-q/" "$f"'
 three
