@@ -20,9 +20,10 @@ etcd_answers() {
         on h1 "$PODFERRY_BUILD/shim/podferry" plan status "$work/one.json"
 }
 
+# etcd_start [OPTION...]: at $at.
 etcd_start() {
         "$lab" enter h3 "$etcd" --data-dir "$d" --listen-client-urls $at --advertise-client-urls $at --unsafe-no-fsync \
-                --listen-peer-urls http://10.213.0.3:2380 --logger zap --log-outputs stderr </dev/null >>"$work/etcd.log" 2>&1 &
+                --listen-peer-urls http://10.213.0.3:2380 --logger zap --log-outputs stderr "$@" </dev/null >>"$work/etcd.log" 2>&1 &
         etcd_pid=$!
         until_ok 20 etcd_answers
 }
@@ -45,6 +46,32 @@ trap stop_all EXIT
 configure() {
         printf '{ "plans": { "store": "etcd", "endpoints": ["http://127.0.0.1:1", "%s"], "allow_plaintext": true, "ttl": 5, "wait": %d } }\n' \
                 $at "$1" >"$work/config.json"
+}
+
+# tls [KEY FILE]...: over TLS, with these.
+tls() {
+        local more=''
+
+        while [ $# -gt 0 ]; do
+                more="$more, \"$1\": \"$work/$2\""
+                shift 2
+        done
+        printf '{ "plans": { "store": "etcd", "endpoints": ["%s"]%s } }\n' $at "$more" >"$work/config.json"
+}
+
+# Two authorities; a certificate of each, for etcd and for us.
+make_certificates() {
+        local n key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+
+        printf 'subjectAltName=IP:10.213.0.3\nextendedKeyUsage=serverAuth,clientAuth\n' >"$work/extensions"
+        for n in ca other; do
+                # shellcheck disable=SC2086
+                openssl req -x509 $key -keyout "$work/$n.key" -out "$work/$n.pem" -subj "/CN=$n" -days 2 || return 1
+                # shellcheck disable=SC2086
+                openssl req $key -keyout "$work/$n-cert.key" -out "$work/$n.csr" -subj "/CN=of $n" || return 1
+                openssl x509 -req -in "$work/$n.csr" -CA "$work/$n.pem" -CAkey "$work/$n.key" -CAcreateserial -days 2 \
+                        -extfile "$work/extensions" -out "$work/$n-cert.pem" || return 1
+        done
 }
 
 # plan NAME HERE LIMITS-AND-MORE PODS...: HERE is the host that it is run on.
@@ -105,6 +132,26 @@ etcd_start
 ok "etcd" || diag "$(tail -n 5 "$work/etcd.log")"
 PODFERRY_TEST_ETCD=$at on h1 "$PODFERRY_BUILD/tests/test-plan-store" >"$work/out" 2>&1
 ok "the contract of the stores, with a real etcd" F65 F77 || diag "$(grep -v ' OK ' "$work/out" | head -n 20)"
+
+# --- TLS ---
+etcd_stop
+make_certificates >"$work/out" 2>&1 || diag "$(tail -n 3 "$work/out")"
+plain=$at at=https://10.213.0.3:2379
+tls ca ca.pem cert ca-cert.pem key ca-cert.key
+etcd_start --cert-file "$work/ca-cert.pem" --key-file "$work/ca-cert.key" --trusted-ca-file "$work/ca.pem" --client-cert-auth
+ok "over TLS, with a certificate on both sides" || diag "$(etcd_answers 2>&1)" "$(tail -n 3 "$work/etcd.log")"
+tls ca other.pem cert ca-cert.pem key ca-cert.key
+like "$(etcd_answers 2>&1)" 'certificate' "an etcd of another authority is refused"
+tls cert ca-cert.pem key ca-cert.key
+like "$(etcd_answers 2>&1)" 'certificate' "and one that the system does not know"
+tls ca ca.pem cert other-cert.pem key other-cert.key
+etcd_answers >"$work/out" 2>&1
+is $? 125 "as are we, with another's certificate" || diag "$(cat "$work/out")"
+etcd_stop
+at=$plain
+configure 60
+etcd_start
+
 for i in 1 2 3; do
         run h1 t-p$i /bin/probe count 20 >/dev/null
 done
