@@ -83,6 +83,14 @@ static int write_all(PlanDriver *d, Error *reterr) {
         return r;
 }
 
+/* Where nothing was to be written, whether it answers is yet to be seen. */
+static int probe(PlanDriver *d, Error *reterr) {
+        _cleanup_free_ unsigned *list = NULL;
+        size_t n;
+
+        return plan_store_list(d->store, &list, &n, reterr);
+}
+
 /* In the order in which it came: what was asked for, and then what the engine wants. */
 static void go_on(PlanDriver *d) {
         d->lost = false;
@@ -126,6 +134,8 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *userdata) {
         r = write_all(d, &e);
         if (r == -EAGAIN && json_object_array_length(d->unwritten) < left)
                 d->lost_since_ms = clock_ms();
+        if (r == 0)
+                r = probe(d, &e);
         if (r == 0)
                 go_on(d);
         else if (r != -EAGAIN)

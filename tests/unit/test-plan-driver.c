@@ -106,7 +106,7 @@ static void make_plan(Plan *ret) {
 }
 
 /* Run 1, from its beginning or on. What is left in the journal is in *ret. */
-static int drive(bool begin, PlanRun *ret, Error *reterr) {
+static int drive(bool begin, const char *fail_now, PlanRun *ret, Error *reterr) {
         _cleanup_(plan_store_done) PlanStore s = PLAN_STORE_INIT;
         _cleanup_plan_run_ PlanRun run = {}, none = {};
         PlanJournal *j = NULL;
@@ -125,6 +125,8 @@ static int drive(bool begin, PlanRun *ret, Error *reterr) {
         }
         if (plan_store_open_run(&s, 1, first, &run, &j, reterr) < 0)
                 fail_msg("%s", reterr->text);
+        if (fail_now)
+                fake_etcd("%s", fail_now);
         plan_show_init(&show, true);
         show.quiet = true;
         r = plan_drive(&ctl, &s, &run, j, &show, reterr);
@@ -161,7 +163,7 @@ static void test_plain(void **state) {
         Error e = ERROR_INIT;
 
         (void)state;
-        if (drive(true, &run, &e) < 0)
+        if (drive(true, NULL, &run, &e) < 0)
                 fail_msg("%s", e.text);
         assert_all_moved(&run);
 }
@@ -171,6 +173,7 @@ typedef struct Row {
 } Row;
 /* It comes back before the driver gives up. */
 static const Row rows[] = {
+        { "lost before a lock is taken", NULL, "{\"mode\": \"proxy\", \"n\": 2}" },
         { "lost while a pod moves", "fail-x", "{\"mode\": \"proxy\", \"n\": 1}" },
         { "lost while the last pod moves", "fail-y", "{\"mode\": \"proxy\", \"n\": 1}" },
         { "lost before a move is written", "fail-ps", "{\"mode\": \"leader\", \"n\": 1}" },
@@ -184,8 +187,9 @@ static void test_lost(void **state) {
         _cleanup_plan_run_ PlanRun run = {};
         Error e = ERROR_INIT;
 
-        write_file(row->file, row->request, 0600);
-        if (drive(true, &run, &e) < 0)
+        if (row->file)
+                write_file(row->file, row->request, 0600);
+        if (drive(true, row->file ? NULL : row->request, &run, &e) < 0)
                 fail_msg("%s", e.text);
         assert_all_moved(&run);
 }
@@ -198,7 +202,7 @@ static void test_given_up(void **state) {
 
         (void)state;
         write_file("fail-x", "{\"mode\": \"proxy\", \"n\": 1000}", 0600);
-        assert_int_equal(drive(true, &run, &e), -ETIMEDOUT);
+        assert_int_equal(drive(true, NULL, &run, &e), -ETIMEDOUT);
         assert_non_null(strstr(e.text, "no answer for 1 s"));
         assert_non_null(strstr(e.text, "podferry plan resume"));
         assert_true(clock_ms() - began >= 1000);
@@ -207,7 +211,21 @@ static void test_given_up(void **state) {
         assert_true(run.engine.entries[0].doubt);
 
         e = ERROR_INIT;
-        if (drive(false, &again, &e) < 0)
+        if (drive(false, NULL, &again, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_all_moved(&again);
+}
+
+static void test_given_up_at_once(void **state) {
+        _cleanup_plan_run_ PlanRun run = {}, again = {};
+        Error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(drive(true, "{\"mode\": \"proxy\", \"n\": 1000}", &run, &e), -ETIMEDOUT);
+        assert_log("");
+        assert_false(run.engine.entries[0].begun);
+        e = ERROR_INIT;
+        if (drive(false, NULL, &again, &e) < 0)
                 fail_msg("%s", e.text);
         assert_all_moved(&again);
 }
@@ -223,7 +241,7 @@ static void test_taken_over(void **state) {
                    "{\"expire\": true, \"put\": {\"/driver/plans/n/owner\": \"{\\\"node\\\": "
                    "\\\"h9\\\"}\", \"/driver/plans/n/term\": \"another\"}}",
                    0600);
-        assert_int_equal(drive(true, &run, &e), -EBUSY);
+        assert_int_equal(drive(true, NULL, &run, &e), -EBUSY);
         assert_non_null(strstr(e.text, "on h9 runs it"));
         assert_log("x\n");
         assert_true(run.busy);
@@ -238,10 +256,10 @@ static void test_garbage(void **state) {
 
         (void)state;
         write_file("fail-ps", "{\"mode\": \"garbage\", \"n\": 1000}", 0600);
-        assert_int_equal(drive(true, &run, &e), -EBADMSG);
+        assert_int_equal(drive(true, NULL, &run, &e), -EBADMSG);
         assert_log("");
         e = ERROR_INIT;
-        if (drive(false, &again, &e) < 0)
+        if (drive(false, NULL, &again, &e) < 0)
                 fail_msg("%s", e.text);
         assert_all_moved(&again);
 }
@@ -249,10 +267,11 @@ static void test_garbage(void **state) {
 #define EACH(f) cmocka_unit_test_setup_teardown(f, begin_each, end_each)
 
 int main(void) {
-        struct CMUnitTest tests[ELEMENTSOF(rows) + 4] = { EACH(test_plain), EACH(test_given_up),
+        struct CMUnitTest tests[ELEMENTSOF(rows) + 5] = { EACH(test_plain), EACH(test_given_up),
+                                                          EACH(test_given_up_at_once),
                                                           EACH(test_garbage),
                                                           EACH(test_taken_over) };
-        size_t n = 4;
+        size_t n = 5;
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 tests[n++] = (struct CMUnitTest){ .name = rows[i].name,
