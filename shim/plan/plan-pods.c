@@ -16,6 +16,7 @@
 static const PlanWay ways[] = {
         { "live", "migrate", NULL, false },
         { "cold", "migrate", "cold", true },
+        { "warm", "migrate", "warm", true },
 };
 
 static int find_host(Reader *r, json_object *v, unsigned *ret) {
@@ -49,7 +50,7 @@ static int take_type(Reader *r, json_object *v, void *into) {
                         ((PlanPod *)into)->way = &ways[i];
                         return 0;
                 }
-        return plan_refuse(r, "no pod moves \"%.40s\"; \"live\" or \"cold\" is expected", name);
+        return plan_refuse(r, "no pod moves \"%.40s\"; \"live\", \"cold\" or \"warm\" is expected", name);
 }
 
 static int take_from(Reader *r, json_object *v, void *into) {

@@ -174,6 +174,9 @@ pf h1 plan run "$work/cold.json" >"$work/out" 2>&1
 is "$? $(where t-p2 t-p3)" "0 h2 h1" "a pod of type cold is stopped, moved and started there" F78 || diag "$(cat "$work/out")"
 pf h1 plan rollback "$work/cold.json" >"$work/out" 2>&1
 is "$? $(where t-p3)" "0 h2" "and goes back the same way" F59 F84 || diag "$(cat "$work/out")"
+plan warm '' '{ "pod": "t-p3", "type": "warm", "from": "h2", "to": "h1" }'
+pf h1 plan run "$work/warm.json" >"$work/out" 2>&1 && pf h1 plan rollback "$work/warm.json" >>"$work/out" 2>&1
+is "$? $(where t-p3)" "0 h2" "a pod of type warm, there and back" F78 F97 || diag "$(cat "$work/out")"
 
 on h1 sh -c 'f=$(ls /var/lib/podferry/plans/three/run-* | tail -n 1); sed -i "2s/t-p/t-q/" "$f"'
 three
