@@ -46,6 +46,9 @@
         X(virDomainGetBlockJobInfo)                                                                \
         X(virDomainSnapshotNum)                                                                    \
         X(virDomainGetJobStats)                                                                    \
+        X(virDomainStartDirtyRateCalc)                                                             \
+        X(virDomainListGetStats)                                                                   \
+        X(virDomainStatsRecordListFree)                                                            \
         X(virDomainAbortJob)                                                                       \
         X(virDomainMigrateSetMaxSpeed)                                                             \
         X(virDomainMigrateSetMaxDowntime)                                                          \
@@ -62,6 +65,7 @@
         X(virTypedParamsAddULLong)                                                                 \
         X(virTypedParamsAddString)                                                                 \
         X(virTypedParamsGetInt)                                                                    \
+        X(virTypedParamsGetLLong)                                                                  \
         X(virTypedParamsGetULLong)                                                                 \
         X(virTypedParamsGetString)                                                                 \
         X(virTypedParamsFree)

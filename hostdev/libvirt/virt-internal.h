@@ -100,6 +100,7 @@ struct Job {
                 VirtJob job;
                 VirtFacts facts;
                 VirtInspect inspect;
+                VirtDirty dirty;
         } out;
 };
 

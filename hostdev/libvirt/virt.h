@@ -167,6 +167,20 @@ typedef struct VirtInspect {
         const char *xml; /* of the domain that runs: see hostdev/libvirt/domain-look.h */
 } VirtInspect;
 int virt_inspect(Virt *v, OpDone done, void *userdata, Error *reterr); /* -ENOENT: no domain */
+
+/* How much the guest writes, for a forecast. Starting it changes nothing that the guest could see;
+ * -EINVAL: not 1 to 60 s. A second start while one is under way is an error of libvirt's. */
+typedef struct VirtDirty {
+        bool measuring; /* still */
+        bool measured;  /* what follows counts */
+        unsigned seconds;
+        uint64_t mib_per_s; /* distinct pages that were written to, by that time */
+} VirtDirty;
+/* QEMU leaves out memory below this size, and says 0. */
+#define VIRT_DIRTY_LEAST_MIB 128U
+int virt_dirty_start(Virt *v, unsigned seconds, OpDone done, void *userdata, Error *reterr);
+int virt_dirty_look(Virt *v, OpDone done, void *userdata, Error *reterr); /* VirtDirty */
+
 /* 0: QEMU here can be this machine. Of the host; result NULL. */
 int virt_knows_machine(Virt *v, DomainType type, const char *machine, OpDone done, void *userdata,
                        Error *reterr);
