@@ -32,13 +32,19 @@ static const FactsField layers_fields[] = {
         F(layers_missing, NUMBER, "missing"), F(layers_bytes, NUMBER, "bytes"),
         F(layers_free, NUMBER, "free"),
 };
+static const FactsField load_fields[] = {
+        F(memory_used, NUMBER, "used"), F(grain, NUMBER, "grain"), F(short_ms, NUMBER, "short_ms"),
+        F(short_bytes, NUMBER, "short_bytes"), F(long_ms, NUMBER, "long_ms"),
+        F(long_bytes, NUMBER, "long_bytes"), F(far_ms, NUMBER, "far_ms"), F(far_bytes, NUMBER, "far_bytes"),
+        F(load_error, TEXT, "error"),
+};
 #undef F
 #define F(member, kind, key) FACTS_FIELD(CheckDisk, member, kind, key)
 static const FactsField disk_fields[] = {
         F(slot, NUMBER, "slot"), F(path, TEXT, "path"), F(there, TEXT, "there"),
         F(plan, TEXT, "plan"), F(why, TEXT, "why"), F(cache, TEXT, "cache"),
         F(token, TEXT, "token"), F(filesystem, TEXT, "filesystem"), F(size, NUMBER, "size"),
-        F(allocated, NUMBER, "allocated"), F(free, NUMBER, "free"),
+        F(allocated, NUMBER, "allocated"), F(data, NUMBER, "data"), F(free, NUMBER, "free"),
         F(exists, ANSWER, "exists"), F(seen, ANSWER, "seen"),
 };
 #undef F
@@ -87,7 +93,8 @@ static int read_all(CheckFacts *f, json_object *o, Error *reterr) {
             (r = PART(o, "session", session_fields)) < 0 ||
             (r = PART(o, "network", network_fields)) < 0 ||
             (r = PART(o, "transport", transport_fields)) < 0 ||
-            (r = PART(o, "layers", layers_fields)) < 0 || (r = read_devices(f, o, reterr)) < 0)
+            (r = PART(o, "layers", layers_fields)) < 0 || (r = PART(o, "load", load_fields)) < 0 ||
+            (r = read_devices(f, o, reterr)) < 0)
                 return r;
         f->disks = calloc(CHECK_DISKS_MAX, sizeof(*f->disks));
         if (!f->disks)

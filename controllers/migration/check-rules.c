@@ -462,6 +462,18 @@ const CheckRule check_rules[] = {
           "free space below podferry's state directory there" },
         { "layers-missing", "F07", ADVISES, false, D, check_layers,
           "nothing; to save the time, copy the image there before" },
+        { "forecast", "F16", ADVISES, false, S, check_forecast_converges,
+          "nothing; docs/check.md says how good a forecast is" },
+        { "forecast-abort", "F16", WARNS, false, S, check_forecast_aborts,
+          "--auto-converge slows it down; more --max-downtime, or --timeout-action force-complete" },
+        { "forecast-pause", "F16", WARNS, false, S, check_forecast_pauses,
+          "--auto-converge slows it down before; or move it when it has less to do" },
+        { "forecast-post-copy", "F16", WARNS, false, S, check_forecast_post_copy,
+          "--auto-converge slows it down before; a host or link that fails then loses the pod" },
+        { "forecast-endless", "F16", WARNS, false, S, check_forecast_endless,
+          "give it a limit: --completion-timeout, --timeout-per-gib" },
+        { "forecast-unknown", "F16", ADVISES, false, S, check_forecast_fails,
+          "nothing; the pod can be moved without one" },
 };
 /* clang-format on */
 const size_t check_rules_n = ELEMENTSOF(check_rules);

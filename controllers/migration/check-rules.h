@@ -46,6 +46,16 @@ static inline bool is(const char *a, const char *b) {
         return strcmp(a, b) == 0;
 }
 
+/* check-forecast.c */
+void check_forecast_make(CheckInput *in); /* before any rule is asked */
+CheckVerdict check_forecast_converges(const CheckInput *in);
+CheckVerdict check_forecast_aborts(const CheckInput *in);
+CheckVerdict check_forecast_pauses(const CheckInput *in);
+CheckVerdict check_forecast_post_copy(const CheckInput *in);
+CheckVerdict check_forecast_endless(const CheckInput *in);
+CheckVerdict check_forecast_fails(const CheckInput *in);
+json_object *check_forecast_json(const CheckForecast *f); /* NULL: out of memory */
+
 /* check-disks.c */
 CheckVerdict check_space_allocated(const CheckInput *in);
 CheckVerdict check_space_virtual(const CheckInput *in);

@@ -68,6 +68,7 @@ int check_decide(const CheckFacts *source, const CheckFacts *destination, const 
         if (!report || !(report->verdicts = calloc(check_rules_n, sizeof(*report->verdicts))))
                 return error_oom(reterr);
         in.report = report;
+        check_forecast_make(&in);
         for (size_t i = 0; i < check_rules_n; i++) {
                 const CheckRule *rule = &check_rules[i];
 
@@ -145,7 +146,9 @@ json_object *check_report_json(const CheckReport *r) {
                 good = append(list, finding_json(&r->findings[i]));
         if (good && add(o, "findings", list) && add_verdicts(o, r, "passed", CHECK_RULE_PASSES) &&
             add_verdicts(o, r, "unknown", CHECK_RULE_UNKNOWN) &&
-            add_verdicts(o, r, "not_needed", CHECK_RULE_NOT_NEEDED))
+            add_verdicts(o, r, "not_needed", CHECK_RULE_NOT_NEEDED) &&
+            (r->forecast.state != CHECK_FORECAST_MADE ||
+             add(o, "forecast", check_forecast_json(&r->forecast))))
                 return o;
         if (!good)
                 json_object_put(list);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "controllers/migration/facts.h"
+#include "controllers/migration/forecast.h"
 #include "controllers/migration/options.h"
 
 /* May this pod move to that host? Every rule at once, as a pure function of what both hosts say of
@@ -28,6 +29,7 @@ typedef struct CheckDisk {
         const char *cache; /* of QEMU, in the domain XML */
         const char *token, *filesystem;
         uint64_t size, allocated, free; /* bytes; free: on the file system of `there` */
+        uint64_t data;                  /* of a forecast: what of it is not zero */
         CheckAnswer exists;             /* destination: something is at `there` */
         CheckAnswer seen;               /* the other side's token is beside it */
 } CheckDisk;
@@ -62,6 +64,11 @@ typedef struct CheckFacts {
         const char *network, *transport_error;
         CheckAnswer transport; /* of option transport: a connection to it can be made */
         uint64_t layers_size;
+        /* of a forecast: bytes of memory in use; for how many one page that was looked at stands;
+         * distinct bytes written within a time */
+        uint64_t memory_used, grain, short_ms, short_bytes, long_ms, long_bytes;
+        uint64_t far_ms, far_bytes;
+        const char *load_error; /* why it could not be looked at */
 
         /* destination */
         uint64_t available_mib, huge_pages_free; /* of the size that the source asks for */
@@ -93,9 +100,24 @@ const char *check_severity_name(CheckSeverity s); /* "advises", "warns", "blocks
 /* What was asked for beside the options of the transfer. */
 typedef struct CheckWishes {
         const MigrationOptions *options;
-        bool unsafe;       /* what a rule lets be overridden only warns */
-        bool virtual_size; /* disks must fit with all that may be written to them */
+        bool unsafe;               /* what a rule lets be overridden only warns */
+        bool virtual_size;         /* disks must fit with all that may be written to them */
+        bool forecast;             /* make one, of the source's facts and this link */
+        uint64_t link, connect_ms; /* bytes a second; to start something on the other host */
+        const char *link_error;    /* it could not be measured: why; "" */
 } CheckWishes;
+
+/* Beside the findings that tell it. */
+typedef struct CheckForecast {
+        enum {
+                CHECK_FORECAST_NONE, /* nobody asked */
+                CHECK_FORECAST_MADE,
+                CHECK_FORECAST_FAILED, /* see error */
+        } state;
+        ForecastLoad load;
+        Forecast made;
+        char error[256];
+} CheckForecast;
 
 typedef struct CheckFinding {
         const char *code, *row, *mend; /* static */
@@ -119,6 +141,7 @@ typedef struct CheckReport {
         size_t n_findings;
         bool more;         /* there were too many */
         uint8_t *verdicts; /* CheckVerdict of each rule, in the order of check_rule_code() */
+        CheckForecast forecast;
 } CheckReport;
 
 /* Every rule. source or destination may be NULL: not known yet. -ENOMEM only. */
@@ -129,7 +152,8 @@ DEFINE_CLEANUP(CheckReport *, check_report_free);
 bool check_report_blocks(const CheckReport *r);
 /* {"ok", "findings": [{"code", "row", "severity", "overridden", "side", "host", "text",
  *  "mend"}],
- *  "passed", "unknown", "not_needed": [code, ...]}; the caller owns it; NULL: out of memory. */
+ *  "passed", "unknown", "not_needed": [code, ...], and if one was made "forecast"}; the caller owns
+ * it; NULL: out of memory. */
 json_object *check_report_json(const CheckReport *r);
 
 size_t check_n_rules(void);

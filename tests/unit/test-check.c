@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rows: F01 F02 F03 F04 F05 F06 F07 F08 F09 F10 F11 F12 F13 F14 F15 F94: every rule of a check, on
- * facts as hosts tell them. A row changes some facts of a pair that fits, and says which rules find
- * something then; no other may. What is unknown must be called that. And facts from a hostile peer.
+/* rows: F01 F02 F03 F04 F05 F06 F07 F08 F09 F10 F11 F12 F13 F14 F15 F16 F94: every rule of a check,
+ * on facts as hosts tell them. A row changes some facts of a pair that fits, and says which rules
+ * find something then; no other may. What is unknown must be called that. And facts from a hostile
+ * peer.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,13 +50,19 @@ typedef struct Row {
         Change changes[3];
         const char *fires;   /* "code code": exactly these */
         const char *unknown; /* this is one of those that are not known */
-        const char *options; /* "name=value", "unsafe", "virtual" */
+        const char
+                *options; /* "name=value", "unsafe", "virtual"; "forecast", and then one of these */
 } Row;
 
 #define KVM                                                                                        \
         { 's', "'type':'qemu'", "'type':'kvm'" }
 #define GONE(side, text)                                                                           \
         { side, text, "'x':0" }
+
+#define LOAD(text)                                                                                 \
+        { 's', "'interfaces'", "'load':{'used':104857600," text "},'interfaces'" }
+#define QUIET LOAD("'short_ms':1000,'short_bytes':0,'long_ms':2000,'long_bytes':0")
+#define BUSY  LOAD("'short_ms':1000,'short_bytes':90000000,'long_ms':2000,'long_bytes':180000000")
 
 /* clang-format off */
 static const Row rows[] = {
@@ -152,6 +159,17 @@ static const Row rows[] = {
         { "F07 layers to send", { { 'd', "'missing':0,'bytes':0", "'missing':2,'bytes':99" } }, "layers-missing" },
         { "F07 layers that do not fit", { { 'd', "'missing':0,'bytes':0", "'missing':2,'bytes':100000" } }, "layers-missing layers-space" },
         { "F07 no word of layers", { GONE('d', "'missing':0") }, "", "layers-missing" },
+        { "F16 it converges", { QUIET }, "forecast", "", "forecast" },
+        { "F16 memory in use is not known: all of it", { { 's', "'interfaces'", "'load':{'short_ms':1000,'short_bytes':0},'interfaces'" } }, "forecast", "", "forecast" },
+        { "F16 nobody asked for one", { QUIET }, "" },
+        { "F16 it would be given up", { BUSY }, "forecast-abort", "", "forecast" },
+        { "F16 it would be forced", { BUSY }, "forecast-pause", "", "forecast timeout_action=force-complete" },
+        { "F16 to post-copy", { BUSY }, "forecast-post-copy", "", "forecast timeout_action=force-complete handover=fast post_copy=true" },
+        { "F16 and without a limit", { BUSY }, "forecast-endless", "", "forecast timeout_per_gib=0" },
+        { "F16 nothing was looked at", {}, "forecast-unknown", "forecast", "forecast" },
+        { "F16 nor could be", { LOAD("'error':'no QEMU'") }, "forecast-unknown", "forecast", "forecast" },
+        { "F16 memory goes another way", { QUIET, { 's', "'network'", "'transport':{'reached':true},'network'" } }, "forecast-unknown", "forecast", "forecast transport=libvirt+tcp://127.0.0.1" },
+        { "F16 the link is not known", { QUIET }, "forecast-unknown", "forecast", "forecast nolink" },
         { "F15 overridden", { { 's', "'cache':'none'", "'cache':'writeback'" } }, "cache-unsafe", "", "unsafe" },
         { "F04 overridden", { { 'd', "7002000", "7001000" } }, "hypervisor-older", "", "unsafe" },
         { "F13 never overridden", { { 'd', "'uuid':'u2'", "'uuid':'u1'" } }, "same-host", "", "unsafe" },
@@ -180,19 +198,26 @@ static char *apply(const char *text, const Row *row, char side) {
         return now;
 }
 
+/* Words with blanks between them. */
 static void set_options(const Row *row, MigrationOptions *o, CheckWishes *w) {
-        char name[32];
+        char copy[160], *save = NULL;
 
         migration_options_init(o);
-        *w = (CheckWishes){ .options = o };
-        if (!row->options)
-                return;
-        w->unsafe = strcmp(row->options, "unsafe") == 0;
-        w->virtual_size = strcmp(row->options, "virtual") == 0;
-        if (!strchr(row->options, '='))
-                return;
-        (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(row->options, "="), row->options);
-        assert_int_equal(migration_options_set(o, name, strchr(row->options, '=') + 1, NULL), 0);
+        *w = (CheckWishes){ .options = o, .link = 50U << 20, .link_error = "" };
+        (void)snprintf(copy, sizeof(copy), "%s", row->options ?: "");
+        for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+                char *equals = strchr(word, '=');
+
+                w->unsafe = w->unsafe || strcmp(word, "unsafe") == 0;
+                w->virtual_size = w->virtual_size || strcmp(word, "virtual") == 0;
+                w->forecast = w->forecast || strcmp(word, "forecast") == 0;
+                if (strcmp(word, "nolink") == 0)
+                        w->link_error = "too slow";
+                if (!equals)
+                        continue;
+                *equals = '\0';
+                assert_int_equal(migration_options_set(o, word, equals + 1, NULL), 0);
+        }
 }
 
 static bool has_word(const char *words, const char *word) {
@@ -244,6 +269,8 @@ static void test_row(void **state) {
                 assert_int_equal(report->verdicts[i] == CHECK_RULE_FIRES,
                                  has_word(row->fires, check_rule_code(i)));
         }
+        assert_int_equal(report->forecast.state == CHECK_FORECAST_MADE,
+                         w.forecast && !has_word(row->fires, "forecast-unknown"));
         /* Check and migrate ask the same function: the same facts, the same answer, to the letter.
          */
         assert_int_equal(check_decide(s, d, &w, &again, NULL), 0);
@@ -323,6 +350,9 @@ static const struct {
         { "{\"host\":{\"available_mib\":\"1\"}}", -EINVAL, "not a number" },
         { "{\"host\":{\"has_kvm\":1}}", -EINVAL, "true or false" },
         { "{\"disks\":{}}", -EINVAL, "not a list" },
+        { "{\"load\":7}", -EINVAL, "load is not an object" },
+        { "{\"load\":{\"used\":-7}}", -EINVAL, "below 0" },
+        { "{\"load\":{\"short_bytes\":18446744073709551615}}", 0, NULL },
         { "{\"disks\":[3]}", -EINVAL, "not objects" },
         { "{\"disks\":[{\"path\":[]}]}", -EINVAL, "path is not a text" },
         { "{\"interfaces\":[{},{},{},{},{},{},{},{},{}]}", -EINVAL, "at most 8" },
