@@ -24,6 +24,22 @@ static const Option options[] = {
         { UNSAFE, 0, "unsafe", NULL, "what may be overridden warns, and does not block" },
         { DISK_SPACE, 0, "disk-space", "allocated|virtual",
           "what of copied disks must fit there: what is in them now,\nor all that may be" },
+        { FORECAST, 0, "forecast", NULL,
+          "also say how long it would take, and whether it converges:\n"
+          "takes two seconds or four; the options below count for it" },
+        { DOWNTIME, 0, "max-downtime", "TIME", "longest blackout to allow (500ms)" },
+        { BANDWIDTH, 0, "bandwidth", "SIZE", "bytes a second at most" },
+        { COMPLETION, 0, "completion-timeout", "TIME", "for memory and disks (by their size)" },
+        { PER_GIB, 0, "timeout-per-gib", "TIME", "for each GiB of them (300s; 0: no limit)" },
+        { ACTION, 0, "timeout-action", "A", "then: abort or force-complete (abort)" },
+        { PAUSE_TIMEOUT, 0, "pause-timeout", "TIME",
+          "longest time to stand for it, when forced (60s)" },
+        { STALL_ACTION, 0, "stall-action", "A",
+          "advise, abort or force-complete, if it does not converge\n(advise)" },
+        { HANDOVER, 0, "handover", "M", "shims, fast or runtime" },
+        { AUTO_CONVERGE, 0, "auto-converge", NULL, "slow the pod down if it writes too fast" },
+        { POST_COPY, 0, "post-copy", NULL, "post-copy is allowed; needs --handover fast" },
+        { SET, 'O', "set", "NAME=VALUE", "any option of a migration; again for more" },
 };
 
 static int check_run(Ctl *ctl, const Command *self, int argc, char **argv);
@@ -36,11 +52,16 @@ const Command command_check = {
                 "once: what blocks, what warns, what is good to know, and how to mend it.\n"
                 "podferry migrate asks the same before it touches anything.\n"
                 "\n"
+                "With --forecast it looks for a second at how much the pod writes, sends bytes\n"
+                "to the other host for half a second, and says how long a move would take, for\n"
+                "how long the pod would stand, and whether it would converge at all.\n"
+                "\n"
                 "Exit status: 0 it can move (also with warnings), 1 something blocks, 125 the\n"
                 "question could not be asked (no such pod, a wrong command line), 130 it was\n"
                 "interrupted.\n"
                 "\n"
                 "  podferry check web --to ssh://root@h2\n"
+                "  podferry check web --to ssh://root@h2 --forecast\n"
                 "  podferry check web --to ssh://root@h2 --json | jq '.findings[].code'",
         .options = options,
         .n_options = ELEMENTSOF(options),

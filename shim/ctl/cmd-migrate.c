@@ -229,6 +229,9 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
         case NO_HOOKS:
                 m->hooks.none = true;
                 return 0;
+        case FORECAST:
+                m->forecast = true;
+                return 0;
         case TYPE:
                 m->type = value;
                 return mover_check_type(value, reterr);

@@ -7,6 +7,7 @@
  *      --pod NAME --cold          takes a pod that does not run: cold-receive.h
  *      --pod NAME --hooks EVENT   runs this host's hooks of that event: hook-serve.h
  *      --layer DIGEST --size N    takes one image layer from stdin
+ *      --measure                  counts what comes, for a forecast: migrate-link.c
  *
  * The shim is bound to the first, however that ends: if no pod has come by then, the shim ends with
  * all that it prepared. */
@@ -28,13 +29,14 @@
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/hook-serve.h"
 #include "shim/ctl/json.h"
+#include "shim/ctl/migrate.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
 
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 #define SETTLE_MS      60000U
 
-enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT, COLD, HOOKS };
+enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT, COLD, HOOKS, MEASURE };
 
 static const Option options[] = {
         { POD, 'p', "pod", "NAME", "name of the pod on this host" },
@@ -44,6 +46,7 @@ static const Option options[] = {
         { HOOKS, 0, "hooks", "EVENT", "run this host's hooks of that event" },
         { LAYER, 0, "layer", "DIGEST", "take this image layer from stdin" },
         { SIZE, 0, "size", "BYTES", "with --layer: its size" },
+        { MEASURE, 0, "measure", NULL, "count what comes from stdin, and drop it" },
         { ADOPT, 0, "adopt", NULL, "of a pod that is here, and a hand-over that was cut off" },
 };
 
@@ -330,7 +333,7 @@ static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         const char *pod = NULL, *session = NULL, *layer = NULL, *hooks = NULL;
-        bool transport = false, adopt = false, cold = false;
+        bool transport = false, adopt = false, cold = false, measure = false;
         Error e = ERROR_INIT;
         uint64_t size = 0;
         OptionParser p;
@@ -358,10 +361,14 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         hooks = p.value;
                 else if (id == COLD)
                         cold = true;
+                else if (id == MEASURE)
+                        measure = true;
                 else
                         transport = true;
         }
-        if (r == 0 && (!pod == !layer || p.n_operands > 0 || (adopt && !pod) ||
+        if (r == 0 && (pod != NULL) + (layer != NULL) + measure != 1)
+                r = error_setf(&e, -EINVAL, "one of --pod, --layer and --measure is expected");
+        if (r == 0 && (p.n_operands > 0 || (adopt && !pod) ||
                        (hooks && (!pod || transport || cold || adopt)) ||
                        ((transport || cold) && (!pod || !session || transport == cold))))
                 r = error_setf(&e, -EINVAL,
@@ -373,7 +380,9 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 r = id_check("session", session, &e);
         if (r < 0)
                 return ctl_usage(self, &e);
-        if (layer)
+        if (measure)
+                r = link_measure_serve(&e);
+        else if (layer)
                 r = take_layer(ctl, layer, size, &e);
         else if (hooks)
                 r = run_hooks(ctl, pod, hooks, &e);

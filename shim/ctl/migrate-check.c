@@ -8,8 +8,9 @@
 #include "shim/ctl/migrate.h"
 #include "shim/ctl/values.h"
 
-/* facts: what the other side said; NULL: nothing yet. */
-static int ask(Mover *m, Side *side, json_object *facts, json_object **ret, Error *reterr) {
+/* link: for a forecast; NULL: none is wanted. */
+static int ask(Mover *m, Side *side, json_object *facts, json_object *link, json_object **ret,
+               Error *reterr) {
         bool source = side == &m->source;
         _cleanup_message_ sd_bus_message *reply = NULL;
         _cleanup_json_ json_object *disks = NULL;
@@ -26,6 +27,10 @@ static int ask(Mover *m, Side *side, json_object *facts, json_object **ret, Erro
         if (facts) {
                 more[n++] = "facts";
                 more[n++] = json_object_to_json_string_ext(facts, JSON_C_TO_STRING_PLAIN);
+        }
+        if (link) {
+                more[n++] = "forecast";
+                more[n++] = json_object_to_json_string_ext(link, JSON_C_TO_STRING_PLAIN);
         }
         if (!source) {
                 more[n++] = "disks";
@@ -49,7 +54,7 @@ static int ask(Mover *m, Side *side, json_object *facts, json_object **ret, Erro
 
 int mover_check_source(Mover *m, Error *reterr) {
         _cleanup_json_ json_object *check = NULL;
-        int r = ask(m, &m->source, NULL, &check, reterr);
+        int r = ask(m, &m->source, NULL, NULL, &check, reterr);
 
         if (r < 0)
                 return r;
@@ -59,13 +64,38 @@ int mover_check_source(Mover *m, Error *reterr) {
         return 0;
 }
 
-int mover_check_both(Mover *m, Error *reterr) {
-        _cleanup_json_ json_object *there = NULL, *check = NULL;
-        json_object *there_facts;
-        int r = ask(m, &m->destination, m->facts, &there, reterr);
+/* {"link": ...} as Check takes it. A link that cannot be measured is no failure of the check. */
+static int measure(Mover *m, json_object **ret, Error *reterr) {
+        _cleanup_json_ json_object *o = json_object_new_object();
+        json_object *link = json_object_new_object();
+        Error why = ERROR_INIT;
+        LinkSpeed speed;
+        int r;
 
+        if (!o || json_add(o, "link", link) < 0)
+                return error_oom(reterr);
+        r = mover_measure_link(m, &speed, &why);
+        if (r == -ECANCELED || (r < 0 && mover_interrupted(m, NULL) < 0))
+                return error_setf(reterr, r, "%s", error_text(&why, r));
+        if (r < 0)
+                why.text[200] = '\0';
+        if ((r == 0 && json_add(link, "bps", json_object_new_uint64(speed.bps)) < 0) ||
+            (r < 0 && json_add_string(link, "error", error_text(&why, r)) < 0) ||
+            json_add(link, "connect_ms", json_object_new_uint64(m->connect_ms)) < 0)
+                return error_oom(reterr);
+        *ret = TAKE(o);
+        return 0;
+}
+
+int mover_check_both(Mover *m, Error *reterr) {
+        _cleanup_json_ json_object *there = NULL, *check = NULL, *link = NULL;
+        json_object *there_facts;
+        int r = ask(m, &m->destination, m->facts, NULL, &there, reterr);
+
+        if (r == 0 && m->forecast)
+                r = measure(m, &link, reterr);
         if (r == 0)
-                r = ask(m, &m->source, json_get(there, "facts"), &check, reterr);
+                r = ask(m, &m->source, json_get(there, "facts"), link, &check, reterr);
         if (r < 0)
                 return r;
         (void)json_object_put(m->report);
@@ -205,6 +235,7 @@ void mover_print_check(const Mover *m, bool json) {
 }
 
 int mover_check_only(Mover *m, Error *reterr) {
+        uint64_t begin = clock_ms();
         Error e = ERROR_INIT;
         int r, k;
 
@@ -218,6 +249,7 @@ int mover_check_only(Mover *m, Error *reterr) {
         if (r < 0)
                 return r;
         r = k < 0 ? k : mover_connect_destination(m, &e);
+        m->connect_ms = clock_ms() - begin;
         if (r == 0)
                 return mover_check_both(m, reterr);
         if (r == -ECANCELED || (r == -ETIMEDOUT && mover_interrupted(m, NULL) < 0))

@@ -46,6 +46,7 @@ enum {
         JSON,
         HOOK,
         NO_HOOKS,
+        FORECAST,
 };
 
 typedef struct Texts {

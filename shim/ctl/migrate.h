@@ -14,6 +14,7 @@
  *      cmd-migrate.c   the command line, and what its end means
  *      migrate-check.c the check before it
  *      migrate-hooks.c programs of the hosts that run around it
+ *      migrate-link.c  for a forecast: how fast the link is
  *      migrate-calls.c single calls and the commands on the other host
  *      itinerary.c     the engine: steps in their order
  *      migrate-drive.c which way it moves; live: the order of calls, the wait for the transfer
@@ -64,6 +65,8 @@ struct Mover {
         json_object *rules;        /* its options, all of them; NULL: it did not say */
         json_object *report;       /* of the check */
         bool unsafe, virtual_size; /* --unsafe, --disk-space virtual */
+        bool forecast;             /* --forecast */
+        uint64_t connect_ms;       /* what the other host took to answer */
         char *envelope, *ticket;
         size_t envelope_size;
         int signal_fd;
@@ -111,6 +114,19 @@ unsigned mover_count(const Mover *m, const char *severity); /* findings in the r
 /* podferry check: all of it, with a report also if the other host cannot be reached. */
 int mover_check_only(Mover *m, Error *reterr);
 void mover_print_check(const Mover *m, bool json);
+
+/* -- migrate-link.c -- */
+typedef struct LinkSpeed {
+        uint64_t bps; /* bytes a second */
+        uint64_t ms;  /* that it took to find out */
+} LinkSpeed;
+/* Sends bytes that mean nothing through a command on the other host, as a move's transport would
+ * go, for half a second, or three if there is no word of any before. Nothing stays. Destination
+ * connected. */
+int mover_measure_link(Mover *m, LinkSpeed *ret, Error *reterr);
+/* The other end: from stdin, until it ends; how many bytes came in all, as 8 bytes big-endian, to
+ * stdout after each read. */
+int link_measure_serve(Error *reterr);
 
 /* -- migrate-wait.c -- */
 /* True once Ctrl-C (or SIGTERM, SIGHUP) came. */

@@ -58,13 +58,10 @@ int migration_face_check(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         Shim *s = userdata;
         MigrateAsk ask = { .facts = "", .disks = "", .namespace = "" };
         MigrationOptions below;
-        MigrationTexts texts[] = { { "facts", &ask.facts },
-                                   { "disks", &ask.disks },
-                                   { "namespace", &ask.namespace },
-                                   { "unsafe", &unsafe },
-                                   { "disk_space", &space },
-                                   { "network_mode", &mode },
-                                   {} };
+        MigrationTexts texts[] = { { "facts", &ask.facts },         { "disks", &ask.disks },
+                                   { "namespace", &ask.namespace }, { "unsafe", &unsafe },
+                                   { "disk_space", &space },        { "network_mode", &mode },
+                                   { "forecast", &ask.forecast },   {} };
         Error err = ERROR_INIT;
         int r;
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "hostdev/disk/sample.h"
 #include "hostdev/image/disk.h"
 #include "shim/migrate/migrate-check.h"
 
@@ -101,6 +102,8 @@ static void work_source(const CheckFiles *all, CheckFile *f) {
 
         if (disk_probe(f->path, false, &info, NULL) == 0)
                 f->allocated = info.allocated;
+        if (all->sample && has_plan(f, "copy") && disk_sample_data(f->path, &f->data, NULL) < 0)
+                f->data = CHECK_NUMBER_UNKNOWN;
         if (all->look && has_plan(f, "shared"))
                 look_for_token(all, f, f->path, TOKEN_DESTINATION);
         if (all->write && (has_plan(f, "shared") || has_plan(f, "copy")))

@@ -30,6 +30,8 @@ static void run_free(CheckRun *c) {
         (void)check_files_free(c->files);
         (void)json_object_put(c->facts);
         (void)json_object_put(c->disk_map);
+        (void)json_object_put(c->link.document);
+        (void)qemu_memory_free(c->memory.sample);
         free(c->namespace);
         free(c);
 }
@@ -193,6 +195,7 @@ static void put_inspected(CheckRun *c, const VirtInspect *v) {
         char target[DISK_TARGET_SIZE];
 
         c->paused = v->domain.state == VIRT_PAUSED;
+        c->memory.pid = v->domain.pid;
         check_put_text(c->domain, "state", virt_state_name(v->domain.state));
         check_put_text(c->domain, "job", v->job);
         check_put_number(c->domain, "block_jobs", v->block_jobs);
@@ -307,6 +310,7 @@ CheckFile *check_add_file(CheckFiles *f, uint32_t slot, const char *path) {
                                       .plan = "",
                                       .format = "",
                                       .allocated = CHECK_NUMBER_UNKNOWN,
+                                      .data = CHECK_NUMBER_UNKNOWN,
                                       .free = CHECK_NUMBER_UNKNOWN,
                                       .size = CHECK_NUMBER_UNKNOWN };
         return f->files[f->n].path ? &f->files[f->n++] : NULL;
@@ -355,6 +359,7 @@ static int step_own_disks(CheckRun *c) {
         c->files->side = TOKEN_SOURCE;
         c->files->look = c->peer;
         c->files->write = !c->peer && !c->bystander;
+        c->files->sample = c->ask.forecast;
         if (s->pod)
                 (void)pod_each_container(s->pod, add_container, c);
         if (c->ask.options.transport[0])
@@ -382,6 +387,7 @@ static void put_files(CheckRun *c) {
                 check_put_text(o, "filesystem", f->filesystem);
                 check_put_number(o, "size", f->size);
                 check_put_number(o, "allocated", f->allocated);
+                check_put_number(o, "data", f->data);
                 check_put_number(o, "free", f->free);
                 check_put_answer(o, "exists", f->exists);
                 check_put_answer(o, "seen", f->seen);
@@ -459,8 +465,10 @@ bool migrate_check_end(Migrate *m) {
 
 /* -- the answer -- */
 
-static const CheckStep source_steps[] = { step_learn,      step_own_disks, step_inspect, step_agent,
-                                          step_interfaces, step_files,     NULL };
+static const CheckStep source_steps[] = { step_learn,      step_own_disks,
+                                          step_inspect,    step_agent,
+                                          step_interfaces, check_step_load,
+                                          step_files,      NULL };
 static const CheckStep destination_steps[] = { step_learn,
                                                check_step_their_disks,
                                                check_step_layers,
@@ -473,7 +481,13 @@ static const CheckStep destination_steps[] = { step_learn,
 
 static int answer(CheckRun *c, MigrateAnswer *ret, CheckReport **ret_report, Error *reterr) {
         bool source = c->ask.role == MIGRATION_SOURCE;
-        CheckWishes wishes = { &c->ask.options, c->ask.unsafe, c->ask.virtual_size };
+        CheckWishes wishes = { .options = &c->ask.options,
+                               .unsafe = c->ask.unsafe,
+                               .virtual_size = c->ask.virtual_size,
+                               .forecast = c->ask.forecast && source,
+                               .link = c->link.bps,
+                               .connect_ms = c->link.connect_ms,
+                               .link_error = c->link.error };
         _cleanup_(check_facts_freep) CheckFacts *own = NULL;
         const char *text;
         int r;
@@ -502,6 +516,23 @@ static void finish(CheckRun *c) {
         run_free(c);
 }
 
+/* {"link": {"bps", "connect_ms", "error"}}: what is not there is not known. */
+static int read_link(const char *text, CheckLink *l, Error *reterr) {
+        static const FactsField fields[] = { FACTS_FIELD(CheckLink, bps, NUMBER, "bps"),
+                                             FACTS_FIELD(CheckLink, connect_ms, NUMBER,
+                                                         "connect_ms"),
+                                             FACTS_FIELD(CheckLink, error, TEXT, "error") };
+        int r = facts_parse(text, TEXT_MAX * 2, &l->document, reterr);
+
+        if (r == 0)
+                r = facts_read_part(l->document, "link", fields, ELEMENTSOF(fields), l, reterr);
+        if (l->bps == CHECK_NUMBER_UNKNOWN)
+                l->bps = 0;
+        if (l->connect_ms == CHECK_NUMBER_UNKNOWN)
+                l->connect_ms = 0;
+        return r < 0 ? error_prefix(reterr, r, "option forecast") : 0;
+}
+
 int migrate_check(Migrate *m, const MigrateAsk *ask, OpDone done, void *job, Error *reterr) {
         CheckRun *c = calloc(1, sizeof(*c));
         int r = id_check("session", ask->session, reterr);
@@ -517,6 +548,8 @@ int migrate_check(Migrate *m, const MigrateAsk *ask, OpDone done, void *job, Err
                 r = path_check("network namespace", ask->namespace, reterr);
         if (r == 0 && ask->facts[0])
                 r = check_facts_read(ask->facts, &c->peer, reterr);
+        if (r == 0 && ask->forecast)
+                r = read_link(ask->forecast, &c->link, reterr);
         if (r == 0 && ask->disks[0]) {
                 r = json_object_check("disks", ask->disks, CHECK_FACTS_MAX, reterr);
                 c->disk_map = r == 0 ? json_tokener_parse(ask->disks) : NULL;

@@ -5,11 +5,12 @@
 #include "controllers/migration/check.h"
 #include "hostdev/disk/token.h"
 #include "hostdev/image/layer.h"
+#include "hostdev/qemu-memory.h"
 #include "lib/net-message.h"
 #include "shim/migrate/migrate-internal.h"
 
-/* Shared by migrate-check.c (what is asked, in which order; the source), -destination.c and
- * -files.c. */
+/* Shared by migrate-check.c (what is asked, in which order; the source), -load.c, -destination.c
+ * and -files.c. */
 
 /* One disk, as the thread for files sees it. */
 typedef struct CheckFile {
@@ -19,7 +20,7 @@ typedef struct CheckFile {
         char why[256];
         char mine[DISK_TOKEN_SIZE], theirs[DISK_TOKEN_SIZE];
         char filesystem[32];
-        uint64_t size, allocated, free;
+        uint64_t size, allocated, free, data;
         CheckAnswer exists, seen;
         char *container;
         char cache[32];
@@ -28,8 +29,9 @@ typedef struct CheckFile {
 typedef struct CheckFiles {
         char session[ID_MAX + 1];
         TokenSide side;
-        bool look;  /* for the other side's tokens, and at what is there */
-        bool write; /* tokens of our own */
+        bool look;   /* for the other side's tokens, and at what is there */
+        bool write;  /* tokens of our own */
+        bool sample; /* how much of what is copied is not zero */
         char *layers_directory;
         char (*layers)[LAYER_DIGEST_SIZE]; /* destination: which it should have */
         uint64_t *layer_sizes;
@@ -49,6 +51,22 @@ DEFINE_CLEANUP(CheckFiles *, check_files_free);
 int check_files_work(void *files, Error *reterr);
 void check_files_remove_tokens(const CheckFiles *f);
 
+/* For the thread: memory of the pod's QEMU. */
+typedef struct CheckMemory {
+        pid_t pid;
+        uint64_t size;
+        QemuMemory *sample;
+        uint64_t begin_us, now_us; /* of the first look, and of the last one */
+        uint64_t written;
+} CheckMemory;
+
+/* What was asked for with option "forecast": of the link. */
+typedef struct CheckLink {
+        json_object *document;
+        uint64_t bps, connect_ms;
+        const char *error; /* borrowed from it */
+} CheckLink;
+
 typedef struct CheckRun CheckRun;
 typedef int (*CheckStep)(CheckRun *c); /* 1: check_go_on() will be called; 0: done */
 
@@ -61,8 +79,13 @@ struct CheckRun {
         json_object *disk_map; /* path at the source -> path here; or NULL */
         CheckFiles *files;
         json_object *facts, *host, *domain, *image, *network; /* all but the first borrowed */
+        json_object *load; /* borrowed; NULL: no forecast, or it was given up */
+        CheckMemory memory;
+        CheckLink link;
+        bool measures;   /* libvirt does */
+        unsigned looked; /* how often its result was asked for */
         const CheckStep *steps;
-        sd_event_source *timer; /* of the agent */
+        sd_event_source *timer; /* of the agent, then of a look */
         uint64_t call;
         bool paused;    /* so that the agent cannot answer */
         bool bystander; /* of a migration under way, whose tokens are not touched */
@@ -78,6 +101,9 @@ void check_put_answer(json_object *o, const char *key, CheckAnswer a);
 void check_put_error(json_object *o, const char *key, int r, const Error *err);
 void check_put_interface(json_object *list, const NetInterface *i);
 CheckFile *check_add_file(CheckFiles *f, uint32_t slot, const char *path);
+
+/* migrate-check-load.c */
+int check_step_load(CheckRun *c);
 
 /* migrate-check-destination.c, in their order */
 int check_step_their_disks(CheckRun *c);

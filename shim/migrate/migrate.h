@@ -73,6 +73,7 @@ typedef struct MigrateAsk {
         const char *disks;     /* destination: JSON, path at the source -> path here */
         const char *namespace; /* destination: the pod's network here */
         bool rebind;           /* and it takes over the addresses there */
+        const char *forecast;  /* source: make one, of this link (JSON); NULL: none is wanted */
         sd_bus *bus;           /* who asks; kept open by the caller until it is answered */
 } MigrateAsk;
 typedef struct MigrateAnswer {

@@ -38,6 +38,68 @@ finds 0 "advises:layers-missing" "a pair that fits: only that a layer is missing
 is "$(traces)" "$before" "nothing is left of the question" F01
 like "$(pf h1 check t-c --to "$(to h2)")" 'advises +destination +layers-missing.*can move to' "and as a table" F01
 on h2 umount /var/lib/podferry
+
+# forecast OPTION...: as check; $forecast has "OUTCOME TOTAL-MS BLACKOUT-MS".
+forecast() {
+        check --forecast "$@"
+        forecast=$(jq -r '.forecast | "\(.outcome) \(.total_ms) \(.downtime_ms)"' <"$work/check")
+}
+# number KEY: of the forecast
+number() {
+        jq -r ".forecast.$1" <"$work/check"
+}
+check
+is "$(jq 'has("forecast")' <"$work/check")" false "no forecast, if none was asked for" F16
+forecast
+like "$status $codes $forecast" '^0 (advises:layers-missing )?advises:forecast converges [0-9]{3,5} [0-9]{2,4}$' "one that does little: it converges" F16
+[ "$(number used)" -gt 20000000 ] && [ "$(number used)" -lt "$(number memory)" ] && [ "$(number link)" -gt 10000000 ]
+ok "memory in use, and a link" F16 || diag "$(cat "$work/check")"
+is "$(traces)" "$before" "nothing is left of it" F16
+like "$(pf h1 check t-c --to "$(to h2)" --forecast)" 'advises +source +forecast +it converges: about .* blackout of .*can move to' "and as a table" F16
+pf h1 run --pod t-c --container dirty --rootfs "$rootfs" --detach -- /bin/probe dirty 64 30 >/dev/null
+until_ok 20 eval '[ "$(pf h1 logs t-c/dirty | wc -l)" -ge 3 ]'
+forecast --bandwidth 10M
+like "$status $codes" '^0 warns:forecast-abort' "30 MiB/s over a link of 10: it would be given up" F16
+like "$(number writes)" '^[1-7][0-9]{7}$' "and how much it writes, in bytes a second" F16
+forecast --bandwidth 10M --timeout-action force-complete
+like "$status $codes" '^0 warns:forecast-pause' "or stand, if it is forced" F16
+forecast --bandwidth 10M --timeout-per-gib 0
+like "$status $codes" '^0 warns:forecast-endless' "or be copied without end" F16
+forecast --bandwidth 10M --timeout-action force-complete --handover fast --post-copy
+like "$status $codes" '^0 warns:forecast-post-copy' "or go over to post-copy" F16
+forecast --transport libvirt+tcp://127.0.0.1:1 --set allow_plaintext=true
+like "$codes" 'advises:forecast-unknown' "nothing is foretold of a way that was not measured" F16
+while IFS='|' read -r what words; do
+        cat >"$work/far" <<X
+#!/bin/sh
+case "\$*" in *--measure*) $what ;; esac
+exec "$lab" enter h2 "\$@"
+X
+        chmod +x "$work/far"
+        said=$(pf h1 check t-c --to "exec:$work/far" --forecast)
+        like "$? $said" "^0 .*forecast-unknown +no forecast: the link: .*$words" "a link that cannot be measured: $words" F16
+done <<'X'
+exit 1|exit status 1
+exec cat|what was not sent
+exec sleep 100|too slow
+X
+is "$(traces)" "$before" "nothing is left of that either" F16
+like "$(on h1 gdbus call --address unix:path=/run/podferry/t-c/bus.sock --dest org.podferry.Shim1 \
+        --object-path /org/podferry/Shim1/migration --method org.podferry.Shim1.Migration.Check s1 "{'forecast': <'{\"link\":7}'>}" 2>&1)" \
+        'InvalidArgument.*link is not an object' "a link that is none is refused by name" F16
+"$lab" enter h1 "$podferry" check t-c --to "$(to h2)" --forecast >/dev/null 2>&1 &
+pid=$!
+until_ok 10 on h2 test -S /run/podferry/t-c/bus.sock
+ok "the other host is being asked"
+pkill -9 -P $pid
+kill -9 $pid 2>/dev/null
+wait $pid 2>/dev/null
+until_ok 20 eval '[ "$(traces)" = "$before" ]'
+ok "killed in the middle: nothing is left" F16 || diag "$(traces)"
+forecast
+like "$status $forecast" '^0 ' "and it can be asked again" F16
+pf h1 rm --force t-c/dirty
+ok "the one that writes ends"
 pf h1 check t-none --to "$(to h2)" >/dev/null 2>&1
 is $? 125 "a pod that is not there cannot be asked about"
 pf h1 check t-c --to exec:false >"$work/out"
