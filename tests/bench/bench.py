@@ -11,6 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import forecast
 import rig as rigs
 import storage
 import streams
@@ -459,7 +460,7 @@ FIGURES = {
     "check": (bench_check, True), "drain": (bench_drain, True),
     "output": (streams.bench_stdio, True), "input": (streams.bench_stdin, True), "exits": (streams.bench_exits, True),
     "memory": (bench_memory, True), "tcp": (bench_tcp_gap, True), "bulk": (bench_bulk, True),
-    "fio": (storage.bench_fio, True), "copy": (storage.bench_copy, True),
+    "forecast": (forecast.bench_forecast, True), "fio": (storage.bench_fio, True), "copy": (storage.bench_copy, True),
 }
 
 
