@@ -346,14 +346,53 @@ static int make_qcow2(const char *path, uint64_t size, Error *reterr) {
                            NULL, reterr);
 }
 
+static int check_absolute(const char *path, Error *reterr) {
+        return path[0] == '/' ? 0 : error_setf(reterr, -EINVAL, "%s: not an absolute path", path);
+}
+
+static int check_absent(const char *path, Error *reterr) {
+        return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+                       ? error_setf(reterr, -EEXIST,
+                                    "%s is there already and would be overwritten: move it away",
+                                    path)
+                       : 0;
+}
+
+int disk_check_destination(const char *path, uint64_t room, const DiskOwner *owner, Error *reterr) {
+        _cleanup_free_ char *mark = NULL;
+        bool replaced = false;
+        struct stat st;
+        Mark m;
+        int r = check_absolute(path, reterr);
+
+        if (r < 0)
+                return r;
+        if (mark_name(path, &mark) < 0)
+                return error_oom(reterr);
+        r = check_mark(path, mark, owner, reterr);
+        if (r == 0)
+                r = read_mark(mark, &m, reterr);
+        if (r < 0)
+                return r;
+        if (lstat(path, &st) == 0 && m.there && strcmp(m.pod, owner->pod) == 0) {
+                uint64_t freed = (uint64_t)st.st_blocks * 512;
+
+                replaced = true;
+                room -= MIN_OF(room, freed);
+        }
+        r = replaced ? 0 : check_absent(path, reterr);
+        return r < 0 ? r : check_room(path, room, reterr);
+}
+
 int disk_make_destination(const char *path, const char *format, uint64_t virtual_size,
                           uint64_t room, const DiskOwner *owner, Error *reterr) {
         bool raw = strcmp(format, "raw") == 0;
         _cleanup_free_ char *mark = NULL;
         int r;
 
-        if (path[0] != '/')
-                return error_setf(reterr, -EINVAL, "%s: not an absolute path", path);
+        r = check_absolute(path, reterr);
+        if (r < 0)
+                return r;
         if (!raw && strcmp(format, "qcow2") != 0)
                 return error_setf(reterr, -EINVAL, "%s: no disk format \"%s\"", path, format);
         if (virtual_size == 0 || virtual_size % 512 != 0 || virtual_size > DISK_SIZE_MAX)
@@ -366,11 +405,9 @@ int disk_make_destination(const char *path, const char *format, uint64_t virtual
                 r = disk_discard(path, owner->pod, reterr);
         if (r < 0)
                 return r;
-        if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-                return error_setf(reterr, -EEXIST,
-                                  "%s is there already and would be overwritten: move it away",
-                                  path);
-        r = check_room(path, room, reterr);
+        r = check_absent(path, reterr);
+        if (r == 0)
+                r = check_room(path, room, reterr);
         if (r == 0)
                 r = set_mark(path, mark, owner, reterr);
         if (r == 0) {

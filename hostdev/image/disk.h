@@ -57,6 +57,8 @@ typedef struct DiskOwner {
  * not made. */
 int disk_make_destination(const char *path, const char *format, uint64_t virtual_size,
                           uint64_t room, const DiskOwner *owner, Error *reterr);
+/* Would that be refused? The same rules and codes; makes nothing, removes nothing. */
+int disk_check_destination(const char *path, uint64_t room, const DiskOwner *owner, Error *reterr);
 /* That there is a file at the path lasts from now on. */
 int disk_sync_entry(const char *path, Error *reterr);
 /* It is complete now: removes the mark, durably. Idempotent. */

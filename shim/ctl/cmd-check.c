@@ -8,6 +8,8 @@
 static const Option options[] = {
         { TO, 0, "to", "HOST", "the other host, as in podferry migrate" },
         { NAME, 'n', "name", "NAME", "name of the pod over there (as here)" },
+        { TYPE, 0, "type", "live|cold",
+          "which move, as in podferry migrate (as the pod is: one that\ndoes not run moves cold)" },
         { JSON, 0, "json", NULL, "print JSON for programs" },
         { LIMIT, 't', "timeout", "TIME", "give up if it takes longer (no limit)" },
         { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
@@ -21,6 +23,8 @@ static const Option options[] = {
         { STORAGE, 0, "storage", "copy|shared",
           "what would happen to writable disks (as each disk says)" },
         { TRANSPORT, 0, "transport", "URI", "libvirt+tcp://HOST or libvirt+tls://HOST: is called" },
+        { KEEP_DISKS, 0, "keep-source-disks", NULL, "as in podferry migrate" },
+        { REMOVE_VOLUMES, 0, "remove-source-volumes", NULL, "as in podferry migrate" },
         { UNSAFE, 0, "unsafe", NULL, "what may be overridden warns, and does not block" },
         { DISK_SPACE, 0, "disk-space", "allocated|virtual",
           "what of copied disks must fit there: what is in them now,\nor all that may be" },

@@ -6,11 +6,21 @@
 #include <string.h>
 
 #include "shim/ctl/bus.h"
+#include "shim/ctl/cold-check.h"
 #include "shim/ctl/json.h"
 
 #define LOCK_TRIES 50U /* of 100 ms: the end of an attempt that was cut off */
 
 /* -- requests -- */
+
+int cold_heed_here(ColdReceiver *c, const char *code, int r, Error *reterr) {
+        if (r >= 0 || r == -ENOMEM || !c->findings)
+                return r;
+        if (cold_note(c->findings, code, error_text(reterr, r)) < 0)
+                return error_oom(reterr);
+        *reterr = ERROR_INIT;
+        return 0;
+}
 
 static int do_hello(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr) {
         _cleanup_record_ OfflineRecord in = {};
@@ -61,6 +71,22 @@ static int do_offer(ColdReceiver *c, json_object *request, json_object *answer, 
         return r < 0 ? r : cold_take_offer(c, request, answer, reterr);
 }
 
+/* As do_offer(), of which the source will make use only if nothing is found. */
+static int do_check(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr) {
+        json_object *findings = json_object_new_array();
+        OfflineState state;
+        int r;
+
+        if (json_add(answer, "findings", findings) < 0)
+                return error_oom(reterr);
+        c->findings = findings;
+        r = cold_heed_here(c, "pod-exists", check_session(c, &state, reterr), reterr);
+        if (r == 0)
+                r = cold_take_offer(c, request, answer, reterr);
+        c->findings = NULL;
+        return r;
+}
+
 static int do_commit(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr) {
         OfflineState state;
         int r = check_session(c, &state, reterr);
@@ -108,6 +134,7 @@ static const struct {
         { "hello", do_hello },
         { "offer", do_offer },        /* what comes: is it possible, and what is missing */
         { "ahead", cold_take_ahead }, /* disks follow, and the pod still runs there */
+        { "check", do_check },        /* the same, but nothing is made */
         { "files", cold_take_files }, /* they follow */
         { "seal", cold_take_seal },   /* ready */
         { "commit", do_commit },      /* owned */

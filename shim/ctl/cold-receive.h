@@ -20,9 +20,11 @@ typedef struct ColdReceiver {
         OfflineLock lock;
         const ColdPipe *pipe;
         ColdPlan plan;
-        OfflineRecord record; /* as it is to be written */
-        bool offered;         /* the plan is there, and its disks are made */
-        WarmTables *warm;     /* what is in them by now; NULL: nothing was copied ahead */
+        OfflineRecord record;  /* as it is to be written */
+        bool offered;          /* the plan is there, and its disks are made */
+        json_object *findings; /* it is only asked whether it could come: what ends the move is
+                                  noted here, and nothing is made. NULL: it comes */
+        WarmTables *warm; /* what is in the disks by now; NULL: nothing was copied ahead */
 } ColdReceiver;
 
 int cold_receive(const Ctl *ctl, const char *name, const char *session, const ColdPipe *pipe,
@@ -36,6 +38,8 @@ ColdTake cold_take_ahead;
 /* A pass over a disk that was copied ahead (c->warm). */
 int warm_take_disk(const ColdReceiver *c, const ColdDisk *d, uint64_t which, Error *reterr);
 
+/* Notes r under that code (a row of cold-check.h) and returns 0 if it is only asked; else r. */
+int cold_heed_here(ColdReceiver *c, const char *code, int r, Error *reterr);
 /* Nothing of this name runs, or could be started, here. */
 int cold_check_free(const ColdReceiver *c, Error *reterr);
 void cold_remove_tokens(const ColdReceiver *c);

@@ -40,6 +40,16 @@ void cold_remove_tokens(const ColdReceiver *c) {
 
 /* -- the offer -- */
 
+/* What an attempt before left half is no obstacle: an offer has removed it by then. */
+static bool is_left(const ColdReceiver *c) {
+        _cleanup_record_ OfflineRecord in = {};
+
+        return c->findings && offline_read(c->state, OFFLINE_INCOMING, &in, NULL) == 0 &&
+               (in.state == OFFLINE_FILLING || in.state == OFFLINE_READY ||
+                in.state == OFFLINE_RETURNED) &&
+               strcmp(in.session, c->session) == 0;
+}
+
 static int check_name(const ColdReceiver *c, Error *reterr) {
         int r = cold_check_free(c, reterr);
 
@@ -47,7 +57,7 @@ static int check_name(const ColdReceiver *c, Error *reterr) {
                 r = error_setf(reterr, -EEXIST,
                                "pod %s is on this host already, stopped: take another --name",
                                c->name);
-        return r < 0 ? r : offline_check(c->ctl->config.state_dir, c->name, reterr);
+        return r < 0 || is_left(c) ? r : offline_check(c->ctl->config.state_dir, c->name, reterr);
 }
 
 static int check_namespace(const Definition *d, Error *reterr) {
@@ -63,7 +73,12 @@ static int place_disk(const ColdReceiver *c, ColdDisk *d, json_object *o, Error 
         int r;
 
         if (d->spec->disk.kind == SCSI_DISK_SCRATCH) {
-                if (asprintf(&d->there, "%s/scratch-%s.raw", c->state,
+                /* Its directory is not made by a question: the one above it is as good. */
+                bool above =
+                        c->findings && d->plan == STORAGE_PLAN_COPY && access(c->state, F_OK) < 0;
+                size_t n = above ? (size_t)(strrchr(c->state, '/') - c->state) : strlen(c->state);
+
+                if (asprintf(&d->there, "%.*s/scratch-%s.raw", (int)n, c->state,
                              c->plan.definition.containers[d->container].id) < 0) {
                         d->there = NULL;
                         return error_oom(reterr);
@@ -119,6 +134,64 @@ static int take_digest(const ColdReceiver *c, ColdDisk *d, Error *reterr) {
                                          "put it there first, or share it",
                                          d->there)
                             : r;
+}
+
+/* Two disks that would become one file: an offer sees it by the mark of the first. */
+static int check_other_disks(const ColdReceiver *c, size_t i, Error *reterr) {
+        const ColdDisk *d = &c->plan.disks[i];
+
+        for (size_t k = 0; k < i; k++)
+                if (cold_is_copy(&c->plan.disks[k]) &&
+                    strcmp(c->plan.disks[k].there, d->there) == 0)
+                        return error_setf(reterr, -EEXIST,
+                                          "%s would be the copy of two disks of the pod", d->there);
+        return 0;
+}
+
+/* One before it has told of the room that all of them need there. */
+static bool is_told(const ColdReceiver *c, size_t i) {
+        for (size_t k = 0; k < i; k++)
+                if (cold_is_copy(&c->plan.disks[k]) &&
+                    disk_same_file_system(c->plan.disks[k].there, c->plan.disks[i].there))
+                        return true;
+        return false;
+}
+
+/* As prepare_disk(), but nothing is made, and bytes are not compared. */
+static int check_disk(ColdReceiver *c, size_t i, Error *reterr) {
+        const DiskOwner owner = { c->name, "" }; /* what this session has left, too, is replaced */
+        ColdDisk *d = &c->plan.disks[i];
+        int r = 0;
+
+        if (d->spec->disk.kind == SCSI_DISK_SCRATCH && definition_is_there(c->state))
+                return 0; /* its place is taken by the pod of that name, which is told already */
+        if (cold_is_copy(d)) {
+                r = check_other_disks(c, i, reterr);
+                if (r == 0)
+                        r = disk_check_destination(d->there, room_for(&c->plan, d), &owner, reterr);
+                if (r == -ENOSPC && is_told(c, i))
+                        return 0;
+                return cold_heed_here(c,
+                                      r == -EEXIST || r == -EBUSY ? "disk-exists"
+                                      : r == -ENOSPC              ? "disk-space"
+                                                                  : "disk-place",
+                                      r, reterr);
+        }
+        if (d->same_as != SIZE_MAX)
+                return 0;
+        if (d->plan == STORAGE_PLAN_SHARED && d->token[0]) { /* without one the source says why */
+                r = disk_token_check(d->there, c->session, (uint32_t)i, TOKEN_SOURCE, d->token,
+                                     reterr);
+                if (r == 0)
+                        r = disk_token_make(d->there, c->session, (uint32_t)i, TOKEN_DESTINATION,
+                                            d->token, reterr);
+                else
+                        d->token[0] = '\0'; /* it is not ours */
+                return cold_heed_here(c, "storage-not-shared", r, reterr);
+        }
+        if (d->plan == STORAGE_PLAN_SAME && access(d->there, R_OK) < 0)
+                r = error_setf(reterr, -errno, "%s: %m; it is read-only and not copied", d->there);
+        return cold_heed_here(c, "disk-missing", r, reterr);
 }
 
 static int prepare_disk(const ColdReceiver *c, size_t i, Error *reterr) {
@@ -206,22 +279,26 @@ int cold_take_offer(ColdReceiver *c, json_object *request, json_object *answer, 
 
         cold_plan_done(&c->plan);
         c->warm = warm_tables_free(c->warm);
-        r = check_name(c, reterr);
+        r = cold_heed_here(c, "pod-exists", check_name(c, reterr), reterr);
         if (r == 0)
                 r = cold_wish(json_get_text(request, "storage"), &wish, reterr);
         if (r == 0)
                 r = cold_definition_parse(json_get(request, "definition"), &c->plan.definition,
                                           reterr);
         if (r == 0)
-                r = check_namespace(&c->plan.definition, reterr);
+                r = cold_heed_here(c, "namespace", check_namespace(&c->plan.definition, reterr),
+                                   reterr);
         if (r == 0)
                 r = cold_plan_make(&c->plan, wish, reterr);
         if (r == 0 && (!disks || json_object_array_length(disks) != c->plan.n_disks))
                 r = error_setf(reterr, -EBADMSG, "the source has other disks than its definition");
         for (size_t i = 0; r == 0 && i < c->plan.n_disks; i++)
                 r = take_disk(c, &c->plan.disks[i], json_object_array_get_idx(disks, i), reterr);
-        if (r == 0)
-                r = write_record(c, request, reterr);
+        for (size_t i = 0; r == 0 && c->findings && i < c->plan.n_disks; i++)
+                r = check_disk(c, i, reterr);
+        if (r < 0 || c->findings)
+                return r < 0 ? r : answer_offer(c, answer, reterr);
+        r = write_record(c, request, reterr);
         if (r == 0) /* a shim that came since: the record keeps out any later one */
                 r = cold_check_free(c, reterr);
         for (size_t i = 0; r == 0 && i < c->plan.n_disks; i++)

@@ -227,20 +227,27 @@ void mover_print_check(const Mover *m, bool json) {
         print_list(list, "warns");
         print_list(list, "advises");
         print_codes(m, "unknown", "not known");
-        (void)printf("%s %s to %s: %u block, %u warn, %u advise\n", m->pod,
+        (void)printf("%s %s%s to %s: %u block, %u warn, %u advise\n", m->pod,
                      json_object_get_boolean(json_get(m->report, "ok")) ? "can move"
                                                                         : "cannot move",
+                     strcmp(json_get_text(m->report, "type"), "cold") == 0 ? " cold" : "",
                      m->remote.name, mover_count(m, "blocks"), mover_count(m, "warns"),
                      mover_count(m, "advises"));
 }
 
 int mover_check_only(Mover *m, Error *reterr) {
+        const Itinerary *way = NULL;
         uint64_t begin = clock_ms();
         Error e = ERROR_INIT;
         int r, k;
 
         if (m->time_limit_ms > 0)
                 m->end_ms = clock_ms() + m->time_limit_ms;
+        r = mover_choose(m, &way, reterr);
+        if (r < 0)
+                return r;
+        if (strcmp(way->type, "cold") == 0)
+                return mover_check_cold(m, reterr);
         r = mover_connect_source(m, reterr);
         if (r < 0)
                 return r;

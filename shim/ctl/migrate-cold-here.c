@@ -89,22 +89,29 @@ static bool is_taken(const char *option) {
         return false;
 }
 
-static int take_call(const Mover *m, MigrationOptions *ret, Error *reterr) {
+static int take_call(Mover *m, MigrationOptions *ret, Error *reterr) {
+        const Itinerary *way = m->journey.itinerary; /* NULL: it is only asked */
         int r = 0;
 
         migration_options_init(ret);
         if (m->network_mode && strcmp(m->network_mode, "keep") == 0)
-                return error_setf(reterr, -EINVAL,
-                                  "--net-mode keep is for a live move: a pod that starts anew has "
-                                  "the addresses of its namespace");
+                r = cold_heed(m, "cold-option",
+                              error_setf(reterr, -EINVAL,
+                                         "--net-mode keep is for a live move: a pod that starts "
+                                         "anew has the addresses of its namespace"),
+                              reterr);
         for (size_t i = 0; r == 0 && i < m->n_options; i++) {
                 const char *name = m->options[i].name;
 
-                if (!is_taken(name) && !warm_has_option(m, name))
-                        return error_setf(reterr, -EINVAL,
-                                          "option %.40s is for a live move, and this one is %s",
-                                          name, m->journey.itinerary->type);
-                r = migration_options_set(ret, name, m->options[i].value, reterr);
+                if (is_taken(name) || warm_has_option(m, name))
+                        r = migration_options_set(ret, name, m->options[i].value, reterr);
+                else
+                        r = cold_heed(m, "cold-option",
+                                      error_setf(reterr, -EINVAL,
+                                                 "option %.40s is for a live move, and this one is "
+                                                 "%s",
+                                                 name, way ? way->type : "cold"),
+                                      reterr);
         }
         return r;
 }
@@ -174,7 +181,7 @@ static int check_network(const Mover *m, Error *reterr) {
                           named ? network + 3 : network);
 }
 
-static int look_at_copy(const Mover *m, ColdDisk *d, Error *reterr) {
+static int look_at_copy(Mover *m, ColdDisk *d, Error *reterr) {
         const ScsiDiskConfig *disk = &d->spec->disk;
         bool raw = strcmp(disk->format, "raw") == 0;
         struct stat st;
@@ -188,11 +195,16 @@ static int look_at_copy(const Mover *m, ColdDisk *d, Error *reterr) {
         if (r == 0 && info.incomplete)
                 r = error_setf(reterr, -EBUSY, "%s: a migration has not filled it to its end",
                                disk->host_path);
-        if (r == 0 && !raw && (strcmp(info.format, "qcow2") != 0 || info.backed))
-                r = error_setf(reterr, -EINVAL,
-                               "%s: an image with another one behind it only moves live: "
-                               "podferry start %s first, or make it one with qemu-img rebase -b ''",
-                               disk->host_path, m->pod);
+        if (r < 0)
+                return cold_heed(m, "disk-unreadable", r, reterr);
+        if (!raw && (strcmp(info.format, "qcow2") != 0 || info.backed))
+                r = cold_heed(m, "disk-backed",
+                              error_setf(reterr, -EINVAL,
+                                         "%s: an image with another one behind it only moves live: "
+                                         "podferry start %s first, or make it one with qemu-img "
+                                         "rebase -b ''",
+                                         disk->host_path, m->pod),
+                              reterr);
         if (r < 0)
                 return r;
         d->bytes = raw ? info.virtual_size : (uint64_t)st.st_size;
@@ -244,17 +256,22 @@ static int read_pod(Mover *m, Error *reterr) {
         int r;
 
         r = take_call(m, &options, reterr);
-        if (r == 0)
-                r = definition_read(c->state, &c->plan.definition, reterr);
+        if (r < 0)
+                return r;
+        r = definition_read(c->state, &c->plan.definition, reterr);
         if (r == -ENOENT && c->resumed) /* all but the record was removed */
                 return 0;
-        if (r == 0)
-                r = take_options(m, &options, reterr);
+        if (r < 0)
+                return cold_heed(m, "definition", r, reterr);
+        r = take_options(m, &options, reterr);
         if (r == 0)
                 r = cold_plan_make(&c->plan, options.storage, reterr);
-        if (r < 0 || c->resumed)
-                return r;
-        r = check_network(m, reterr);
+        if (r < 0)
+                return cold_heed(m, r == -EINVAL ? "storage-options" : "definition", r, reterr);
+        c->planned = !c->resumed;
+        if (c->resumed)
+                return 0;
+        r = cold_heed(m, "network-option", check_network(m, reterr), reterr);
         if (r == 0)
                 r = make_facts(m, reterr);
         return r < 0 ? r : place_disks(m, reterr);
@@ -275,6 +292,7 @@ int cold_look_at_shim(Mover *m, Error *reterr) {
 }
 
 int cold_look(Mover *m, Error *reterr) {
+        static const char busy[] = "session-unfinished";
         Cold *c = calloc(1, sizeof(*c));
         int r;
 
@@ -286,12 +304,14 @@ int cold_look(Mover *m, Error *reterr) {
         if (state_of(m->ctl, m->pod, &c->state) < 0)
                 return error_oom(reterr);
         r = offline_lock(m->ctl->config.state_dir, m->pod, &c->lock, reterr);
+        r = cold_heed(m, busy, r, reterr);
         if (r == 0)
-                r = take_record(m, reterr);
+                r = cold_heed(m, busy, take_record(m, reterr), reterr);
         if (r == 0 && !c->resumed)
-                r = offline_check(m->ctl->config.state_dir, m->pod, reterr);
+                r = cold_heed(m, busy, offline_check(m->ctl->config.state_dir, m->pod, reterr),
+                              reterr);
         if (r == 0 && !c->resumed)
-                r = offline_check_journal(c->state, m->pod, reterr);
+                r = cold_heed(m, busy, offline_check_journal(c->state, m->pod, reterr), reterr);
         if (r == 0 && !c->resumed)
                 r = cold_look_at_shim(m, reterr);
         if (r == 0)

@@ -8,6 +8,7 @@
 
 #include "hostdev/disk/content.h"
 #include "lib/clock.h"
+#include "shim/ctl/cold-check.h"
 #include "shim/ctl/migrate-warm.h"
 #include "shim/ctl/values.h"
 #include "shim/volume-check.h"
@@ -204,6 +205,68 @@ int cold_offer(Mover *m, Error *reterr) {
                 r = cold_hear(&c->link, &answer, reterr);
         if (r == 0)
                 r = take_answer(m, answer, reterr);
+        remove_tokens(m);
+        return r;
+}
+
+/* -- the same, as a question -- */
+
+/* A source that has no token, and why. */
+static int note_tokens(Mover *m, Error *reterr) {
+        ColdPlan *p = &m->cold->plan;
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < p->n_disks; i++)
+                if (p->disks[i].plan == STORAGE_PLAN_SHARED)
+                        r = cold_heed(m, "storage-not-shared",
+                                      disk_token_make(p->disks[i].spec->disk.host_path, m->session,
+                                                      (uint32_t)i, TOKEN_SOURCE, p->disks[i].token,
+                                                      reterr),
+                                      reterr);
+        return r;
+}
+
+static int note_answer(Mover *m, json_object *answer, Error *reterr) {
+        json_object *found = json_get_array(answer, "findings"),
+                    *disks = json_get_array(answer, "disks"),
+                    *missing = json_get_array(answer, "missing"), *f;
+        size_t n = missing ? json_object_array_length(missing) : 0;
+        const ColdPlan *p = &m->cold->plan;
+        char text[64];
+        int r = 0;
+
+        if (!found || !disks || json_object_array_length(disks) != p->n_disks ||
+            json_object_array_length(found) > COLD_DISKS_MAX + cold_rules_n)
+                return error_setf(reterr, -EBADMSG, "destination: no answer to the question");
+        for (JSON_EACH(i, found, f))
+                if (cold_finding(m->report, json_get_text(f, "code"), true, m->cold->host,
+                                 json_get_text(f, "text")) < 0)
+                        return error_oom(reterr);
+        (void)snprintf(text, sizeof(text), "%zu image layers will be sent first", n);
+        if (n > 0 && cold_finding(m->report, "layers-missing", true, m->cold->host, text) < 0)
+                return error_oom(reterr);
+        for (size_t i = 0; r == 0 && i < p->n_disks; i++) {
+                json_object *o = json_object_array_get_idx(disks, i);
+
+                /* The other host has seen ours; without its own it has said why. */
+                if (p->disks[i].plan == STORAGE_PLAN_SHARED && json_get_text(o, "token")[0])
+                        r = cold_heed(m, "storage-not-shared",
+                                      compare_disk(m, &p->disks[i], (uint32_t)i, o, reterr),
+                                      reterr);
+        }
+        return r;
+}
+
+int cold_ask_check(Mover *m, Error *reterr) {
+        _cleanup_json_ json_object *request = NULL, *answer = NULL;
+        int r = note_tokens(m, reterr);
+
+        if (r == 0)
+                r = offer_json(m, &request, reterr);
+        if (r == 0)
+                r = cold_ask(&m->cold->link, "check", TAKE(request), &answer, reterr);
+        if (r == 0)
+                r = note_answer(m, answer, reterr);
         remove_tokens(m);
         return r;
 }

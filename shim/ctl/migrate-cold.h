@@ -11,7 +11,8 @@
  *      migrate-cold.c        the table of steps
  *      migrate-cold-here.c   steps at the source: what there is, stop, give, remove
  *      migrate-cold-there.c  steps at the destination: offer, files, commit, start
- *      migrate-cold-end.c    the end, and what is said of it */
+ *      migrate-cold-end.c    the end, and what is said of it
+ *      migrate-cold-check.c  podferry check: the same steps, as far as they only look */
 typedef struct Warm Warm;
 
 struct Cold {
@@ -29,6 +30,7 @@ struct Cold {
         bool start;      /* it ran, and is to run over there */
         MigrationStorage storage;
         bool keep_scratch, remove_volumes;
+        bool planned;   /* its definition could be read: the plan is there */
         bool offered;   /* something may be left over there */
         bool discarded; /* nothing is */
         bool stopped;   /* by us */
@@ -58,6 +60,12 @@ int cold_check_unchanged(const Mover *m, Error *reterr);
 void cold_on_moved(void *userdata, uint64_t n);
 /* Connects, and asks where the other host's record stands. */
 int cold_connect(Mover *m, Error *reterr);
+
+/* A step has found what ends the move: r as it is. In a check it is noted under this code (a row of
+ * cold-check.h), and 0 lets the step look on. */
+int cold_heed(Mover *m, const char *code, int r, Error *reterr);
+/* Asks the other host what an offer would be refused for; it makes nothing. */
+int cold_ask_check(Mover *m, Error *reterr);
 
 /* -- steps, and their way back -- */
 typedef int ColdStep(Mover *m, Error *reterr);

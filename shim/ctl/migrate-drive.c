@@ -187,7 +187,7 @@ int mover_check_type(const char *type, Error *reterr) {
                        : error_setf(reterr, -EINVAL, "\"%.40s\": live, cold or warm", type);
 }
 
-static int choose(const Mover *m, const Itinerary **ret, Error *reterr) {
+int mover_choose(const Mover *m, const Itinerary **ret, Error *reterr) {
         bool rests = cold_pod_rests(m);
 
         if (rests && m->type && strcmp(m->type, live.type) == 0)
@@ -216,7 +216,7 @@ int mover_run(Mover *m) {
 
         if (m->time_limit_ms > 0)
                 m->end_ms = clock_ms() + m->time_limit_ms;
-        r = choose(m, &it, &e);
+        r = mover_choose(m, &it, &e);
         if (r < 0) {
                 show_failure(&m->show, "preflight", error_text(&e, r), "nothing was changed");
                 return r;

@@ -66,7 +66,8 @@ struct Mover {
         json_object *report;       /* of the check */
         bool unsafe, virtual_size; /* --unsafe, --disk-space virtual */
         bool forecast;             /* --forecast */
-        uint64_t connect_ms;       /* what the other host took to answer */
+        bool checking;       /* podferry check: what is in the way is noted, see cold_heed() */
+        uint64_t connect_ms; /* what the other host took to answer */
         char *envelope, *ticket;
         size_t envelope_size;
         int signal_fd;
@@ -114,6 +115,8 @@ unsigned mover_count(const Mover *m, const char *severity); /* findings in the r
 /* podferry check: all of it, with a report also if the other host cannot be reached. */
 int mover_check_only(Mover *m, Error *reterr);
 void mover_print_check(const Mover *m, bool json);
+/* The same for the way of a pod that does not run: migrate-cold-check.c. */
+int mover_check_cold(Mover *m, Error *reterr);
 
 /* -- migrate-link.c -- */
 typedef struct LinkSpeed {
@@ -156,5 +159,7 @@ int mover_wait_for_end(Mover *m, Error *reterr);
 bool mover_is_over(const Side *s);
 /* Is the way known? -EINVAL. */
 int mover_check_type(const char *type, Error *reterr);
+/* Which way it moves, by --type or as it is. -EBADFD: it cannot that way. */
+int mover_choose(const Mover *m, const Itinerary **ret, Error *reterr);
 /* 0: moved. Everything that was begun has been finished or rolled back; the user was told. */
 int mover_run(Mover *m);

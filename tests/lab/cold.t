@@ -73,6 +73,56 @@ refused "--type hot is no type" 'live, cold or warm' move h1 t-p --type hot
 pf h1 stop t-p
 ok "it is stopped"
 
+# -- asked before: nothing of it stays, and it is told all at once --
+# check OPTION...: "STATUS TYPE SEVERITY:CODE ..."; layers may be there from tests before.
+check() {
+        local status
+
+        pf h1 check t-p --to "$(to h2)" --json "$@" >"$work/check" 2>"$work/err"
+        status=$?
+        asked=$(jq -r '"'$status' \(.type) " + ([.findings[] | select(.code != "layers-missing") | .severity + ":" + .code] | join(" "))' <"$work/check")
+}
+traces() {
+        on h1 find /var/lib/podferry /run/podferry "$work" -name '.podferry-*' -o -name outgoing
+        on h2 sh -c 'ls -A /run/podferry /var/lib/podferry/pods 2>/dev/null | grep t-'
+}
+finds() {
+        is "$asked" "$1" "${@:2}" || diag "$(cat "$work/check" "$work/err")"
+}
+before=$(traces)
+check --disk "$(there 1 2)"
+finds "0 cold " "it could move" F01 F53
+is "$(traces)" "$before" "nothing is left of the question" F01
+like "$(pf h1 check t-p --to "$(to h2)" --disk "$(there 1 2)")" 't-p can move cold to' "and as a table" F01
+touch "$work/v2"
+check --disk "$(there 1 2)" --max-downtime 1s --net ns:/run/netns/none
+finds "1 cold blocks:cold-option blocks:network-option blocks:namespace blocks:disk-exists" "four reasons at once, of both hosts" F01 F06 F10
+rm "$work/v2"
+check --disk "$work/v1=$work/none/v2"
+finds "1 cold blocks:disk-place" "no such directory there" F06
+check
+finds "1 cold blocks:disk-exists" "a volume that would be copied onto itself" F06
+check --storage shared
+like "$asked" '^1 cold blocks:storage-not-shared' "disks are not shared because somebody says so" F05
+run h2 t-p /bin/sleep 1000 >/dev/null
+check --disk "$(there 1 2)"
+finds "1 cold blocks:pod-exists" "a pod of that name is there" F01
+pf h2 stop t-p
+check --disk "$(there 1 2)"
+finds "1 cold blocks:pod-exists" "also one that is stopped" F01
+check --disk "$(there 1 2)" --name t-q
+finds "0 cold " "but not of that one" F01
+pf h2 rm --force t-p
+on h2 mount -t tmpfs -o size=1m none /var/lib/podferry
+check --disk "$(there 1 2)"
+finds "1 cold blocks:disk-space" "no room for it there" F07
+on h2 umount /var/lib/podferry
+pf h1 check t-p --to exec:false >"$work/out"
+like "$? $(tr '\n' ' ' <"$work/out")" '^1 .*destination-unreachable.*cannot move cold' "a host that cannot be reached blocks" F10
+refused "of a stopped pod as if it ran" 't-p does not run.*podferry start t-p first' pf h1 check t-p --to "$(to h2)" --type live
+refused "a forecast of it" 'forecast is for a live move' pf h1 check t-p --to "$(to h2)" --forecast
+is "$(traces)" "$before" "nothing is left of any question" F01
+
 # -- a stopped pod: there and back --
 refused "a stopped pod does not move live" 't-p does not run.*podferry start t-p first' move h1 t-p --type live
 refused "options of a live move are refused" 'max_downtime is for a live move' move h1 t-p --max-downtime 1s
@@ -212,6 +262,10 @@ started h1 5
 ok "and it runs again" || diag "$(pf h1 logs t-p/first)"
 gone h2 "with nothing on the other host"
 "$lab" libvirtd h2 stop
+n=$(starts h1)
+check --type cold --disk "$(there 1 2)"
+finds "0 cold " "one that runs could move cold" F01 F53
+is "$(running h1 && starts h1)" "$n" "and runs on" F01
 move h1 t-p --type cold --disk "$(there 1 2)" >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*start: .*rolled back: the pod runs on here, started again, and nothing is left' "a start over there that fails"
 "$lab" libvirtd h2 start

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stream of a cold move and its receiver: what was cut off, damaged, too large, or leads out of
  * the pod's directories is refused, and leaves nothing.
- * rows: F53 F57 F58 */
+ * rows: F01 F53 F57 F58 */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 
 #include "lib/cleanup.h"
 #include "lib/directory.h"
+#include "shim/ctl/cold-check.h"
 #include "shim/ctl/cold-receive.h"
 #include "shim/ctl/json.h"
 #include "shim/rundir.h"
@@ -422,6 +423,159 @@ static void test_refused(void **param) {
         assert_int_equal(access(state, F_OK), -1);
 }
 
+/* -- podferry check: the same request, as a question -- */
+
+#define CHECK(definition, disks)                                                                   \
+        "{\"do\":\"check\",\"pod\":\"p\"," definition ",\"disks\":[" disks "]}"
+#define ELSEWHERE(id, spec)                                                                        \
+        "\"definition\":{\"memory_mib\":64,\"vcpus\":1,\"network\":\"ns:/nonexistent/ns\","        \
+        "\"publish\":\"\",\"containers\":[{\"id\":\"" id "\",\"made\":1,\"spec\":\"" spec "\"}]}"
+#define VOLUME(path) ",{\\\"role\\\":\\\"volume\\\",\\\"path\\\":\\\"" path "\\\"}"
+#define HUGE_DISK                                                                                  \
+        "{\"plan\":\"copy\",\"there\":\"/s\",\"bytes\":65536,\"data\":4611686018427387904}"
+#define PLACE(there) "{\"plan\":\"copy\",\"there\":\"" there "\",\"bytes\":512,\"data\":1}"
+
+typedef struct Question {
+        const char *name, *request;
+        const char *codes[4]; /* exactly these */
+} Question;
+
+/* clang-format off */
+static const Question questions[] = {
+        { "it fits", CHECK(DEFINITION("c", SPEC("")), DISK), {} },
+        { "no room, and no namespace", CHECK(ELSEWHERE("c", SPEC("")), HUGE_DISK), { "namespace", "disk-space" } },
+        { "a file in the way", CHECK(DEFINITION("c", SPEC(VOLUME("/etc/passwd"))), DISK "," PLACE("/etc/passwd")), { "disk-exists" } },
+        { "no such directory", CHECK(DEFINITION("c", SPEC(VOLUME("/v"))), DISK "," PLACE("/nonexistent/v")), { "disk-place" } },
+        { "two disks become one", CHECK(DEFINITION("c", SPEC(VOLUME("/a") VOLUME("/b"))), DISK "," PLACE("/tmp/pf-none") "," PLACE("/tmp/pf-none")), { "disk-exists" } },
+        { "all of it at once", CHECK(ELSEWHERE("c", SPEC(VOLUME("/a") VOLUME("/b"))), HUGE_DISK "," PLACE("/etc/passwd") "," PLACE("/nonexistent/v")), { "namespace", "disk-space", "disk-exists", "disk-place" } },
+};
+/* clang-format on */
+
+static size_t count_in(const Memory *m, const char *text) {
+        const char *at = (const char *)m->out.data, *end = at + m->out.len;
+        size_t n = 0;
+
+        while ((at = memmem(at, (size_t)(end - at), text, strlen(text)))) {
+                at += strlen(text);
+                n++;
+        }
+        return n;
+}
+
+static void expect_codes(const Memory *m, const char *const *codes) {
+        size_t n = 0;
+
+        for (; n < ELEMENTSOF(questions[0].codes) && codes[n]; n++) {
+                char word[64];
+
+                (void)snprintf(word, sizeof(word), "\"code\":\"%s\"", codes[n]);
+                if (count_in(m, word) != 1)
+                        fail_msg("%s: %.*s", word, (int)m->out.len, (const char *)m->out.data);
+                assert_non_null(cold_rule(codes[n]));
+        }
+        assert_int_equal(count_in(m, "\"code\":"), n);
+        assert_int_equal(count_in(m, "\"findings\":"), 1);
+}
+
+static void test_question(void **param) {
+        const Question *row = *param;
+        _cleanup_memory_ Memory m = {};
+
+        ask(&m, row->request);
+        assert_int_equal(converse(&m, "m1"), 0);
+        expect_codes(&m, row->codes);
+        if (access(state, F_OK) == 0)
+                fail_msg("something is left");
+}
+
+/* A pod of that name is here; and what the same session left half is in nobody's way. */
+static void test_question_exists(void **unused) {
+        static const char *const exists[] = { "pod-exists", NULL, NULL, NULL }, *const none[4] = {};
+        _cleanup_memory_ Memory m = {}, again = {}, other = {};
+
+        put_whole(&m);
+        ask(&m, "{\"do\":\"seal\"}");
+        assert_int_equal(converse(&m, "m1"), 0);
+        ask(&again, questions[0].request);
+        assert_int_equal(converse(&again, "m1"), 0);
+        expect_codes(&again, none);
+        assert_int_equal(record(), OFFLINE_READY);
+        ask(&other, questions[0].request);
+        assert_int_equal(converse(&other, "m2"), 0);
+        assert_true(count_in(&other, "\"code\":\"pod-exists\"") > 0);
+        assert_int_equal(record(), OFFLINE_READY);
+        {
+                _cleanup_memory_ Memory commit = {}, last = {};
+
+                ask(&commit, "{\"do\":\"commit\"}");
+                assert_int_equal(converse(&commit, "m1"), 0);
+                ask(&last, questions[0].request);
+                assert_int_equal(converse(&last, "m1"), 0);
+                expect_codes(&last, exists);
+        }
+}
+
+/* What an offer is refused for as no offer at all, a question is, too. */
+static void test_question_refused(void **unused) {
+        for (size_t i = 0; i < ELEMENTSOF(refused); i++) {
+                const char *at = strstr(refused[i].request, "\"offer\"");
+                _cleanup_free_ char *text = NULL;
+                _cleanup_memory_ Memory m = {};
+
+                if (!at)
+                        continue;
+                assert_true(asprintf(&text, "%.*s\"check\"%s", (int)(at - refused[i].request),
+                                     refused[i].request, at + strlen("\"offer\"")) > 0);
+                ask(&m, text);
+                if (converse(&m, "m1") == 0 && count_in(&m, "\"code\":") == 0 &&
+                    strcmp(refused[i].name, "a size of 0") != 0 &&
+                    strcmp(refused[i].name, "a pod that leads out") != 0)
+                        fail_msg("%s: nothing is found", refused[i].name);
+                if (access(state, F_OK) == 0)
+                        fail_msg("%s: something is left", refused[i].name);
+        }
+}
+
+static void test_rules(void **unused) {
+        _cleanup_free_ char *page = calloc(1, 65536);
+        FILE *f = fopen(GOLDEN_DIR "/../../docs/check.md", "re");
+
+        assert_non_null(f);
+        assert_true(fread(page, 1, 65535, f) > 0);
+        (void)fclose(f);
+        for (size_t i = 0; i < cold_rules_n; i++) {
+                char line[120];
+
+                (void)snprintf(line, sizeof(line), "| `%s` | %s | %s", cold_rules[i].code,
+                               cold_rules[i].row, cold_rules[i].severity);
+                if (!strstr(page, line))
+                        fail_msg("docs/check.md lacks: %s", line);
+                for (size_t k = 0; k < i; k++)
+                        assert_string_not_equal(cold_rules[k].code, cold_rules[i].code);
+        }
+}
+
+/* The report: another host's words are cleaned, and a code that is not known blocks. */
+static void test_report(void **unused) {
+        _cleanup_json_ json_object *o = json_object_new_object();
+        json_object *list;
+
+        assert_int_equal(json_add(o, "findings", json_object_new_array()), 0);
+        list = json_get_array(o, "findings");
+        assert_int_equal(cold_finding(o, "layers-missing", true, "h2", "two"), 0);
+        assert_int_equal(cold_report_end(o, true), 0);
+        assert_true(json_object_get_boolean(json_get(o, "ok")));
+        assert_int_equal(json_object_array_length(json_get_array(o, "unknown")), 0);
+        assert_int_equal(json_object_array_length(json_get_array(o, "passed")), cold_rules_n - 1);
+        assert_int_equal(cold_finding(o, "from\x1b[2Jthe-future", true, "h\n2", "x\x1b"), 0);
+        assert_int_equal(cold_report_end(o, false), 0);
+        assert_false(json_object_get_boolean(json_get(o, "ok")));
+        assert_true(json_object_array_length(json_get_array(o, "unknown")) > 5);
+        assert_null(strchr(json_get_text(json_object_array_get_idx(list, 1), "text"), 0x1b));
+        assert_null(strchr(json_get_text(json_object_array_get_idx(list, 1), "code"), 0x1b));
+        assert_null(strchr(json_get_text(json_object_array_get_idx(list, 1), "host"), '\n'));
+}
+
 /* Logs of no container of the pod, and paths. */
 static void test_log_names(void **unused) {
         static const char *const names[] = { "d.log",   "../c.log", "c.log/../../x", "c",
@@ -589,12 +743,15 @@ static void test_plan_refused(void **unused) {
 
 int main(void) {
         const struct CMUnitTest fixed[] = {
-                T(test_file),      T(test_empty_file), T(test_truncated),     T(test_damaged),
-                T(test_odd_files), T(test_sizes),      T(test_headers),       T(test_whole),
-                T(test_cut_off),   T(test_log_names),  T(test_other_session), T(test_same_session),
-                T(test_return),    T(test_name_taken), T(test_plan),          T(test_plan_refused),
+                T(test_file),         T(test_empty_file),      T(test_truncated),
+                T(test_damaged),      T(test_odd_files),       T(test_sizes),
+                T(test_headers),      T(test_whole),           T(test_cut_off),
+                T(test_log_names),    T(test_other_session),   T(test_same_session),
+                T(test_return),       T(test_name_taken),      T(test_plan),
+                T(test_plan_refused), T(test_question_exists), T(test_question_refused),
+                T(test_rules),        T(test_report),
         };
-        struct CMUnitTest tests[ELEMENTSOF(fixed) + ELEMENTSOF(refused)];
+        struct CMUnitTest tests[ELEMENTSOF(fixed) + ELEMENTSOF(refused) + ELEMENTSOF(questions)];
 
         memcpy(tests, fixed, sizeof(fixed));
         for (size_t i = 0; i < ELEMENTSOF(refused); i++)
@@ -604,5 +761,12 @@ int main(void) {
                                              .setup_func = set_up,
                                              .teardown_func = tear_down,
                                              .initial_state = (void *)(uintptr_t)&refused[i] };
+        for (size_t i = 0; i < ELEMENTSOF(questions); i++)
+                tests[ELEMENTSOF(fixed) + ELEMENTSOF(refused) + i] =
+                        (struct CMUnitTest){ .name = questions[i].name,
+                                             .test_func = test_question,
+                                             .setup_func = set_up,
+                                             .teardown_func = tear_down,
+                                             .initial_state = (void *)(uintptr_t)&questions[i] };
         return cmocka_run_group_tests_name("cold", tests, NULL, NULL);
 }
