@@ -8,7 +8,7 @@
 static const Option options[] = {
         { TO, 0, "to", "HOST", "the other host, as in podferry migrate" },
         { NAME, 'n', "name", "NAME", "name of the pod over there (as here)" },
-        { TYPE, 0, "type", "live|cold",
+        { TYPE, 0, "type", "live|cold|warm",
           "which move, as in podferry migrate (as the pod is: one that\ndoes not run moves cold)" },
         { JSON, 0, "json", NULL, "print JSON for programs" },
         { LIMIT, 't', "timeout", "TIME", "give up if it takes longer (no limit)" },

@@ -246,7 +246,8 @@ int mover_check_only(Mover *m, Error *reterr) {
         r = mover_choose(m, &way, reterr);
         if (r < 0)
                 return r;
-        if (strcmp(way->type, "cold") == 0)
+        m->journey.itinerary = way; /* whose options are meant */
+        if (strcmp(way->type, "live") != 0)
                 return mover_check_cold(m, reterr);
         r = mover_connect_source(m, reterr);
         if (r < 0)

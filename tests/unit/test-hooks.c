@@ -445,7 +445,7 @@ static const struct {
         { "x\n", "JSON", -EBADMSG },
         { "{}\n", "pod name", -EINVAL },
         { "{\"pod\": \"../x\", \"type\": \"live\", \"session\": \"m1\"}\n", "pod name", -EINVAL },
-        { "{\"pod\": \"web\", \"type\": \"warm\", \"session\": \"m1\"}\n", "live or cold",
+        { "{\"pod\": \"web\", \"type\": \"tepid\", \"session\": \"m1\"}\n", "cold or warm",
           -EINVAL },
         { "{\"pod\": \"web\", \"type\": \"live\", \"session\": \"/\"}\n", "session", -EINVAL },
         { WELL ", \"error\": \"a\\nb\"}\n", "error", -EINVAL },
