@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controllers/migration/change.h"
 #include "controllers/migration/migration.h"
 #include "controllers/pod/pod.h"
 #include "controllers/vm/vm.h"
@@ -18,7 +19,7 @@ static const FsmTable *const tables[] = {
         &process_fsm,    &network_fsm,   &network_interface_fsm,
         &scsi_fsm,       &scsi_disk_fsm, &scsi_mount_fsm,
         &plan9_fsm,      &vpci_fsm,      &migration_fsm,
-        &plan_entry_fsm,
+        &plan_entry_fsm, &change_fsm,
 };
 
 static int add_name(Buf *b, const char *name) {
