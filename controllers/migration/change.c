@@ -153,8 +153,7 @@ ChangeState change_state(const Change *c) {
 bool change_cell(ChangeState s, ChangeEvent e, ChangeMode mode, ChangeCell *ret) {
         *ret = table[s][e].cell;
         for (size_t i = 0; i < ELEMENTSOF(overrides); i++)
-                if (overrides[i].mode == mode && overrides[i].state == s &&
-                    overrides[i].event == e)
+                if (overrides[i].mode == mode && overrides[i].state == s && overrides[i].event == e)
                         *ret = overrides[i].cell;
         return table[s][e].there;
 }

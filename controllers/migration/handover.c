@@ -84,6 +84,8 @@ static void explain(Migration *m, MigrationOutcome outcome) {
 
         if (m->error.code == 0 || outcome == MIGRATION_OUTCOME_MOVED)
                 return;
+        if (outcome == MIGRATION_OUTCOME_LOST && m->died)
+                where = "; the pod had ended at the source, where its disks are";
         if (outcome == MIGRATION_OUTCOME_KEPT && m->role == MIGRATION_SOURCE)
                 undone = m->progress.blackout_start_ns
                                  ? " (rolled back: transfer, pause, guest link)"

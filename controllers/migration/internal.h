@@ -92,6 +92,7 @@ struct Migration {
         bool wants_out, abort_asked, cancelled, cannot;
         bool seen;   /* destination: libvirt has begun to receive */
         bool ran_on; /* source: it ran again after FENCING */
+        bool died;   /* source: the guest ended by itself, before anything was decided */
         bool fenced;
         bool taken_back;                 /* source: QEMU was told to take its disks back */
         bool told_moved;                 /* ops->moved() was called */

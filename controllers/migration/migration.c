@@ -87,6 +87,10 @@ const Error *migration_error(const Migration *m) {
         return &m->error;
 }
 
+bool migration_guest_ended(const Migration *m) {
+        return m->outcome == MIGRATION_OUTCOME_LOST && m->died;
+}
+
 bool migration_is_active(const Migration *m) {
         return migration_state(m) != MIGRATION_IDLE;
 }

@@ -203,8 +203,10 @@ uint64_t migration_epoch(const Migration *m);      /* that this host owns or is 
 MigrationOutcome migration_outcome(const Migration *m);
 const Error *migration_error(const Migration *m); /* why it failed: step, reason, what was rolled
                                                      back; code 0 if it did not */
-bool migration_is_active(const Migration *m);     /* tree frozen or inert: task calls are refused */
-bool migration_in_flight(const Migration *m);     /* an operation is: do not free */
+/* Source, nobody has it: its guest had ended by itself, and was not lost on the way. */
+bool migration_guest_ended(const Migration *m);
+bool migration_is_active(const Migration *m); /* tree frozen or inert: task calls are refused */
+bool migration_in_flight(const Migration *m); /* an operation is: do not free */
 void migration_progress(const Migration *m, MigrationProgress *ret);
 const MigrationHistory *migration_history(const Migration *m);
 int migration_dump(const Migration *m, json_object **ret, Error *reterr);

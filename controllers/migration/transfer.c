@@ -324,6 +324,7 @@ static void source_event(Migration *m, MigrationDomainEvent e) {
         } else if (e == MIGRATION_DOMAIN_GONE || e == MIGRATION_DOMAIN_DIED) {
                 m->domain.state =
                         e == MIGRATION_DOMAIN_GONE ? MIGRATION_AT_NONE : MIGRATION_AT_DEAD;
+                m->died |= e == MIGRATION_DOMAIN_DIED && m->journal == JOURNAL_PREPARED;
         }
 }
 

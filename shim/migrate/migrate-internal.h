@@ -155,7 +155,7 @@ int migrate_keep_session(Migrate *m, Error *reterr);
 
 /* migrate-own.c: a shim that was started again. */
 int migrate_own_resume_source(Migrate *m, Error *reterr);
-/* The pod is reported ended, if this shim was to go on with it. */
+/* The pod is reported ended: no host has it. It may be started again here. */
 void migrate_own_report_lost(Migrate *m);
 /* The fence of a QEMU that another shim had begun to fence; 0 also if it is gone. */
 int migrate_own_fence(Migrate *m, Error *reterr);

@@ -207,6 +207,8 @@ json_object *migrate_result_json(const Migrate *m) {
                 return NULL;
         migration_progress(m->migration, &p);
         put_string(o, "outcome", outcome_word(m));
+        if (migration_guest_ended(m->migration)) /* and was not lost on the way */
+                (void)json_object_object_add(o, "ended", json_object_new_boolean(true));
         put_string(o, "host", m->facts.hostname);
         put_string(o, "side", migration_role_name(migration_role(m->migration)));
         put_string(o, "session", migration_session(m->migration));

@@ -7,6 +7,7 @@
 #include "lib/log.h"
 #include "shim/adopt.h"
 #include "shim/migrate/migrate-internal.h"
+#include "shim/wiring/ops.h"
 
 typedef struct OwnPaths {
         char **paths;
@@ -183,18 +184,26 @@ int migrate_own_resume_source(Migrate *m, Error *reterr) {
 }
 
 void migrate_own_report_lost(Migrate *m) {
+        const char *gone = migration_guest_ended(m->migration)
+                                   ? "the VM ended by itself while the pod was being moved"
+                                   : "the pod was lost in a migration: no host has it";
         Shim *s = m->shim;
         Error e = ERROR_INIT;
         int r;
 
-        if (!s->vm || !vm_imported_link(s->vm))
+        s->given_away = false; /* what is left of it is here: it may be started again */
+        if (!s->vm)
                 return;
-        s->given_away = false;
+        if (!vm_imported_link(s->vm)) {
+                shim_vm_calls_end(s, gone);
+                vm_died(s->vm, gone);
+                return;
+        }
         r = shim_adopt_tree(s, &m->own_handoff, false, &e);
         if (r < 0)
                 log_err("the pod is lost, and cannot be shown: %s", error_text(&e, r));
         else
-                shim_vm_gone(s, "the pod was lost in a migration: no host has it");
+                shim_vm_gone(s, gone);
 }
 
 /* What a destination needs beside its tree: the mailbox of the guest, connected and not spoken to.

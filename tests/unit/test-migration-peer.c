@@ -395,13 +395,55 @@ static void test_reconnect(void **state) {
         fake_world_done(&w);
 }
 
+/* The guest ends by itself while it is copied: nobody has the pod, and it was not the move that
+ * lost it. */
+static void test_guest_ends(void **state) {
+        for (int crash = 0; crash < 2; crash++) {
+                MigrationOptions o = migration_defaults();
+                FakeWorld w;
+
+                fake_world_init(&w);
+                assert_true(fake_until_transferring(&w, &o));
+                w.reason = true;
+                w.s = MIGRATION_AT_DEAD;
+                migration_on_domain(SRC(&w), MIGRATION_DOMAIN_DIED, crash ? "crashed" : "guest");
+                assert_false(migration_guest_ended(SRC(&w))); /* that is not decided */
+                assert_true(fake_libvirt(&w, 2));
+                assert_true(fake_run(&w, 300));
+                assert_string_equal(w.broken, "");
+                assert_int_equal(migration_outcome(SRC(&w)), MIGRATION_OUTCOME_LOST);
+                assert_true(migration_guest_ended(SRC(&w)));
+                assert_false(migration_guest_ended(DST(&w)));
+                assert_non_null(strstr(migration_error(SRC(&w))->text, "had ended at the source"));
+                fake_world_done(&w);
+        }
+}
+
+/* Somebody else has put it away: nobody stopped the pod, so it is lost. */
+static void test_destroyed(void **state) {
+        MigrationOptions o = migration_defaults();
+        FakeWorld w;
+
+        fake_world_init(&w);
+        assert_true(fake_until_transferring(&w, &o));
+        w.reason = true;
+        w.s = MIGRATION_AT_NONE;
+        migration_on_domain(SRC(&w), MIGRATION_DOMAIN_GONE, "destroyed");
+        assert_true(fake_libvirt(&w, 2));
+        assert_true(fake_run(&w, 300));
+        assert_int_equal(migration_outcome(SRC(&w)), MIGRATION_OUTCOME_LOST);
+        assert_false(migration_guest_ended(SRC(&w)));
+        fake_world_done(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_tune),          cmocka_unit_test(test_hostile),
                 cmocka_unit_test(test_answers_later), cmocka_unit_test(test_options),
-                cmocka_unit_test(test_transport),     cmocka_unit_test(test_history),
-                cmocka_unit_test(test_progress),      cmocka_unit_test(test_reconnect),
-                cmocka_unit_test(test_adopt_refuses),
+                cmocka_unit_test(test_transport),
+                cmocka_unit_test(test_history),       cmocka_unit_test(test_progress),
+                cmocka_unit_test(test_reconnect),     cmocka_unit_test(test_adopt_refuses),
+                cmocka_unit_test(test_guest_ends),    cmocka_unit_test(test_destroyed),
         };
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
