@@ -26,6 +26,7 @@ typedef struct GuestWait GuestWait;
 typedef struct VmCall VmCall;
 typedef struct Migrate Migrate;
 typedef struct Keep Keep;
+typedef struct StopCall StopCall;
 typedef struct DefinitionContainer DefinitionContainer;
 
 struct Shim {
@@ -35,6 +36,8 @@ struct Shim {
         bool receive;       /* the destination of a migration: no Start, only Import */
         bool starting, ending;
         bool restarting; /* shim_start_pod() is at work, up to its last container */
+        StopCall *stops; /* shim/stop-pod.c: those under way */
+        sd_event_source *stops_look;
         bool elsewhere;  /* ending, and the pod runs on another host */
         bool given_away; /* it does, and what is left here is to be removed */
         RunDir dir;
@@ -96,8 +99,11 @@ int shim_create_defined(Shim *s, const DefinitionContainer *c, OpDone done, void
 /* It was deleted, and is not to start again. In order with all that writes the definition. */
 void shim_undefine(Shim *s, const char *id);
 /* SIGTERM to every process, SIGKILL after the timeout; when no container runs, the VM is powered
- * off. Result NULL. */
+ * off. Result NULL. A migration of the pod to another host is cancelled first; -EBADFD: too late
+ * for that, also as the result. */
 int shim_stop_pod(Shim *s, uint32_t timeout_ms, OpDone done, void *job, Error *reterr);
+/* A migration has changed: may stops go on that wait for it? */
+void shim_stops_look(Shim *s);
 /* Is the pod stopped, with nothing of it under way? -EBADFD, -EBUSY; `call` is for the text. */
 int shim_check_stopped(const Shim *s, const char *call, Error *reterr);
 /* The shim of a stopped pod ends; definition, disks and logs stay, in the state directory, and

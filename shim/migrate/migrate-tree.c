@@ -15,8 +15,9 @@ int migrate_op_freeze(void *u, Error *reterr) {
         if (!s->vm || !s->pod)
                 return error_setf(reterr, -EBADFD, "pod %s has no VM: it was not started",
                                   s->pod_id);
-        if (s->restarting)
-                return error_setf(reterr, -EBUSY, "pod %s is being started", s->pod_id);
+        if (s->restarting || s->stops)
+                return error_setf(reterr, -EBUSY, "pod %s is being %s", s->pod_id,
+                                  s->stops ? "stopped" : "started");
         return controller_freeze(vm_controller(s->vm), reterr);
 }
 

@@ -91,6 +91,7 @@ static void op_changed(void *u) {
                 migrate_end_alone(m);
         }
         migrate_driver_changed(m);
+        shim_stops_look(m->shim);
 }
 
 /* Preflight */

@@ -284,6 +284,10 @@ void shim_on_virt_event(void *userdata, const VirtEvent *e) {
         log_debug("libvirt: %s (%s)", virt_event_name(e->kind), virt_reason_name(e->reason));
         if (migrate_owns_domain(s->migrate)) {
                 migrate_on_virt_event(s->migrate, e);
+                /* Stopped again, by us, before the session was cleaned up. */
+                if ((e->kind == VIRT_EVENT_STOPPED || e->kind == VIRT_EVENT_CRASHED) && s->vm &&
+                    vm_state(s->vm) == VM_STOPPING)
+                        shim_vm_calls_end(s, virt_reason_name(e->reason));
                 return;
         }
         switch (e->kind) {
