@@ -53,7 +53,9 @@ const Command command_stop = {
         .operands = "POD...",
         .summary = "Stop the containers and the machine of a pod",
         .text = "Asks with SIGTERM, kills after --time. The pod keeps its disks and logs, and is\n"
-                "listed, until podferry start or podferry rm.",
+                "listed, until podferry start or podferry rm. A live move to another host is\n"
+                "cancelled first, unless it is too late for that; podferry migrate then moves it\n"
+                "as a stopped pod.",
         .options = stop_options,
         .n_options = ELEMENTSOF(stop_options),
         .completes = "pods",

@@ -30,7 +30,8 @@ static int explain(ColdLink *l, int r, Error *reterr) {
 
 static int wait_for(ColdLink *l, short events, Error *reterr) {
         struct pollfd fds[] = { { .fd = l->fd, .events = events },
-                                { .fd = l->mover->signal_fd, .events = POLLIN } };
+                                { .fd = l->mover->signal_fd, .events = POLLIN },
+                                mover_wish_fd(l->mover) };
         uint64_t end = clock_ms() + STALL_MS;
 
         for (;;) {

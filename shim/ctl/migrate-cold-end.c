@@ -102,12 +102,15 @@ int cold_end(Mover *m, int r, Error *err) {
 
                 if (k < 0)
                         c->why_not = e;
+                (void)cold_link_close(&c->link);
                 if (c->record.state == OFFLINE_GIVEN) {
                         m->hooks.outcome = "undecided";
                         describe_given(m, &text);
-                } else
+                } else if (mover_was_started(m)) {
+                        return r;
+                } else {
                         describe_here(m, &text);
-                (void)cold_link_close(&c->link);
+                }
                 mover_hooks_after_failure(m, step, error_text(err, r));
         }
         show_failure(&m->show, step, error_text(err, r),

@@ -91,10 +91,11 @@ static bool is_taken(const char *option) {
 
 static int take_call(Mover *m, MigrationOptions *ret, Error *reterr) {
         const Itinerary *way = m->journey.itinerary; /* NULL: it is only asked */
+        bool meant = m->change.n == 0; /* else it was to move live, and they are for that */
         int r = 0;
 
         migration_options_init(ret);
-        if (m->network_mode && strcmp(m->network_mode, "keep") == 0)
+        if (meant && m->network_mode && strcmp(m->network_mode, "keep") == 0)
                 r = cold_heed(m, "cold-option",
                               error_setf(reterr, -EINVAL,
                                          "--net-mode keep is for a live move: a pod that starts "
@@ -105,7 +106,7 @@ static int take_call(Mover *m, MigrationOptions *ret, Error *reterr) {
 
                 if (is_taken(name) || warm_has_option(m, name))
                         r = migration_options_set(ret, name, m->options[i].value, reterr);
-                else
+                else if (meant)
                         r = cold_heed(m, "cold-option",
                                       error_setf(reterr, -EINVAL,
                                                  "option %.40s is for a live move, and this one is "
@@ -286,12 +287,17 @@ int cold_look_at_shim(Mover *m, Error *reterr) {
                 m->cold->start = false;
                 return 0;
         }
-        if (r == 0)
-                m->cold->start = strcmp(vm, "running") == 0;
-        return r;
+        if (r < 0)
+                return r;
+        m->cold->start = strcmp(vm, "running") == 0 &&
+                         (!m->live || m->change.mode == CHANGE_OFFLINE_ONLY);
+        return strcmp(vm, "running") != 0 || m->cold->start
+                       ? 0
+                       : error_setf(reterr, -EBUSY, "pod %s was started meanwhile", m->pod);
 }
 
-int cold_look(Mover *m, Error *reterr) {
+/* Alone, with what an attempt before has written. */
+static int begin(Mover *m, Error *reterr) {
         static const char busy[] = "session-unfinished";
         Cold *c = calloc(1, sizeof(*c));
         int r;
@@ -305,8 +311,41 @@ int cold_look(Mover *m, Error *reterr) {
                 return error_oom(reterr);
         r = offline_lock(m->ctl->config.state_dir, m->pod, &c->lock, reterr);
         r = cold_heed(m, busy, r, reterr);
+        return r < 0 ? r : cold_heed(m, busy, take_record(m, reterr), reterr);
+}
+
+int cold_drop_offer(Mover *m, Error *reterr) {
+        _cleanup_record_ OfflineRecord out = {};
+        _cleanup_free_ char *state = NULL;
+        char session[sizeof(m->session)];
+        int r;
+
+        memcpy(session, m->session, sizeof(session));
+        if (state_of(m->ctl, m->pod, &state) < 0)
+                return error_oom(reterr);
+        r = offline_read(state, OFFLINE_OUTGOING, &out, reterr);
+        if (r < 0 || out.state != OFFLINE_OFFERED || strcmp(out.peer, m->to) != 0 ||
+            strcmp(out.name, m->new_name) != 0)
+                return r;
+        r = begin(m, reterr); /* goes on under the name of that attempt */
         if (r == 0)
-                r = cold_heed(m, busy, take_record(m, reterr), reterr);
+                r = cold_connect(m, reterr);
+        if (r == 0)
+                r = cold_ask(&m->cold->link, "discard", NULL, NULL, reterr);
+        if (r == 0)
+                r = cold_record(m, OFFLINE_NONE, reterr);
+        m->cold = cold_free(m->cold);
+        memcpy(m->session, session, sizeof(session));
+        return r < 0 ? error_prefix(reterr, r, "what an earlier attempt has left there") : 0;
+}
+
+int cold_look(Mover *m, Error *reterr) {
+        static const char busy[] = "session-unfinished";
+        int r = begin(m, reterr);
+        Cold *c = m->cold;
+
+        if (r == 0 && !c->resumed && m->live) /* else it is only asked */
+                r = wishes_open(&m->wishes, m->ctl->config.run_dir, m->pod, reterr);
         if (r == 0 && !c->resumed)
                 r = cold_heed(m, busy, offline_check(m->ctl->config.state_dir, m->pod, reterr),
                               reterr);
@@ -347,6 +386,7 @@ int cold_start_again(Mover *m, Error *reterr) {
         Cold *c = m->cold;
         int r = 0;
 
+        wishes_close(&m->wishes); /* from here on its name may be another one's */
         offline_unlock(&c->lock); /* it keeps a shim out */
         if (machine_state(m, &vm, NULL) < 0 || strcmp(vm, "running") != 0)
                 r = pod_start(m->ctl, m->pod, &c->why_not);
@@ -370,7 +410,8 @@ int cold_leave(Mover *m, Error *reterr) {
 /* -- the decision -- */
 
 int cold_give(Mover *m, Error *reterr) {
-        m->ending = true; /* Ctrl-C came in time, or not at all */
+        m->ending = true; /* Ctrl-C came in time, or not at all; and so did a wish to start it */
+        wishes_close(&m->wishes);
         return cold_record(m, OFFLINE_GIVEN, reterr);
 }
 

@@ -58,6 +58,9 @@ int cold_look_at_shim(Mover *m, Error *reterr);
 int cold_check_unchanged(const Mover *m, Error *reterr);
 /* So many bytes of disks more, of c->total. */
 void cold_on_moved(void *userdata, uint64_t n);
+/* An attempt at a cold move was cut off, and the pod was started here since: what it has left over
+ * there goes, before the pod moves another way. Nothing to do is success. */
+int cold_drop_offer(Mover *m, Error *reterr);
 /* Connects, and asks where the other host's record stands. */
 int cold_connect(Mover *m, Error *reterr);
 

@@ -204,6 +204,8 @@ static int before_step(Mover *m, const ItineraryStep *step, Error *reterr) {
 
         m->step = step->name;
         r = mover_interrupted(m, reterr);
+        if (r == 0)
+                mover_note_step(m, step);
         if (r == 0 && (step->text || step->tell))
                 show_step(&m->show, step->name, step->text);
         return r;
@@ -221,6 +223,6 @@ int mover_run(Mover *m) {
                 show_failure(&m->show, "preflight", error_text(&e, r), "nothing was changed");
                 return r;
         }
-        r = itinerary_run(&m->journey, it, before_step, m, &e);
-        return it->end(m, r, &e);
+        m->live = &live;
+        return mover_follow(m, it, before_step);
 }

@@ -263,7 +263,12 @@ int mover_end(Mover *m, int r, Error *e) {
                             m->destination.result);
         else if (moved)
                 show_failure(&m->show, step, error_text(e, r), "the pod has moved all the same");
-        else {
+        else if (mover_was_stopped(m)) {
+                bool clean = true;
+
+                disconnect_destination(m, &clean);
+                m->left = !clean;
+        } else {
                 if (by_itself)
                         prefer_reason(m, e, &step);
                 show_not_moved(m, began, error_text(e, r), step);
@@ -279,6 +284,7 @@ void mover_done(Mover *m) {
         (void)json_object_put(m->facts);
         (void)json_object_put(m->rules);
         (void)json_object_put(m->report);
+        wishes_done(&m->wishes);
         m->cold = cold_free(m->cold);
         free(m->envelope);
         free(m->ticket);

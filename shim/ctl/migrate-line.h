@@ -65,7 +65,7 @@ typedef struct Line {
 #define MOVER_INIT(c)                                                                              \
         {                                                                                          \
                 .ctl = (c), .stop_ms = 10000, .signal_fd = -EBADF, .calls = REMOTE_RUN_INIT,       \
-                .transport = REMOTE_RUN_INIT                                                       \
+                .transport = REMOTE_RUN_INIT, .wishes = WISHES_INIT                                \
         }
 
 /* < 0: *ret_status is the exit status, and the user was told. */

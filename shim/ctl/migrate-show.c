@@ -172,6 +172,13 @@ void show_hook(Show *s, json_object *hook) {
                 print_hook(s, hook);
 }
 
+void show_change(Show *s, const char *to, const char *text) {
+        if (s->json)
+                put_event(s, "change", "to", to, text, NULL);
+        else
+                show_step(s, "change", text);
+}
+
 static void print_phases(json_object *result) {
         json_object *phases = json_get_array(result, "phases"), *p;
 

@@ -7,7 +7,7 @@
 
 /* What a person, or a program, sees of a migration: a line that moves on a terminal, plain lines
  * elsewhere, or one JSON object a line on stdout ({"event": "step" | "progress" | "phase" |
- * "note" | "result", ...}). */
+ * "note" | "change" | "result", ...}). */
 typedef struct Show {
         bool json, terminal, line_open;
         char phase[32]; /* last one shown */
@@ -22,6 +22,8 @@ void show_progress(Show *s, json_object *progress);
 /* An attempt of a hook, as hook_link_take() made it: it begins, or has ended. */
 void show_hook(Show *s, json_object *hook);
 void show_note(Show *s, const char *text);
+/* It goes on the other way: "live", "cold". */
+void show_change(Show *s, const char *to, const char *text);
 /* source and destination: what their Finished said; either may be NULL. */
 void show_result(Show *s, const char *pod, const char *host, json_object *source,
                  json_object *destination);

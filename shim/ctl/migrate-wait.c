@@ -27,7 +27,11 @@ int mover_interrupted(Mover *m, Error *reterr) {
         if (m->end_ms > 0 && clock_ms() >= m->end_ms)
                 return error_setf(reterr, -ETIMEDOUT, "not done in %.1f s (--timeout)",
                                   (double)m->time_limit_ms / 1000.0);
-        return 0;
+        return mover_heed_wishes(m, reterr);
+}
+
+struct pollfd mover_wish_fd(const Mover *m) {
+        return (struct pollfd){ .fd = m->ending ? -EBADF : m->wishes.fd, .events = POLLIN };
 }
 
 /* Until a descriptor has something, or ms have gone by, or it is time to look at --timeout. */
@@ -49,7 +53,8 @@ bool mover_wait_for_fd(Mover *m, int fd, uint64_t ms) {
         struct pollfd fds[] = { { .fd = -1 },
                                 { .fd = -1 },
                                 { .fd = m->signal_fd, .events = POLLIN },
-                                { .fd = fd, .events = POLLIN } };
+                                { .fd = fd, .events = POLLIN },
+                                mover_wish_fd(m) };
         Side *sides[] = { &m->source, &m->destination };
         bool news = false;
 
@@ -97,7 +102,8 @@ int mover_send(Mover *m, Side *side, sd_bus_message *message, uint64_t deadline,
         for (;;) {
                 struct pollfd fds[] = { { .fd = sd_bus_get_fd(side->bus),
                                           .events = bus_events(side->bus) },
-                                        { .fd = m->signal_fd, .events = POLLIN } };
+                                        { .fd = m->signal_fd, .events = POLLIN },
+                                        mover_wish_fd(m) };
 
                 r = sd_bus_process(side->bus, NULL);
                 if (reply || r < 0)
@@ -124,7 +130,8 @@ int mover_send(Mover *m, Side *side, sd_bus_message *message, uint64_t deadline,
 int mover_wait_command(Mover *m, RemoteRun *run, Error *reterr) {
         _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, run->pid, 0);
         struct pollfd fds[] = { { .fd = fd, .events = POLLIN },
-                                { .fd = m->signal_fd, .events = POLLIN } };
+                                { .fd = m->signal_fd, .events = POLLIN },
+                                mover_wish_fd(m) };
         int r;
 
         if (fd < 0)

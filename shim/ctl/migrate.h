@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <poll.h>
+
+#include "controllers/migration/change.h"
 #include "shim/ctl/bus.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/itinerary.h"
@@ -8,6 +11,7 @@
 #include "shim/ctl/migrate-hooks.h"
 #include "shim/ctl/migrate-show.h"
 #include "shim/ctl/remote.h"
+#include "shim/ctl/wish.h"
 
 /* One migration as its driver sees it: both shims' calls in their order, and the way back.
  *
@@ -20,6 +24,7 @@
  *      migrate-drive.c which way it moves; live: the order of calls, the wait for the transfer
  *      migrate-cold.c  the way of a pod that does not run
  *      migrate-warm.c  the way of one that runs until most of its disks are there
+ *      migrate-change.c the pod is stopped or started meanwhile: the other way
  *      migrate-end.c   the end, one way or the other, and what is said of it
  *      migrate-wait.c  waiting, while Ctrl-C and --timeout are heard */
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
@@ -39,11 +44,16 @@ typedef struct Cold Cold;
 
 struct Mover {
         const Ctl *ctl;
-        const char *type; /* --type; NULL: as the pod is */
-        uint64_t stop_ms; /* --stop-timeout */
-        uint64_t passes;  /* --passes; 0: not given */
-        Journey journey;  /* what has begun */
-        Cold *cold;       /* of a cold move: migrate-cold.h */
+        const char *type;      /* --type; NULL: as the pod is */
+        uint64_t stop_ms;      /* --stop-timeout */
+        uint64_t passes;       /* --passes; 0: not given */
+        Journey journey;       /* what has begun */
+        Change change;         /* what the pod's own changes make of it */
+        Wishes wishes;         /* to start it, while it moves as a stopped pod */
+        const Itinerary *live; /* how it moves while it runs */
+        bool left;             /* by a way that was torn down: on the other host */
+        char first_session[32];
+        Cold *cold; /* of a cold move: migrate-cold.h */
         const char *pod, *new_name;
         const char *network, *network_mode; /* namespace there; NULL: none was named */
         const char *to, *program; /* as given: attached clients go the same way. "": not given */
@@ -136,6 +146,8 @@ int link_measure_serve(Error *reterr);
 bool mover_take_signals(Mover *m);
 /* -ECANCELED after a signal, -ETIMEDOUT after --timeout; never when it is ending. */
 int mover_interrupted(Mover *m, Error *reterr);
+/* For poll(): whoever wants the pod started, while that is heard. */
+struct pollfd mover_wish_fd(const Mover *m);
 /* Works off what both shims sent, then waits for more, a signal, or ms. */
 void mover_wait_for_news(Mover *m, unsigned ms);
 /* The same, and until fd has something to read: true. */
@@ -151,6 +163,18 @@ int mover_wait_command(Mover *m, RemoteRun *run, Error *reterr);
  * the user, and returns the result of all. */
 int mover_end(Mover *m, int r, Error *err);
 void mover_done(Mover *m);
+
+/* -- migrate-change.c -- */
+/* Goes this way, and the other one if the pod changes. Everything that was begun has been finished
+ * or rolled back; the user was told. `before` each step. */
+int mover_follow(Mover *m, const Itinerary *it, ItineraryBefore before);
+void mover_note_step(Mover *m, const ItineraryStep *step);
+/* -ECANCELED: somebody wants the pod started, and the move is to let it go. */
+int mover_heed_wishes(Mover *m, Error *reterr);
+/* The way has failed, and the pod is here: was that because it was stopped, or started? Then that
+ * is what is told, and mover_follow() goes on. */
+bool mover_was_stopped(Mover *m);
+bool mover_was_started(Mover *m);
 
 /* -- migrate-drive.c -- */
 /* Until both sides have ended their transfer, which way ever; when ending, until each that can
