@@ -329,6 +329,9 @@ int cold_drop_offer(Mover *m, Error *reterr) {
                 return r;
         r = begin(m, reterr); /* goes on under the name of that attempt */
         if (r == 0)
+                r = wishes_open(&m->wishes, m->ctl->config.run_dir, m->pod, reterr);
+        wishes_close(&m->wishes); /* that one may have left its socket */
+        if (r == 0)
                 r = cold_connect(m, reterr);
         if (r == 0)
                 r = cold_ask(&m->cold->link, "discard", NULL, NULL, reterr);
