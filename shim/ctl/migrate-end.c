@@ -12,10 +12,13 @@
 #define SETTLE_MS   75000U /* for the other host's command, which waits for its shim */
 #define STRANGER_MS 3000U  /* for one that never said anything */
 
-/* What a side says of this session; what it says of another one is not ours. */
+/* What a side says of this session; what it says of another one is not ours. One over there that
+ * has not answered yet has nothing to say, and may never do so. */
 static bool moved_by(const Mover *m, Side *side) {
+        bool stranger = side == &m->destination && !side->answered;
+
         (void)json_object_put(TAKE(side->result));
-        if (side->bus && !side->abandoned)
+        if (side->bus && !side->abandoned && !stranger)
                 (void)mover_get_json(side, "Result", &side->result, NULL);
         if (strcmp(json_get_text(side->result, "session"), m->session) != 0)
                 (void)json_object_put(TAKE(side->result));
