@@ -24,7 +24,7 @@ typedef struct ColdReceiver {
         bool offered;          /* the plan is there, and its disks are made */
         json_object *findings; /* it is only asked whether it could come: what ends the move is
                                   noted here, and nothing is made. NULL: it comes */
-        WarmTables *warm; /* what is in the disks by now; NULL: nothing was copied ahead */
+        WarmTables *warm;      /* what is in the disks by now; NULL: nothing was copied ahead */
 } ColdReceiver;
 
 int cold_receive(const Ctl *ctl, const char *name, const char *session, const ColdPipe *pipe,

@@ -31,12 +31,9 @@ void mover_note_step(Mover *m, const ItineraryStep *step) {
                 const char *type, *step;
                 ChangeEvent event;
         } marks[] = {
-                { "live", "transfer", CHANGE_BEGUN },
-                { "cold", "offer", CHANGE_BEGUN },
-                { "cold", "resume", CHANGE_BEGUN },
-                { "cold", "copy", CHANGE_COPIES },
-                { "warm", "offer", CHANGE_BEGUN },
-                { "warm", "resume", CHANGE_BEGUN },
+                { "live", "transfer", CHANGE_BEGUN }, { "cold", "offer", CHANGE_BEGUN },
+                { "cold", "resume", CHANGE_BEGUN },   { "cold", "copy", CHANGE_COPIES },
+                { "warm", "offer", CHANGE_BEGUN },    { "warm", "resume", CHANGE_BEGUN },
                 { "warm", "copy", CHANGE_COPIES },
         };
 
@@ -54,8 +51,9 @@ int mover_heed_wishes(Mover *m, Error *reterr) {
             !change_cell(change_state(&m->change), CHANGE_START, m->change.mode, &cell))
                 return 0;
         if (cell.action == CHANGE_REFUSE)
-                refusal = "the pod is being moved to another host as a stopped one, because "
-                          "--type cold or warm was given: start it there, or interrupt that move first";
+                refusal =
+                        "the pod is being moved to another host as a stopped one, because "
+                        "--type cold or warm was given: start it there, or interrupt that move first";
         if (!wishes_take(&m->wishes, refusal) || cell.action != CHANGE_TEAR_DOWN)
                 return 0;
         return error_setf(reterr, -ECANCELED, "pod %s is to be started here", m->pod);

@@ -289,8 +289,8 @@ int cold_look_at_shim(Mover *m, Error *reterr) {
         }
         if (r < 0)
                 return r;
-        m->cold->start = strcmp(vm, "running") == 0 &&
-                         (!m->live || m->change.mode == CHANGE_OFFLINE_ONLY);
+        m->cold->start =
+                strcmp(vm, "running") == 0 && (!m->live || m->change.mode == CHANGE_OFFLINE_ONLY);
         return strcmp(vm, "running") != 0 || m->cold->start
                        ? 0
                        : error_setf(reterr, -EBUSY, "pod %s was started meanwhile", m->pod);

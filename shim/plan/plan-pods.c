@@ -50,7 +50,8 @@ static int take_type(Reader *r, json_object *v, void *into) {
                         ((PlanPod *)into)->way = &ways[i];
                         return 0;
                 }
-        return plan_refuse(r, "no pod moves \"%.40s\"; \"live\", \"cold\" or \"warm\" is expected", name);
+        return plan_refuse(r, "no pod moves \"%.40s\"; \"live\", \"cold\" or \"warm\" is expected",
+                           name);
 }
 
 static int take_from(Reader *r, json_object *v, void *into) {

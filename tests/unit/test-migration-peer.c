@@ -440,10 +440,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_tune),          cmocka_unit_test(test_hostile),
                 cmocka_unit_test(test_answers_later), cmocka_unit_test(test_options),
-                cmocka_unit_test(test_transport),
-                cmocka_unit_test(test_history),       cmocka_unit_test(test_progress),
-                cmocka_unit_test(test_reconnect),     cmocka_unit_test(test_adopt_refuses),
-                cmocka_unit_test(test_guest_ends),    cmocka_unit_test(test_destroyed),
+                cmocka_unit_test(test_transport),     cmocka_unit_test(test_history),
+                cmocka_unit_test(test_progress),      cmocka_unit_test(test_reconnect),
+                cmocka_unit_test(test_adopt_refuses), cmocka_unit_test(test_guest_ends),
+                cmocka_unit_test(test_destroyed),
         };
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
