@@ -59,17 +59,17 @@ int mover_heed_wishes(Mover *m, Error *reterr) {
         return error_setf(reterr, -ECANCELED, "pod %s is to be started here", m->pod);
 }
 
-static int is_stopping(sd_bus *bus, bool *ret, Error *reterr) {
+static int get_flag(sd_bus *bus, const char *name, bool *ret, Error *reterr) {
         _cleanup_message_ sd_bus_message *reply = NULL;
-        int stopping, r;
+        int flag, r;
 
         r = pod_call(bus, CALL_DEADLINE, &reply, reterr, BUS_POD, "org.freedesktop.DBus.Properties",
-                     "Get", "ss", BUS_INTERFACE ".Pod", "Stopping");
+                     "Get", "ss", BUS_INTERFACE ".Pod", name);
         if (r < 0)
                 return r;
-        if (sd_bus_message_read(reply, "v", "b", &stopping) < 0)
-                return error_setf(reterr, -EBADMSG, "property Stopping is no boolean");
-        *ret = stopping;
+        if (sd_bus_message_read(reply, "v", "b", &flag) < 0)
+                return error_setf(reterr, -EBADMSG, "property %s is no boolean", name);
+        *ret = flag;
         return 0;
 }
 
@@ -82,10 +82,12 @@ typedef enum Sight {
 
 static int ask_shim(Mover *m, Sight *ret, Error *reterr) {
         _cleanup_free_ char *vm = NULL;
-        bool stopping = false;
+        bool starting = false, stopping = false;
         int r;
 
-        r = is_stopping(m->source.bus, &stopping, reterr);
+        r = get_flag(m->source.bus, "Starting", &starting, reterr);
+        if (r == 0)
+                r = get_flag(m->source.bus, "Stopping", &stopping, reterr);
         if (r == 0)
                 r = pod_get_string(m->source.bus, BUS_VM, BUS_INTERFACE ".Vm", "State", &vm,
                                    reterr);
@@ -93,7 +95,7 @@ static int ask_shim(Mover *m, Sight *ret, Error *reterr) {
                 return r;
         if (stopping || strcmp(vm, "stopping") == 0)
                 *ret = STOPS;
-        else if (strcmp(vm, "starting") == 0)
+        else if (starting || strcmp(vm, "starting") == 0)
                 *ret = STARTS;
         else if (strcmp(vm, "running") == 0)
                 *ret = RUNS;

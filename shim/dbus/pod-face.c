@@ -27,6 +27,13 @@ static int get_stopping(sd_bus *bus, const char *path, const char *interface, co
         return sd_bus_message_append(reply, "b", s->stops != NULL);
 }
 
+static int get_starting(sd_bus *bus, const char *path, const char *interface, const char *property,
+                        sd_bus_message *reply, void *userdata, sd_bus_error *reterr) {
+        const Shim *s = userdata;
+
+        return sd_bus_message_append(reply, "b", s->starting || s->restarting);
+}
+
 static int append_id(void *userdata, Container *c) {
         int r = sd_bus_message_append(userdata, "s", container_id(c));
 
@@ -98,6 +105,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_PROPERTY("Id", "s", get_id, 0, 0),
         SD_BUS_PROPERTY("State", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Starting", "b", get_starting, 0, 0),
         SD_BUS_PROPERTY("Stopping", "b", get_stopping, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Containers", "as", get_containers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD_WITH_ARGS("CreateContainer", SD_BUS_ARGS("s", id, "s", spec_json),

@@ -234,7 +234,7 @@ static void test_introspection(void **state) {
 
 static void test_properties(void **state) {
         _cleanup_free_ char *pod = NULL, *vm = NULL, *move = NULL, *where = NULL;
-        int stopping = -1;
+        int stopping = -1, starting = -1;
 
         assert_true(sd_bus_get_property_string(bus, NULL, ROOT, FACE, "PodId", NULL, &pod) >= 0);
         assert_string_equal(pod, "p");
@@ -249,6 +249,9 @@ static void test_properties(void **state) {
         assert_true(sd_bus_get_property_trivial(bus, NULL, ROOT "/pod", FACE ".Pod", "Stopping",
                                                 NULL, 'b', &stopping) >= 0);
         assert_int_equal(stopping, 0);
+        assert_true(sd_bus_get_property_trivial(bus, NULL, ROOT "/pod", FACE ".Pod", "Starting",
+                                                NULL, 'b', &starting) >= 0);
+        assert_int_equal(starting, 0);
 }
 
 /* One shim per pod: a second one says so and leaves the first alone. */
