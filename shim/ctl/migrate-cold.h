@@ -70,6 +70,13 @@ int cold_heed(Mover *m, const char *code, int r, Error *reterr);
 /* Asks the other host what an offer would be refused for; it makes nothing. */
 int cold_ask_check(Mover *m, Error *reterr);
 
+/* Of which move a step is one: one that begins, or one that has given the pod away before; of a pod
+ * that runs; of one that is to run over there. */
+bool cold_is_new(const Mover *m);
+bool cold_is_given(const Mover *m);
+bool cold_runs(const Mover *m);
+bool cold_starts(const Mover *m);
+
 /* -- steps, and their way back -- */
 typedef int ColdStep(Mover *m, Error *reterr);
 ColdStep cold_look, cold_stop, cold_start_again, cold_leave, cold_give, cold_remove;
