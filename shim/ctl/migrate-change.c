@@ -46,14 +46,18 @@ void mover_note_step(Mover *m, const ItineraryStep *step) {
 int mover_heed_wishes(Mover *m, Error *reterr) {
         const char *refusal = NULL;
         ChangeCell cell;
+        char text[200];
 
         if (m->wishes.fd < 0 ||
             !change_cell(change_state(&m->change), CHANGE_START, m->change.mode, &cell))
                 return 0;
-        if (cell.action == CHANGE_REFUSE)
-                refusal =
-                        "the pod is being moved to another host as a stopped one, because "
-                        "--type cold or warm was given: start it there, or interrupt that move first";
+        if (cell.action == CHANGE_REFUSE) {
+                (void)snprintf(text, sizeof(text),
+                               "the pod is being moved to another host as a stopped one, because "
+                               "--type %s was given: start it there, or interrupt that move first",
+                               m->type);
+                refusal = text;
+        }
         if (!wishes_take(&m->wishes, refusal) || cell.action != CHANGE_TEAR_DOWN)
                 return 0;
         return error_setf(reterr, -ECANCELED, "pod %s is to be started here", m->pod);
