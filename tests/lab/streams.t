@@ -30,8 +30,8 @@ JSON
 
 pf h1 run --name t-w --container main --rootfs "$rootfs" --detach --volume "/var/lib/podferry/t-vol/own:/mnt" -- /bin/probe count 10 >/dev/null
 ok "a pod with a volume of its own that is copied" || diag "$(pf h1 ps)"
-mkdir "$work/refused" && ln -s "$rootfs" "$work/refused/rootfs" && sed '/"mounts"/d' "$work/bundle/config.json" >"$work/refused/config.json"
-like "$(pf h1 run --pod t-w --container bad --bundle "$work/refused" --detach 2>&1)" 'cannot make the container bad: .*mounts' "a bundle that crun refuses is an error, and is forgotten"
+mkdir "$work/refused" && ln -s "$rootfs" "$work/refused/rootfs" && sed 's/"type": "ipc"/"type": "nonsense"/' "$work/bundle/config.json" >"$work/refused/config.json"
+like "$(pf h1 run --pod t-w --container bad --bundle "$work/refused" --detach 2>&1)" 'cannot make the container bad: .*namespace' "a bundle that crun refuses is an error, and is forgotten"
 pf h1 run --pod t-w --container trap --bundle "$work/bundle" --detach >/dev/null
 ok "a container from a bundle joins it" H3
 pf h1 run --pod t-w --container both --rootfs "$rootfs" --detach --volume "$work/shared:/mnt:shared" -- /bin/sleep 1000 >/dev/null
