@@ -108,7 +108,7 @@ ok "whole, and it goes on"
 leaves h2 --auto-converge --completion-timeout 30s --timeout-action force-complete
 pf h2 migration cutover t-c
 until_ok 60 eval '[ "$(state h2 throttle)" -gt 0 ]'
-ok "auto-converge slows it down, and inspect shows by how much" F42
+ok "auto-converge slows it down, and inspect shows by how much" F42 || diag "$(cat "$work/out")" "$(pf h2 inspect --json t-c | jq -c .migration)"
 arrived "time limit: it is forced" F40 F44
 goes_on h1
 ok "whole, and it goes on"
@@ -129,10 +129,10 @@ ok "whole, and it goes on"
 
 # Parallel connections, and what changed in a page instead of the page.
 leaves h2 --connections 3
-pf h2 migration cutover t-c
 like "$(on h2 virsh -q -c qemu:///system qemu-monitor-command podferry-t-c '{"execute":"query-migrate-parameters"}')" '"multifd-channels":3' \
         "three connections for memory" F35
 pf h2 migration set bandwidth t-c 0
+pf h2 migration cutover t-c
 arrived "it has moved over them" F35
 goes_on h1
 ok "whole, and it goes on" F35
