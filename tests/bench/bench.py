@@ -476,7 +476,7 @@ def main():
     p.add_argument("--pods", type=int, help="shims of the memory figure (20)")
     p.add_argument("--drained", type=int, help="pods of the drain figure (8)")
     p.add_argument("--drains", type=int, help="how often they are drained (3)")
-    p.add_argument("--drain-options", default="", help="of podferry drain, as one word (none)")
+    p.add_argument("--drain-options", default="--out 3 --in 3", help="of podferry drain, as one word (--out 3 --in 3)")
     args = p.parse_args()
     args.drain_options = args.drain_options.split()
     for name, quick, full in (("runs", 3, 10), ("moves", 6, 50), ("exits", 20, 200), ("pods", 3, 20), ("drained", 3, 8), ("drains", 1, 3)):
