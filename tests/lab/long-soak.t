@@ -6,9 +6,10 @@
 begin
 moves=${PODFERRY_SOAK:-50}
 
-# What a shim holds: number of open files, resident memory in KiB.
+# What a shim holds: number of open files, resident memory in KiB. The older half of a log, which is there once the first is
+# full, is one more, and no leak.
 holds() {
-        on "$1" sh -c 'p=$(cat /run/podferry/t-l/pid); ls /proc/$p/fd | wc -l; sed -n "s/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p" /proc/$p/status' | tr '\n' ' '
+        on "$1" sh -c 'p=$(cat /run/podferry/t-l/pid); ls -l /proc/$p/fd | grep -vc "[.]log[.]1\$"; sed -n "s/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p" /proc/$p/status' | tr '\n' ' '
 }
 
 pf h1 run --name t-l --container out --rootfs "$rootfs" --detach -- /bin/probe stream 1000000 100000000000 e >/dev/null &&
@@ -23,8 +24,6 @@ for i in $(seq "$((2 * moves))"); do
         [ $done -ne 2 ] || first=$(holds $host)
 done
 is $done $((2 * moves)) "$((2 * moves)) moves" F81 B1 || diag "$(cat "$work/out")"
-# What the last move opened may take a moment to be closed.
-until_ok 10 eval '[ "$(holds '$host' | cut -d" " -f1)" -le '"${first%% *}"' ]'
 last=$(holds $host)
 diag "open files and KiB of the shim after 2 moves: $first, after $done: $last"
 read -r files_first rss_first <<<"$first"
