@@ -35,6 +35,19 @@ void text_clean(char *text) {
         }
 }
 
+void text_clean_lines(char *text) {
+        for (char *line = text; line;) {
+                char *end = strchr(line, '\n');
+
+                if (end)
+                        *end = '\0';
+                text_clean(line);
+                if (end)
+                        *end = '\n';
+                line = end ? end + 1 : NULL;
+        }
+}
+
 int error_setf(Error *reterr, int code, const char *fmt, ...) {
         va_list ap;
 

@@ -39,3 +39,5 @@ const char *error_text(const Error *e, int code);
 /* Texts hold what others sent (a guest, a peer, a client of the bus) and go to terminals, logs and
  * the bus: control characters, and bytes that are not UTF-8, become '?'. In place. */
 void text_clean(char *text);
+/* The same, but lines stay lines. */
+void text_clean_lines(char *text);

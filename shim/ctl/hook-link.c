@@ -116,16 +116,7 @@ static int take_text(json_object *o, json_object *said, const char *key, size_t 
 
         (void)snprintf(text, sizeof(text), "%.*s", (int)MIN_OF(max, (size_t)HOOK_OUTPUT_MAX),
                        json_get_text(said, key));
-        for (char *line = text; line;) {
-                char *end = strchr(line, '\n');
-
-                if (end)
-                        *end = '\0';
-                text_clean(line);
-                if (end)
-                        *end = '\n';
-                line = end ? end + 1 : NULL;
-        }
+        text_clean_lines(text);
         return json_add_string(o, key, text);
 }
 

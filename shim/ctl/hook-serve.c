@@ -162,20 +162,6 @@ static int say(const Serving *v, const char *what, json_object *o, Error *reterr
         return r < 0 ? error_setf(reterr, r, "nobody listens: %s", strerrordesc_np(-r)) : 0;
 }
 
-/* Lines stay lines; what else a terminal or a reader of JSON could stumble over becomes '?'. */
-static void clean_output(char *text) {
-        for (char *line = text; line;) {
-                char *end = strchr(line, '\n');
-
-                if (end)
-                        *end = '\0';
-                text_clean(line);
-                if (end)
-                        *end = '\n';
-                line = end ? end + 1 : NULL;
-        }
-}
-
 static void to_journal(const Serving *v, const HookOutcome *o, const char *why) {
         (void)sd_journal_send("MESSAGE=hook %s %s: %s%s%s", hook_event_name(v->s->event),
                               hook_end_name(o->end), why, *o->output ? "\n" : "", o->output,
@@ -201,7 +187,7 @@ static int say_hook(const Serving *v, const Hook *h, uint32_t attempt, HookOutco
         _cleanup_json_ json_object *o = json_object_new_object();
         bool last = attempt > h->retries;
 
-        clean_output(out->output);
+        text_clean_lines(out->output);
         to_journal(v, out, why);
         if (!o || json_add_string(o, "program", h->run[0]) < 0 ||
             json_add(o, "attempt", json_object_new_int64(attempt)) < 0 ||

@@ -57,6 +57,18 @@ static int look_again(void *argument, Error *reterr) {
         return 0;
 }
 
+/* A timer has come: looks again, and then goes on with done(). */
+static int look_on_time(CheckRun *c, OpDone done) {
+        Error e = ERROR_INIT;
+        int r;
+
+        c->timer = sd_event_source_disable_unref(c->timer);
+        r = file_job(c->migrate->shim, look_again, &c->memory, done, c, &e);
+        if (r < 0)
+                failed(c, r, &e);
+        return 0;
+}
+
 /* -- the far look -- */
 
 static void on_far(void *userdata, int r, const void *result, const Error *err) {
@@ -67,15 +79,7 @@ static void on_far(void *userdata, int r, const void *result, const Error *err) 
 }
 
 static int on_far_time(sd_event_source *source, uint64_t usec, void *userdata) {
-        CheckRun *c = userdata;
-        Error e = ERROR_INIT;
-        int r;
-
-        c->timer = sd_event_source_disable_unref(c->timer);
-        r = file_job(c->migrate->shim, look_again, &c->memory, on_far, c, &e);
-        if (r < 0)
-                failed(c, r, &e);
-        return 0;
+        return look_on_time(userdata, on_far);
 }
 
 /* `written` is of a second. */
@@ -141,15 +145,7 @@ static void on_long(void *userdata, int r, const void *result, const Error *err)
 }
 
 static int on_long_time(sd_event_source *source, uint64_t usec, void *userdata) {
-        CheckRun *c = userdata;
-        Error e = ERROR_INIT;
-        int r;
-
-        c->timer = sd_event_source_disable_unref(c->timer);
-        r = file_job(c->migrate->shim, look_again, &c->memory, on_long, c, &e);
-        if (r < 0)
-                failed(c, r, &e);
-        return 0;
+        return look_on_time(userdata, on_long);
 }
 
 static void on_short(void *userdata, int r, const void *result, const Error *err) {
@@ -162,15 +158,7 @@ static void on_short(void *userdata, int r, const void *result, const Error *err
 }
 
 static int on_short_time(sd_event_source *source, uint64_t usec, void *userdata) {
-        CheckRun *c = userdata;
-        Error e = ERROR_INIT;
-        int r;
-
-        c->timer = sd_event_source_disable_unref(c->timer);
-        r = file_job(c->migrate->shim, look_again, &c->memory, on_short, c, &e);
-        if (r < 0)
-                failed(c, r, &e);
-        return 0;
+        return look_on_time(userdata, on_short);
 }
 
 /* -- the beginning -- */
