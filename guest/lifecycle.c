@@ -81,7 +81,7 @@ static int run_create(Container *c, const CreateRequest *m, Error *reterr) {
         r = spec_make_config(m->config_json.data, m->config_json.len, m->rootfs, c->cgroup,
                              m->stdio, &config, reterr);
         if (r == 0)
-                r = names_share(&config, m->rootfs, reterr);
+                r = names_share(&config, reterr);
         if (r < 0)
                 return r;
         container_path(c, "", "config", ".json", path, sizeof(path));

@@ -246,6 +246,20 @@ int mount_disk(const MountRequest *q, Error *reterr) {
         return 0;
 }
 
+static int undo(Mount **at, Error *reterr) {
+        Mount *m = *at;
+        int r = m->is_node ? unlink(m->path) : umount2(m->path, UMOUNT_NOFOLLOW);
+
+        if (r < 0 && !(m->is_node && errno == ENOENT))
+                return error_setf(reterr, -errno, "cannot unmount %s: %m", m->path);
+        if (m->is_node)
+                *strrchr(m->path, '/') = '\0';
+        remove_directories(m);
+        *at = m->next;
+        (void)mount_free(m);
+        return 0;
+}
+
 /* --- overlay --- */
 
 /* How much of the paths is the same, up to and without a slash. */
@@ -274,8 +288,8 @@ static int make_upper(const char *upper, const char *name, char *ret, size_t siz
 
 /* The options must fit in a page, and there may be many layers: so they are told from a directory
  * that they have in common. Only this thread goes there. */
-static int overlay_data(const OverlayRequest *q, Buf *ret, Error *reterr) {
-        char upper[CHECK_PATH_MAX + 16], work[CHECK_PATH_MAX + 16], common[CHECK_PATH_MAX + 1];
+static int overlay_data(const OverlayRequest *q, const char *in, Buf *ret, Error *reterr) {
+        char upper[CHECK_PATH_MAX + 32], work[CHECK_PATH_MAX + 32], common[CHECK_PATH_MAX + 1];
         size_t n = common_directory(q);
         int r;
 
@@ -285,12 +299,12 @@ static int overlay_data(const OverlayRequest *q, Buf *ret, Error *reterr) {
         r = buf_printf(ret, "lowerdir=");
         for (size_t i = 0; r >= 0 && i < q->n_lower; i++)
                 r = buf_printf(ret, "%s%s", i > 0 ? ":" : "", q->lower[i] + n + 1);
-        if (r >= 0 && q->upper[0] != '\0') {
-                if ((r = make_upper(q->upper, "upper", upper, sizeof(upper), reterr)) < 0 ||
-                    (r = make_upper(q->upper, "work", work, sizeof(work), reterr)) < 0)
-                        return r;
-                r = buf_printf(ret, ",upperdir=%s,workdir=%s", upper, work);
-        }
+        if (r < 0)
+                return error_oom(reterr);
+        if ((r = make_upper(in, "upper", upper, sizeof(upper), reterr)) < 0 ||
+            (r = make_upper(in, "work", work, sizeof(work), reterr)) < 0)
+                return r;
+        r = buf_printf(ret, ",upperdir=%s,workdir=%s", upper, work);
         if (r < 0 || buf_append(ret, "", 1) < 0)
                 return error_oom(reterr);
         if (ret->len > 4096)
@@ -299,16 +313,50 @@ static int overlay_data(const OverlayRequest *q, Buf *ret, Error *reterr) {
         return 0;
 }
 
-int mount_overlay(const OverlayRequest *q, Error *reterr) {
+static void upper_path(const char *path, char *ret, size_t size) {
+        (void)snprintf(ret, size, "%s.upper", path);
+}
+
+/* A root that cannot be written has no disk for it. The runtime makes the mount points before it
+ * makes the root read-only (runtime-spec, config.md, "root"), and they are small; besides,
+ * overlayfs takes no layer alone that has no upper directory. */
+static int mount_small_upper(const char *path, Error *reterr) {
         _cleanup_(mount_freep) Mount *m = NULL;
         _cleanup_close_ int dir = -EBADF;
-        _cleanup_buf_ Buf data = {};
+        char upper[CHECK_PATH_MAX + 16];
         int r;
 
-        r = mount_new(q->guest_path, false, &m, reterr);
-        if (r < 0)
+        upper_path(path, upper, sizeof(upper));
+        if ((r = mount_new(upper, false, &m, reterr)) < 0 ||
+            (r = make_directories(m, upper, &dir, reterr)) < 0)
                 return r;
-        r = overlay_data(q, &data, reterr);
+        r = mount_at(dir, "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755", reterr);
+        if (r < 0) {
+                remove_directories(m);
+                return r;
+        }
+        keep(TAKE(m));
+        return 0;
+}
+
+static int unmount_small_upper(const char *path, Error *reterr) {
+        char upper[CHECK_PATH_MAX + 16];
+
+        upper_path(path, upper, sizeof(upper));
+        for (Mount **p = &mounts; *p; p = &(*p)->next)
+                if (strcmp((*p)->path, upper) == 0)
+                        return undo(p, reterr);
+        return 0;
+}
+
+static int mount_layers(Mount *m, const OverlayRequest *q, Error *reterr) {
+        _cleanup_close_ int dir = -EBADF;
+        _cleanup_buf_ Buf data = {};
+        char upper[CHECK_PATH_MAX + 16];
+        int r;
+
+        upper_path(m->path, upper, sizeof(upper));
+        r = overlay_data(q, q->upper[0] != '\0' ? q->upper : upper, &data, reterr);
         if (r >= 0)
                 r = make_directories(m, m->path, &dir, reterr);
         if (r >= 0) {
@@ -317,32 +365,36 @@ int mount_overlay(const OverlayRequest *q, Error *reterr) {
                         remove_directories(m);
         }
         (void)!chdir("/");
+        return r;
+}
+
+int mount_overlay(const OverlayRequest *q, Error *reterr) {
+        _cleanup_(mount_freep) Mount *m = NULL;
+        int r;
+
+        r = mount_new(q->guest_path, false, &m, reterr);
+        if (r >= 0 && q->upper[0] == '\0')
+                r = mount_small_upper(m->path, reterr);
         if (r < 0)
                 return r;
+        r = mount_layers(m, q, reterr);
+        if (r < 0) {
+                (void)unmount_small_upper(m->path, NULL);
+                return r;
+        }
         keep(TAKE(m));
         return 0;
 }
 
 /* --- undo --- */
 
-static int undo(Mount **at, Error *reterr) {
-        Mount *m = *at;
-        int r = m->is_node ? unlink(m->path) : umount2(m->path, UMOUNT_NOFOLLOW);
-
-        if (r < 0 && !(m->is_node && errno == ENOENT))
-                return error_setf(reterr, -errno, "cannot unmount %s: %m", m->path);
-        if (m->is_node)
-                *strrchr(m->path, '/') = '\0';
-        remove_directories(m);
-        *at = m->next;
-        (void)mount_free(m);
-        return 0;
-}
-
 int mount_undo(const char *path, Error *reterr) {
         for (Mount **p = &mounts; *p; p = &(*p)->next)
-                if (strcmp((*p)->path, path) == 0)
-                        return undo(p, reterr);
+                if (strcmp((*p)->path, path) == 0) {
+                        int r = undo(p, reterr);
+
+                        return r < 0 ? r : unmount_small_upper(path, reterr);
+                }
         return error_setf(reterr, -ENOENT, "nothing of ours is mounted at %s", path);
 }
 

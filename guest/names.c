@@ -84,7 +84,7 @@ int names_apply(const NetworkRequest *q, Error *reterr) {
         return r;
 }
 
-int names_share(Buf *config, const char *rootfs, Error *reterr) {
+int names_share(Buf *config, Error *reterr) {
         static const char *const files[] = { NAMES_RESOLV, NAMES_HOSTS };
         const char *there[ELEMENTSOF(files)];
         size_t n = 0;
@@ -92,5 +92,5 @@ int names_share(Buf *config, const char *rootfs, Error *reterr) {
         for (size_t i = 0; i < ELEMENTSOF(files); i++)
                 if (access(files[i], F_OK) == 0)
                         there[n++] = files[i];
-        return n == 0 ? 0 : spec_share_files(config, rootfs, there, n, reterr);
+        return n == 0 ? 0 : spec_share_files(config, there, n, reterr);
 }

@@ -20,6 +20,6 @@ int announce_interface(int index, const NetInterface *i, Error *reterr);
 /* Writes /etc/resolv.conf and /etc/hosts in place: containers have them mounted. */
 int names_apply(const NetworkRequest *q, Error *reterr);
 /* A container's configuration: it sees both files, once there is a network. */
-int names_share(Buf *config, const char *rootfs, Error *reterr);
+int names_share(Buf *config, Error *reterr);
 #define NAMES_RESOLV "/etc/resolv.conf"
 #define NAMES_HOSTS  "/etc/hosts"

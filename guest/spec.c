@@ -3,7 +3,6 @@
 
 #include <limits.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -145,18 +144,6 @@ static bool mounts_at(json_object *mounts, const char *path) {
         return false;
 }
 
-/* crun makes the file to mount on, where it can. */
-static bool can_mount_at(json_object *root, const char *rootfs, const char *path) {
-        json_object *read_only = NULL;
-        char target[PATH_MAX];
-
-        if (!json_object_object_get_ex(root, "readonly", &read_only) ||
-            !json_object_get_boolean(read_only))
-                return true;
-        (void)snprintf(target, sizeof(target), "%s%s", rootfs, path);
-        return access(target, F_OK) == 0;
-}
-
 static int add_bind(json_object *mounts, const char *path, Error *reterr) {
         static const char *const words[] = { "bind", "ro", "nosuid", "nodev", "noexec" };
         _cleanup_(object_freep) json_object *m = json_object_new_object(),
@@ -179,15 +166,12 @@ static int add_bind(json_object *mounts, const char *path, Error *reterr) {
         return 0;
 }
 
-int spec_share_files(Buf *config, const char *rootfs, const char *const *files, size_t n_files,
-                     Error *reterr) {
+int spec_share_files(Buf *config, const char *const *files, size_t n_files, Error *reterr) {
         _cleanup_(object_freep) json_object *o = NULL;
-        json_object *mounts = NULL, *root;
+        json_object *mounts = NULL;
         int r;
 
         r = parse("config", config->data, config->len, &o, reterr);
-        if (r == 0)
-                r = member_object(o, "root", &root, reterr);
         if (r < 0)
                 return r;
         if (!json_object_object_get_ex(o, "mounts", &mounts)) {
@@ -197,7 +181,7 @@ int spec_share_files(Buf *config, const char *rootfs, const char *const *files, 
         if (r == 0 && !json_object_is_type(mounts, json_type_array))
                 r = error_setf(reterr, -EINVAL, "\"mounts\" is not a list");
         for (size_t i = 0; r == 0 && i < n_files; i++)
-                if (!mounts_at(mounts, files[i]) && can_mount_at(root, rootfs, files[i]))
+                if (!mounts_at(mounts, files[i]))
                         r = add_bind(mounts, files[i], reterr);
         if (r < 0)
                 return r;

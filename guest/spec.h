@@ -14,9 +14,8 @@
 int spec_make_config(const void *json, size_t n, const char *rootfs, const char *cgroup,
                      const StdioSpec *stdio, Buf *ret, Error *reterr);
 /* `config` once more, in place: files of the guest appear at the same path in the container, unless
- * it mounts something there itself, or its root is read-only and has no such file. */
-int spec_share_files(Buf *config, const char *rootfs, const char *const *files, size_t n_files,
-                     Error *reterr);
+ * it mounts something there itself. */
+int spec_share_files(Buf *config, const char *const *files, size_t n_files, Error *reterr);
 /* The process of an exec: the terminal as in `stdio`. */
 int spec_make_process(const void *json, size_t n, const StdioSpec *stdio, Buf *ret, Error *reterr);
 /* Linux resources: unchanged, but known to be one JSON object. */

@@ -23,6 +23,12 @@ for i in 1:tar 2:erofs 3:squashfs 4:ext4; do
         is "$(pf h1 run --rm --name t-img --rootfs "$work/root${i%:*}" -- /bin/cat /etc/image)" "a file of the image" "--rootfs takes ${i#*:}"
 done
 
+mkdir "$work/bare" && cp -a "$rootfs/bin" "$work/bare" || bail "a root without mount points"
+truncate -s 32M "$work/in" && mkfs.ext4 -q -F "$work/in" || bail "mkfs.ext4"
+is "$(pf h1 run --rm --name t-ro --rootfs "$work/bare" --read-only --net user --volume "$work/in:/srv/in" -- /bin/sh -c \
+        'touch /bin/x /srv/x 2>/dev/null; ls /bin/x /srv/x 2>/dev/null; cat /proc/1/comm; touch /srv/in/x && ls /srv/in/x; cat /etc/resolv.conf >/dev/null && echo names')" \
+        $'sh\n/srv/in/x\nnames' "--read-only: a root of one layer, without mount points, has all that is mounted, and cannot be written"
+
 run h1 t-a /bin/probe count 50
 ok "run --detach" || diag "$(cat "$work/err")"
 like "$(pf h1 ps)" 't-a.*running' "ps shows it running"
