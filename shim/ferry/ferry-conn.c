@@ -305,6 +305,8 @@ static bool pump_conn(Ferry *f, Conn *c) {
                 }
                 if (!(c->watch.ready & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
                         return false;
+                if (f->stalls[c->kind] && !(c->watch.ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+                        return false;
                 if (moved >= FERRY_CHUNK)
                         return true;
                 p = session_reserve(f->session, c->channel, &room);

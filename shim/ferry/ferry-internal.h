@@ -59,6 +59,8 @@ typedef enum CommandType {
         COMMAND_RULE,
         COMMAND_HOLD,
         COMMAND_LET_GO,
+        COMMAND_STALL,
+        COMMAND_FLOW,
         COMMAND_CUT,
         COMMAND_REFUSE,
         COMMAND_DEAFEN,
@@ -102,6 +104,7 @@ struct Ferry {
         Watch listeners[_FERRY_KIND_MAX];
         char *rules[_FERRY_KIND_MAX];
         bool held[_FERRY_KIND_MAX];
+        bool stalls[_FERRY_KIND_MAX];   /* SOURCE: what is said here is not taken */
         bool refusing[_FERRY_KIND_MAX]; /* SOURCE: nobody is let in any more */
         bool deafened[_FERRY_KIND_MAX]; /* FERRY_EVENT_CLOSED is due */
         bool gate;                      /* SOURCE: what libvirt says is looked at */

@@ -212,6 +212,10 @@ static void run_commands(Ferry *f) {
                 case COMMAND_LET_GO:
                         ferry_hold_conns(f, c->kind, c->type == COMMAND_HOLD);
                         break;
+                case COMMAND_STALL:
+                case COMMAND_FLOW: /* what waits is still marked as readable */
+                        f->stalls[c->kind] = c->type == COMMAND_STALL;
+                        break;
                 case COMMAND_GATE:
                 case COMMAND_OPEN_GATE:
                         f->gate = c->type == COMMAND_GATE;

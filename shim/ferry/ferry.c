@@ -285,6 +285,13 @@ int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr) {
         return command_kind(f, hold ? COMMAND_HOLD : COMMAND_LET_GO, kind, reterr);
 }
 
+int ferry_stall(Ferry *f, FerryKind kind, bool stall, Error *reterr) {
+        if (f->role != FERRY_SOURCE)
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "a destination's ferry takes all that comes");
+        return command_kind(f, stall ? COMMAND_STALL : COMMAND_FLOW, kind, reterr);
+}
+
 int ferry_cut(Ferry *f, FerryKind kind, Error *reterr) {
         return command_kind(f, COMMAND_CUT, kind, reterr);
 }

@@ -73,6 +73,9 @@ int ferry_rule(Ferry *f, FerryKind kind, const char *path, Error *reterr);
  * ways, as if the peer had gone; later ones are not concerned. Both take effect within the thread's
  * next pass. */
 int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr);
+/* SOURCE: nothing is taken from what connects here as this kind, so that it stands when the
+ * socket's buffer is full, until this ends. One that hangs up meanwhile is read to its end. */
+int ferry_stall(Ferry *f, FerryKind kind, bool stall, Error *reterr);
 int ferry_cut(Ferry *f, FerryKind kind, Error *reterr);
 /* SOURCE: cuts them, and closes every later one as soon as it is made. */
 int ferry_refuse(Ferry *f, FerryKind kind, Error *reterr);

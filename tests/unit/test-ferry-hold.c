@@ -151,6 +151,66 @@ static void test_hold_end(void **state) {
         rig_down(&r);
 }
 
+/* Stalled: what is said here waits at its socket, from the first byte on, and who says much stands.
+ */
+static void test_stall(void **state) {
+        static char many[1 << 20];
+        Rig r = { .seed = 24 };
+        FerryCounters n;
+        int fd, disk;
+        size_t sent;
+
+        up(&r);
+        assert_int_equal(ferry_stall(r.destination, FERRY_LIBVIRT, true, NULL), -EOPNOTSUPP);
+        assert_int_equal(ferry_stall(r.source, FERRY_LIBVIRT, true, NULL), 0);
+        fd = dial(&r, FERRY_LIBVIRT);
+        until_open(r.destination, FERRY_LIBVIRT, 1);
+        say(fd, "first");
+        for (sent = strlen("first"); sent < sizeof(many);) {
+                ssize_t k = send(fd, many, sizeof(many), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+                if (k < 0)
+                        break;
+                sent += (size_t)k;
+        }
+        assert_true(sent < sizeof(many));
+        disk = dial(&r, FERRY_DISK);
+        say(disk, "mine");
+        hear(disk, "mine");
+        exchange(&r, FERRY_DISK);
+        ferry_counters(r.source, &n);
+        assert_int_equal(n.kind[FERRY_LIBVIRT].sent, 0);
+        assert_int_equal(ferry_stall(r.source, FERRY_LIBVIRT, false, NULL), 0);
+        hear(fd, "first");
+        until_sent(r.source, FERRY_LIBVIRT, sent);
+        (void)close(fd);
+        (void)close(disk);
+        rig_down(&r);
+}
+
+/* Its owner goes, or it is deafened, while it is stalled: both ends are told. */
+static void test_stall_end(void **state) {
+        Rig r = { .seed = 25 };
+        int fd;
+
+        up(&r);
+        assert_int_equal(ferry_stall(r.source, FERRY_LIBVIRT, true, NULL), 0);
+        fd = dial(&r, FERRY_LIBVIRT);
+        say(fd, "and gone");
+        until_open(r.destination, FERRY_LIBVIRT, 1);
+        (void)close(fd);
+        until_open(r.source, FERRY_LIBVIRT, 0);
+        until_open(r.destination, FERRY_LIBVIRT, 0);
+        fd = dial(&r, FERRY_LIBVIRT);
+        say(fd, "not wanted");
+        until_open(r.destination, FERRY_LIBVIRT, 1);
+        assert_int_equal(ferry_deafen(r.source, FERRY_LIBVIRT, NULL), 0);
+        until_open(r.destination, FERRY_LIBVIRT, 0);
+        (void)close(fd);
+        until_open(r.source, FERRY_LIBVIRT, 0);
+        rig_down(&r);
+}
+
 /* Cut while held: nothing of what was held comes out, both ends hear that it is over, and only
  * those connections that there were. */
 static void test_cut(void **state) {
@@ -308,6 +368,7 @@ static void test_kinds(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_hold),      cmocka_unit_test(test_hold_end),
+                cmocka_unit_test(test_stall),     cmocka_unit_test(test_stall_end),
                 cmocka_unit_test(test_cut),       cmocka_unit_test(test_cut_there),
                 cmocka_unit_test(test_hold_torn), cmocka_unit_test(test_kinds),
                 cmocka_unit_test(test_refuse),    cmocka_unit_test(test_deafen),
