@@ -165,6 +165,10 @@ typedef struct MigrationOps {
         int (*tune)(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                     Error *reterr);
 
+        /* Source: a pod that was held (migration_is_held) when migrate began need not wait any more:
+         * its memory may go. NULL: nothing of it waited. */
+        void (*let_go)(void *u);
+
         /* -- the guest link and the peer -- */
         /* Source, blackout: the link neither consumes nor writes from now on; its checkpoint and
          * what happened since the export go to *ret (the "handoff" envelope). May be repeated. */
@@ -277,6 +281,7 @@ void migration_on_iteration(Migration *m, uint32_t n);
 /* The options in effect: as called, and as changed since. */
 const MigrationOptions *migration_live_options(const Migration *m);
 uint64_t migration_downtime_allowed(const Migration *m); /* ms; 0: the hypervisor's own */
+bool migration_is_held(const Migration *m);              /* until the cutover */
 /* Something that the guest needs on this host could not be had: gets out, as a cancel does. */
 void migration_on_host_failed(Migration *m, const char *step, int r, const Error *err);
 /* libvirt can be asked again after it was away: looks where the domain is. */

@@ -194,7 +194,7 @@ void migration_on_statistics(Migration *m, const MigrationStatistics *s, const M
         m->progress.n_disks = n_disks;
         m->progress.now = *s;
         m->progress.percent = MAX_OF(m->progress.percent, percent);
-        if ((moved != m->last_bytes || !m->measured) && m->options.progress_timeout_ms)
+        if ((moved != m->last_bytes || !m->measured) && m->options.progress_timeout_ms && !m->held)
                 m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, m->options.progress_timeout_ms);
         m->last_bytes = moved;
         m->measured = true;

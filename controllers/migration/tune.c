@@ -24,6 +24,10 @@ uint64_t migration_downtime_allowed(const Migration *m) {
         return m->downtime_ms;
 }
 
+bool migration_is_held(const Migration *m) {
+        return m->held;
+}
+
 /* -- what libvirt is told -- */
 
 typedef struct Tune {
@@ -105,6 +109,18 @@ static void arm_limit(Migration *m) {
                                      : 1);
 }
 
+/* What has waited for the cutover. */
+static void let_go(Migration *m) {
+        if (!m->held)
+                return;
+        m->held = false;
+        m->ops->timer(m->u, MIGRATION_TIMER_CUTOVER, 0);
+        if (m->up)
+                m->ops->timer(m->u, MIGRATION_TIMER_PROGRESS, m->options.progress_timeout_ms);
+        if (m->ops->let_go)
+                m->ops->let_go(m->u);
+}
+
 typedef struct Force {
         Migration *m;
         uint64_t downtime_ms; /* before */
@@ -114,8 +130,7 @@ typedef struct Force {
 
 static void latch(Migration *m, uint64_t deadline_ms) {
         m->forced = true;
-        m->held = false;
-        m->ops->timer(m->u, MIGRATION_TIMER_CUTOVER, 0);
+        let_go(m);
         m->ops->timer(m->u, MIGRATION_TIMER_LIMIT, deadline_ms);
 }
 
@@ -201,12 +216,21 @@ static int force_by_postcopy(Migration *m, OpDone done, void *job, Error *reterr
         return r;
 }
 
+static int refuse_held(MigrationCall what, Error *reterr) {
+        return error_setf(
+                reterr, -EBADFD,
+                "%s: the pod is held, and would stand for all of its memory: Cutover first",
+                migration_call_name(what));
+}
+
 static int force(Migration *m, OpDone done, void *job, Error *reterr) {
         bool postcopy = may_postcopy(m);
         int r = -EOPNOTSUPP;
 
         if (m->forced)
                 return 0;
+        if (m->held && !postcopy)
+                return refuse_held(MIGRATION_CALL_FORCE_COMPLETE, reterr);
         if (postcopy)
                 r = force_by_postcopy(m, done, job, reterr);
         if (r < 0)
@@ -264,8 +288,7 @@ static bool await_cutover(Migration *m) {
 }
 
 static void cut_over(Migration *m) {
-        m->held = false;
-        m->ops->timer(m->u, MIGRATION_TIMER_CUTOVER, 0);
+        let_go(m);
         m->limit_from_ns = m->ops->now_ns(m->u);
         m->limit_final = false;
         arm_limit(m);
@@ -286,6 +309,8 @@ void migration_converge_begin(Migration *m) {
         m->held = m->live.cutover_at > 0 ? await_cutover(m)
                                          : m->live.cutover == MIGRATION_CUTOVER_HOLD;
         m->downtime_ms = migration_downtime_first(&m->live, m->held);
+        if (m->held)
+                migration_tell(m, m->progress.phase, MIGRATION_PROGRESS, "held until the cutover");
         arm_limit(m);
 }
 
@@ -420,6 +445,8 @@ int migration_tune(Migration *m, const char *session, MigrationCall what, uint64
         case MIGRATION_CALL_FORCE_COMPLETE:
                 return force(m, done, job, reterr);
         case MIGRATION_CALL_PAUSE:
+                if (m->held)
+                        return refuse_held(what, reterr);
                 return m->forced ? 0 : force_by_pause(m, done, job, reterr);
         case MIGRATION_CALL_SET_BANDWIDTH:
                 return set_bandwidth(m, value, done, job, reterr);

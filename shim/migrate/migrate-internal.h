@@ -175,6 +175,7 @@ int migrate_op_fence(void *u, OpDone done, void *job, Error *reterr);
 void migrate_mark_fence(Migrate *m);
 void migrate_hold_libvirt(Migrate *m);
 void migrate_let_libvirt_go(Migrate *m);
+void migrate_op_let_go(void *u);
 int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                     Error *reterr);
 int migrate_op_prepare(void *u, OpDone done, void *job, Error *reterr);

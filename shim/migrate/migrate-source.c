@@ -127,6 +127,8 @@ static int listen_for_libvirt(Migrate *m, Addresses *a, Error *reterr) {
         r = migrate_ferry(m, &ferry, reterr);
         if (r == 0 && m->options.handover == MIGRATION_HANDOVER_FAST && !m->options.postcopy)
                 r = ferry_gate(ferry, true, reterr);
+        if (r == 0 && migration_is_held(m->migration))
+                r = ferry_stall(ferry, FERRY_MEMORY, true, reterr);
         for (size_t i = 0; r == 0 && i < ELEMENTSOF(ends); i++) {
                 (void)snprintf(path, sizeof(path), "%s/%s", m->dir, ends[i].name);
                 r = ferry_listen(ferry, ends[i].kind, path, reterr);
@@ -502,6 +504,15 @@ int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, vo
                 free(relay);
         }
         return r;
+}
+
+void migrate_op_let_go(void *u) {
+        Migrate *m = u;
+        Error e = ERROR_INIT;
+        int r = m->ferry ? ferry_stall(m->ferry, FERRY_MEMORY, false, &e) : 0;
+
+        if (r < 0)
+                migration_on_host_failed(m->migration, "cutover", r, &e);
 }
 
 /* Statistics: libvirt has no event for them, so while memory moves it is asked four times a second.

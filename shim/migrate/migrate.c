@@ -208,6 +208,7 @@ const MigrationOps migrate_ops = {
         .resume_domain = migrate_op_resume_domain,
         .destroy_domain = migrate_op_destroy_domain,
         .tune = migrate_op_tune,
+        .let_go = migrate_op_let_go,
         .checkpoint = migrate_op_checkpoint,
         .uncheckpoint = migrate_op_uncheckpoint,
         .adopt = migrate_op_adopt,

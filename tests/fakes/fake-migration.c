@@ -366,6 +366,12 @@ static int op_destroy_domain(void *u, OpDone done, void *job, Error *reterr) {
         return start(u, FAKE_DESTROY_DOMAIN, done, job, reterr);
 }
 
+static void op_let_go(void *u) {
+        FakeSide *s = u;
+
+        s->let_go++;
+}
+
 static int op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                    Error *reterr) {
         FakeSide *s = u;
@@ -500,6 +506,7 @@ const MigrationOps fake_migration_ops = {
         .resume_domain = op_resume_domain,
         .destroy_domain = op_destroy_domain,
         .tune = op_tune,
+        .let_go = op_let_go,
         .checkpoint = op_checkpoint,
         .uncheckpoint = op_uncheckpoint,
         .adopt = op_adopt,

@@ -94,6 +94,7 @@ struct FakeSide {
         unsigned notified, changes;
         MigrationCall tuned; /* the last tune, and its value */
         uint64_t tuned_value;
+        unsigned let_go;
         char warned[MIGRATION_DETAILS_MAX]; /* the last warning */
         bool events_lost;                   /* libvirt's events do not reach this side */
 };

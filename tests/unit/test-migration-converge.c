@@ -409,7 +409,9 @@ static void test_cutover(void **state) {
                 assert_int_equal(migration_tune(s->m, "m1", MIGRATION_CALL_SET_MAX_DOWNTIME, 40,
                                                 NULL, NULL, NULL),
                                  0);
-                assert_int_equal(s->calls[FAKE_TUNE], 0); /* for later */
+                assert_int_equal(s->calls[FAKE_TUNE], 0);                /* for later */
+                assert_int_equal(s->timer[MIGRATION_TIMER_PROGRESS], 0); /* nor does it hang */
+                assert_true(migration_is_held(s->m) && s->let_go == 0);
                 if (by_time) {
                         assert_int_equal(s->timer[MIGRATION_TIMER_CUTOVER], 60000);
                         assert_true(fake_timer(s, MIGRATION_TIMER_CUTOVER)); /* too early */
@@ -421,7 +423,8 @@ static void test_cutover(void **state) {
                                                         NULL, NULL),
                                          0);
                 }
-                assert_false(s->m->held);
+                assert_true(!migration_is_held(s->m) && s->let_go == 1);
+                assert_int_equal(s->timer[MIGRATION_TIMER_PROGRESS], o.progress_timeout_ms);
                 assert_int_equal(s->tuned_value, 40);
                 assert_in_range(s->timer[MIGRATION_TIMER_LIMIT], 299000, 300000);
                 assert_int_equal(
@@ -429,8 +432,38 @@ static void test_cutover(void **state) {
                 assert_int_equal(s->calls[FAKE_TUNE], 1);
                 quiet_run(&w);
                 assert_int_equal(migration_outcome(s->m), MIGRATION_OUTCOME_MOVED);
+                assert_int_equal(s->let_go, 1);
                 fake_world_done(&w);
         }
+}
+
+/* Nothing of its memory is over there: standing for all of it is not what was meant. Post-copy
+ * needs none of it there. */
+static void test_force_held(void **state) {
+        MigrationOptions o = migration_defaults();
+        FakeWorld w;
+        FakeSide *s;
+
+        o.cutover = MIGRATION_CUTOVER_HOLD;
+        s = begin(&w, &o);
+        left(s, 1, 100, 0);
+        assert_int_equal(migration_tune(s->m, "m1", MIGRATION_CALL_PAUSE, 0, NULL, NULL, NULL),
+                         -EBADFD);
+        assert_int_equal(
+                migration_tune(s->m, "m1", MIGRATION_CALL_FORCE_COMPLETE, 0, NULL, NULL, NULL),
+                -EBADFD);
+        assert_true(migration_is_held(s->m) && s->let_go == 0 && s->calls[FAKE_TUNE] == 0);
+        fake_world_done(&w);
+
+        o.handover = MIGRATION_HANDOVER_FAST;
+        o.postcopy = true;
+        s = begin(&w, &o);
+        left(s, 1, 100, 0);
+        assert_int_equal(
+                migration_tune(s->m, "m1", MIGRATION_CALL_FORCE_COMPLETE, 0, NULL, NULL, NULL), 0);
+        assert_true(!migration_is_held(s->m) && s->let_go == 1);
+        assert_int_equal(s->tuned, MIGRATION_CALL_SWITCH_TO_POSTCOPY);
+        fake_world_done(&w);
 }
 
 /* Zero bytes of memory and disks, not a rest that stays. */
@@ -596,23 +629,15 @@ static void test_postcopy_breaks(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_ramp),
-                cmocka_unit_test(test_time_limit),
-                cmocka_unit_test(test_stall),
-                cmocka_unit_test(test_stall_many),
-                cmocka_unit_test(test_ramp_lives),
-                cmocka_unit_test(test_force),
-                cmocka_unit_test(test_latch),
-                cmocka_unit_test(test_pause_deadline),
-                cmocka_unit_test(test_timeout_lives),
-                cmocka_unit_test(test_stall_lives),
-                cmocka_unit_test(test_cutover),
-                cmocka_unit_test(test_no_progress),
-                cmocka_unit_test(test_abort_watchdog),
-                cmocka_unit_test(test_fence_waits),
-                cmocka_unit_test(test_postcopy_moves),
-                cmocka_unit_test(test_postcopy_lives),
-                cmocka_unit_test(test_postcopy_breaks),
+                cmocka_unit_test(test_ramp),           cmocka_unit_test(test_time_limit),
+                cmocka_unit_test(test_stall),          cmocka_unit_test(test_stall_many),
+                cmocka_unit_test(test_ramp_lives),     cmocka_unit_test(test_force),
+                cmocka_unit_test(test_latch),          cmocka_unit_test(test_pause_deadline),
+                cmocka_unit_test(test_timeout_lives),  cmocka_unit_test(test_stall_lives),
+                cmocka_unit_test(test_cutover),        cmocka_unit_test(test_force_held),
+                cmocka_unit_test(test_no_progress),    cmocka_unit_test(test_abort_watchdog),
+                cmocka_unit_test(test_fence_waits),    cmocka_unit_test(test_postcopy_moves),
+                cmocka_unit_test(test_postcopy_lives), cmocka_unit_test(test_postcopy_breaks),
         };
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
