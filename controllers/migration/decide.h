@@ -26,6 +26,7 @@ typedef struct MigrationDomain {
         /* Source, handover=fast: its QEMU stands as a whole, and cannot go on by anything that
          * libvirt does; since then libvirt may have let the destination run. */
         bool held;
+        bool by_user; /* paused, and not for the migration: not ours to resume */
 } MigrationDomain;
 
 typedef enum MigrationVerdict {

@@ -66,7 +66,7 @@ static bool take_disks_back(Migration *m) {
 static void keep(Migration *m) {
         if (take_disks_back(m))
                 return;
-        if (m->domain.state == MIGRATION_AT_PAUSED) {
+        if (m->domain.state == MIGRATION_AT_PAUSED && !m->domain.by_user) {
                 m->taken_back = true;
                 migration_op_start(m, OP_RESUME_DOMAIN);
                 return;

@@ -233,6 +233,23 @@ static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
         return virt_migrate(m->shim->virt, &v, on_migrated, relay, reterr);
 }
 
+/* A guest that stands already has no blackout by which it could be handed over, and would run over
+ * there. */
+static void on_source_state(void *userdata, int r, const void *result, const Error *err) {
+        const VirtDomain *d = result;
+        Relay *relay = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0 && relay->migrate->aborted)
+                r = error_setf(&e, -ECANCELED, "cancelled");
+        else if (r == 0 && d->state == VIRT_PAUSED)
+                r = error_setf(&e, -EBADFD, "the pod's domain is paused: resume it first");
+        if (r == 0)
+                r = start_libvirt(relay->migrate, relay, &e);
+        if (r <= 0)
+                relay_done(relay, r, NULL, e.code < 0 ? &e : err);
+}
+
 static void on_storage_verified(void *userdata, int r, const void *result, const Error *err) {
         Relay *relay = userdata;
         Migrate *m = relay->migrate;
@@ -243,7 +260,7 @@ static void on_storage_verified(void *userdata, int r, const void *result, const
                 err = &e;
         }
         if (r == 0) {
-                r = start_libvirt(m, relay, &e);
+                r = virt_query(m->shim->virt, on_source_state, relay, &e);
                 if (r > 0)
                         return;
                 err = &e;

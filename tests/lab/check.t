@@ -130,7 +130,10 @@ pf h1 check t-c --to "exec:$lab enter h1" --name t-e --json >"$work/check"
 like "$? $(cat "$work/check")" '^1 .*"code":"same-host"' "the host itself" F13
 on h1 virsh -q -c qemu:///system suspend podferry-t-c
 check
-finds 0 "warns:pod-paused" "a paused pod" F11
+finds 1 "blocks:pod-paused" "a paused pod" F11
+move h1 t-c >"$work/out" 2>&1
+like "$? $(cat "$work/out")" '^125 .*paused.*resume it first' "it is not moved" F50
+is "$(on h1 virsh -q -c qemu:///system domstate --reason podferry-t-c)" "paused (user)" "and stays paused" F50
 on h1 virsh -q -c qemu:///system resume podferry-t-c
 "$lab" libvirtd h2 stop
 check
