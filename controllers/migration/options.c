@@ -103,6 +103,8 @@ static const Row rows[] = {
           "remove copied volumes at the source once the pod has moved" },
         { "abort_on_error", KIND_FLAG, FIELD(abort_on_error), 1, 1, NULL,
           "an I/O error of a disk ends the transfer" },
+        { "synchronous_writes", KIND_FLAG, FIELD(synchronous_writes), 0, 1, NULL,
+          "a write to a copied disk is done when both hosts have it: so their copy always converges" },
         { "allow_plaintext", KIND_FLAG, FIELD(allow_plaintext), 0, 1, NULL,
           "with transport: memory may cross the network without encryption" },
         { "transport", KIND_URI, FIELD(transport), 0, 0, NULL,

@@ -98,6 +98,7 @@ typedef struct MigrationOptions {
         bool keep_source_disks;
         bool remove_source_volumes; /* those that were copied */
         bool abort_on_error;        /* an I/O error of the guest ends the transfer */
+        bool synchronous_writes;    /* to copied disks: each waits for its copy */
         bool allow_plaintext;       /* of libvirt's own transport, off the loopback */
         /* libvirt's own transport between the hosts; "": over the shims' */
         char transport[MIGRATION_URI_MAX], migrate_uri[MIGRATION_URI_MAX];

@@ -53,6 +53,7 @@ static unsigned long libvirt_flags(const VirtMigrate *m) {
                 { VIRT_MIGRATE_TLS, VIR_MIGRATE_TLS },
                 { VIRT_MIGRATE_ZEROCOPY, VIR_MIGRATE_ZEROCOPY },
                 { VIRT_MIGRATE_ABORT_ON_ERROR, VIR_MIGRATE_ABORT_ON_ERROR },
+                { VIRT_MIGRATE_SYNCHRONOUS_WRITES, VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES },
         };
         unsigned long flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER;
 

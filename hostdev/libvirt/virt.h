@@ -226,6 +226,7 @@ typedef enum VirtMigrateFlags {
         VIRT_MIGRATE_TLS = 1U << 6,
         VIRT_MIGRATE_ZEROCOPY = 1U << 7,       /* with parallel_connections */
         VIRT_MIGRATE_ABORT_ON_ERROR = 1U << 8, /* a disk that cannot be read or written ends it */
+        VIRT_MIGRATE_SYNCHRONOUS_WRITES = 1U << 9, /* with COPY_DISKS: a write waits for its copy */
 } VirtMigrateFlags;
 
 typedef struct VirtMigrate {

@@ -145,7 +145,8 @@ static unsigned flags_of(const MigrationOptions *o, size_t n_copy) {
                 o->handover == MIGRATION_HANDOVER_FAST ? 0U : (unsigned)VIRT_MIGRATE_PAUSED;
 
         if (n_copy > 0)
-                flags |= VIRT_MIGRATE_COPY_DISKS;
+                flags |= VIRT_MIGRATE_COPY_DISKS |
+                         (o->synchronous_writes ? (unsigned)VIRT_MIGRATE_SYNCHRONOUS_WRITES : 0U);
         if (o->postcopy)
                 flags |= VIRT_MIGRATE_POSTCOPY;
         if (o->auto_converge)
