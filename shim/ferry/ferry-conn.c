@@ -234,13 +234,23 @@ static void establish(Ferry *f, Conn *c) {
         session_taken(f->session, c->channel);
 }
 
+/* Who still writes is told so. What has come is thrown away, too: a writer that waits for room in a
+ * full socket is woken by room, and not by a shutdown of the other end (unix_poll() of Linux gives
+ * it POLLHUP without POLLOUT, which QEMU does not take for an answer). */
+static void stop_reading(Ferry *f, const Conn *c, int how) {
+        if (c->watch.fd < 0)
+                return;
+        (void)shutdown(c->watch.fd, how);
+        while (recv(c->watch.fd, f->chunk, FERRY_CHUNK, MSG_DONTWAIT) > 0)
+                ;
+}
+
 static void end_in(Ferry *f, Conn *c) {
         Error e = ERROR_INIT;
         int r;
 
         c->in_done = true;
-        if (c->watch.fd >= 0)
-                (void)shutdown(c->watch.fd, SHUT_RD); /* who still writes is told so */
+        stop_reading(f, c, SHUT_RD);
         r = session_shutdown(f->session, c->channel, &e);
         if (r < 0 && r != -ENOENT)
                 (void)ferry_fail(f, r, &e);
@@ -403,16 +413,17 @@ void ferry_cut_conns(Ferry *f, FerryKind kind) {
         for (Conn *c = f->conns; c; c = c->next)
                 if (c->kind == kind) {
                         c->deaf = true;
-                        if (c->watch.fd >= 0)
-                                (void)shutdown(c->watch.fd, SHUT_RDWR);
+                        stop_reading(f, c, SHUT_RDWR);
                 }
 }
 
 void ferry_deafen_conns(Ferry *f, FerryKind kind) {
         f->deafened[kind] = true;
         for (Conn *c = f->conns; c; c = c->next)
-                if (c->kind == kind)
+                if (c->kind == kind) {
                         c->deaf = c->lingers = true;
+                        stop_reading(f, c, SHUT_RD); /* now: its channel may be full for long */
+                }
 }
 
 static void tell_closed(Ferry *f) {

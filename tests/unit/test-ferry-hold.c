@@ -151,10 +151,36 @@ static void test_hold_end(void **state) {
         rig_down(&r);
 }
 
+/* A socket that takes no more; returns how much it took. */
+static size_t fill(int fd) {
+        static const char many[1 << 20];
+        size_t sent = 0;
+
+        for (;;) {
+                ssize_t k = send(fd, many, sizeof(many), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+                if (k < 0)
+                        return sent;
+                sent += (size_t)k;
+        }
+}
+
+/* As QEMU waits: for nothing but room. */
+static void hear_that_nobody_reads(int fd) {
+        struct pollfd p = { .fd = fd, .events = POLLOUT };
+        time_t end = time(NULL) + 60;
+
+        do {
+                assert_true(time(NULL) < end);
+                (void)poll(&p, 1, 10);
+        } while (!(p.revents & POLLOUT));
+        assert_int_equal(send(fd, "", 1, MSG_NOSIGNAL), -1);
+        assert_int_equal(errno, EPIPE);
+}
+
 /* Stalled: what is said here waits at its socket, from the first byte on, and who says much stands.
  */
 static void test_stall(void **state) {
-        static char many[1 << 20];
         Rig r = { .seed = 24 };
         FerryCounters n;
         int fd, disk;
@@ -166,14 +192,7 @@ static void test_stall(void **state) {
         fd = dial(&r, FERRY_LIBVIRT);
         until_open(r.destination, FERRY_LIBVIRT, 1);
         say(fd, "first");
-        for (sent = strlen("first"); sent < sizeof(many);) {
-                ssize_t k = send(fd, many, sizeof(many), MSG_DONTWAIT | MSG_NOSIGNAL);
-
-                if (k < 0)
-                        break;
-                sent += (size_t)k;
-        }
-        assert_true(sent < sizeof(many));
+        sent = strlen("first") + fill(fd);
         disk = dial(&r, FERRY_DISK);
         say(disk, "mine");
         hear(disk, "mine");
@@ -202,13 +221,41 @@ static void test_stall_end(void **state) {
         until_open(r.source, FERRY_LIBVIRT, 0);
         until_open(r.destination, FERRY_LIBVIRT, 0);
         fd = dial(&r, FERRY_LIBVIRT);
-        say(fd, "not wanted");
+        (void)fill(fd);
         until_open(r.destination, FERRY_LIBVIRT, 1);
         assert_int_equal(ferry_deafen(r.source, FERRY_LIBVIRT, NULL), 0);
+        hear_that_nobody_reads(fd);
         until_open(r.destination, FERRY_LIBVIRT, 0);
         (void)close(fd);
         until_open(r.source, FERRY_LIBVIRT, 0);
         rig_down(&r);
+}
+
+/* One whose channel is full, with no transport on which it could get empty: who stands before it is
+ * told all the same. */
+static void test_full(void **state) {
+        for (int cut = 0; cut < 2; cut++) {
+                Rig r = { .seed = 28 };
+                FerryCounters n = {};
+                uint64_t taken;
+                int fd;
+
+                rig_up(&r, NULL);
+                fd = dial(&r, FERRY_LIBVIRT);
+                do { /* until all that is read no more has come to stand in the socket */
+                        taken = n.kind[FERRY_LIBVIRT].sent;
+                        (void)fill(fd);
+                        (void)poll(NULL, 0, 20);
+                        ferry_counters(r.source, &n);
+                } while (n.kind[FERRY_LIBVIRT].sent > taken);
+                (void)fill(fd);
+                assert_int_equal(cut ? ferry_refuse(r.source, FERRY_LIBVIRT, NULL)
+                                     : ferry_deafen(r.source, FERRY_LIBVIRT, NULL),
+                                 0);
+                hear_that_nobody_reads(fd);
+                (void)close(fd);
+                rig_down(&r);
+        }
 }
 
 /* Cut while held: nothing of what was held comes out, both ends hear that it is over, and only
@@ -369,9 +416,10 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_hold),      cmocka_unit_test(test_hold_end),
                 cmocka_unit_test(test_stall),     cmocka_unit_test(test_stall_end),
-                cmocka_unit_test(test_cut),       cmocka_unit_test(test_cut_there),
-                cmocka_unit_test(test_hold_torn), cmocka_unit_test(test_kinds),
-                cmocka_unit_test(test_refuse),    cmocka_unit_test(test_deafen),
+                cmocka_unit_test(test_full),      cmocka_unit_test(test_cut),
+                cmocka_unit_test(test_cut_there), cmocka_unit_test(test_hold_torn),
+                cmocka_unit_test(test_kinds),     cmocka_unit_test(test_refuse),
+                cmocka_unit_test(test_deafen),
         };
 
         return cmocka_run_group_tests_name("ferry-hold", tests, NULL, NULL);
