@@ -123,7 +123,7 @@ gone() {
         ! on h2 ls /run/podferry/t-e
 }
 until_ok 10 gone
-ok "receive ends with its stdin, and its shim with it" F85
+ok "receive ends with its stdin, and its shim with it" F26 F85
 
 # -- at the same time --
 "$lab" enter h1 "$podferry" migrate t-b --to "$(to h2)" --bandwidth 1M --progress json >"$work/events" 2>"$work/stop" &

@@ -138,7 +138,7 @@ does post-target <<<'echo no monitor; exit 1'
 does post-source <<<'exit 2'
 go h1 t-k
 like "$? $(cat "$work/out")" '^0 .*post-target: .*exit status 1: no monitor \(ignored\).*post-source: .*exit status 2 \(ignored\).*t-k runs on' \
-        "those after the move only warn: it has moved" F74
+        "those after the move only warn: it has moved" F74 F86
 runs_on h2 && counts h2
 ok "the pod runs over there"
 go h2 t-k --no-hooks

@@ -54,6 +54,20 @@ like "$? $(cat "$work/out")" 'the guest image of this host is another one.*t-m r
 move h2 t-m >"$work/out" 2>&1
 is "$? $(grep -c "guest image" "$work/out")" "0 0" "and back: the image that it was started with" H5 || diag "$(cat "$work/out")"
 
+# Its clock stands while its machine does: after a move it is the host's again.
+on h1 virsh -q -c qemu:///system suspend podferry-t-m
+until=$(($(date +%s) + 4))
+until_ok 10 eval '[ $(date +%s) -ge $until ]'
+on h1 virsh -q -c qemu:///system resume podferry-t-m
+late=$(($(date +%s) - $(pf h1 exec t-m/counter /bin/date +%s)))
+[ $late -ge 2 ]
+ok "the clock of a pod that stood is late" || diag "$late s"
+move h1 t-m >"$work/out" 2>&1
+late=$(($(date +%s) - $(pf h2 exec t-m/counter /bin/date +%s)))
+[ $late -le 1 ] && [ $late -ge -1 ]
+ok "it is set by the host to which it comes" F89 F91 || diag "$late s" "$(cat "$work/out")"
+move h2 t-m >"$work/out" 2>&1
+
 # A pod goes by the rules of the host that it leaves, whatever is configured where it goes.
 echo '{ "migration": { "handover": "fast", "post_copy": true, "bandwidth_postcopy": 1000000 } }' >"$work/config.json"
 configured="exec:$lab enter h2 env PODFERRY_CONFIG=$work/config.json"
@@ -67,6 +81,37 @@ like "$(counts_ok "$work/log")" '^[0-9]+$' "and nothing is lost" B1
 rm "$work/image/initrd"
 pf h1 migrate t-m --to "$there" >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*the guest image is not on this host' "no guest image over there" H5
-pf h1 rm --force t-m
+
+# Held: however little a pod does and however fast the link is, it stays until it is told.
+pf h1 run --name t-h --rootfs "$rootfs" --detach -- /bin/probe count 50 >/dev/null
+listening=$(for h in h1 h2; do on $h ss -Hltn; done | sort)
+move h1 t-h --cutover hold --set synchronous_writes=true >"$work/out" 2>&1 &
+mover=$!
+until_ok 20 eval 'pf h1 inspect --json t-h | jq -e ".migration.memory.total > 0"'
+n=$(pf h1 logs t-h | wc -l)
+until_ok 20 eval '[ "$(pf h1 logs t-h | wc -l)" -gt $((n + 60)) ]'
+is "$(for h in h1 h2; do on $h ss -Hltn; done | sort)" "$listening" "no port is open for it" F33
+is "$(pf h1 inspect --json t-h | jq -c '.migration | [.held, .state]')" '[true,"transferring"]' "a pod that does next to nothing is held" F49 || diag "$(cat "$work/out")"
+pf h1 migration force t-h 2>"$work/err"
+like "$? $(cat "$work/err")" '^125 .*the pod is held.*Cutover first' "it is not made to stand for all of its memory" F45
+pf h1 migration cutover t-h
+wait $mover
+ok "cutover: it goes" F48 F49 || diag "$(cat "$work/out")"
+pf h2 logs t-h >"$work/log"
+like "$(counts_ok "$work/log")" '^[0-9]+$' "whole" B1
+pf h2 rm --force t-h
+move h1 t-m --cutover "$(($(date +%s) + 3))" >"$work/out" 2>&1
+ok "held until a time" F49 F80 || diag "$(cat "$work/out")"
+like "$(cat "$work/out")" 'held.*' "which is said"
+move h2 t-m --cutover hold >"$work/out" 2>&1 &
+mover=$!
+until_ok 20 eval 'pf h2 inspect --json t-m | jq -e ".migration.memory.total > 0"'
+pf h2 migration cancel t-m
+wait $mover
+like "$? $(tail -n 1 "$work/out")" '^125 .*t-m runs on' "cancelled while it is held: it runs on" F49 F70
+n=$(pf h2 logs t-m/counter | wc -l)
+until_ok 10 eval '[ "$(pf h2 logs t-m/counter | wc -l)" -gt $((n + 100)) ]'
+ok "and does"
+pf h2 rm --force t-m
 ok "rm --force"
 finish

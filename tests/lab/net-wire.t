@@ -42,7 +42,7 @@ watch_end
 last_here=$(frames h1-X-eth0 $said | tail -n 1)
 first_there=$(frames h2-Y-eth0 $said | head -n 1)
 [ "${last_here:-0}" -gt 0 ] && [ "${first_there:-0}" -gt "$last_here" ]
-ok "the old place was silent before the new one spoke" F88 B2 || diag "last of h1 $last_here, first of h2 $first_there"
+ok "the old place was silent before the new one spoke" F21 F88 B2 || diag "last of h1 $last_here, first of h2 $first_there"
 # What had come in for it meanwhile it answers as well, so it need not be the very first word.
 garp=$(awk '$2 == "h2-Y-eth0" && $3 == "arp-request" && $5 == $6 { print $1; exit }' "$work/watch")
 na=$(frames h2-Y-eth0 advertisement | head -n 1)

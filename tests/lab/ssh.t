@@ -87,7 +87,7 @@ PODFERRY_SSH="ssh -o '" far known user >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*PODFERRY_SSH' "a PODFERRY_SSH that is no command"
 
 far known user --podferry "$podferry" >"$work/out" 2>&1
-like "$? $(cat "$work/out")" '^0 .*t-h runs on' "by ssh, with one more key and where podferry is" B5 F28 || diag "$(cat "$d/log")"
+like "$? $(cat "$work/out")" '^0 .*t-h runs on' "by ssh, with one more key and where podferry is" B5 F28 F93 || diag "$(cat "$d/log")"
 ok_lines() {
         pf "$1" logs t-h | awk '$1 == "count" { n++; if ($2 != n && !bad) bad = n } END { print bad ? "hole at " bad : n ? "whole" : "none" }'
 }

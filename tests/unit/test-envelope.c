@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Envelopes and framed messages: what is written is read back, and nothing else is.
- * rows: H1 H5 F62 */
+ * rows: H1 H5 F62 B10 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

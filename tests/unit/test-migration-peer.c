@@ -2,7 +2,7 @@
 /* What is told and heard beside the calls: words of a hostile peer, answers after the end, options,
  * history, progress, calls that tune a running transfer.
  *
- * rows: H2 H14 F81 B8 */
+ * rows: H2 H14 H15 F61 F63 F81 B8 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
