@@ -390,6 +390,7 @@ static bool serve_conn(Ferry *f, Conn *c) {
 
 static bool serve_conns(Ferry *f) {
         bool more = false;
+        FerryKind kind;
 
         for (Conn **at = &f->conns, *c; (c = *at) && !f->failed;) {
                 more |= serve_conn(f, c);
@@ -398,7 +399,10 @@ static bool serve_conns(Ferry *f) {
                         continue;
                 }
                 *at = c->next;
+                kind = c->kind;
                 free_conn(f, c);
+                if (kind != FERRY_MESSAGES)
+                        ferry_post(f, FERRY_EVENT_ENDED, kind, 0, NULL);
                 control_room_again(f);
         }
         return more;

@@ -105,6 +105,8 @@ typedef enum FerryEventType {
                                   -ESTALE this end was fenced off, -EBADMSG damaged, else errno */
         FERRY_EVENT_CONNECTED, /* a connection of `kind` is through */
         FERRY_EVENT_REFUSED,   /* a connection of `kind` could not be made; `error` says why */
+        FERRY_EVENT_ENDED,     /* one of `kind` is over: both ends know, and nothing of it is on its
+                                  way any more (counters: open) */
         FERRY_EVENT_SENT,      /* see ferry_finish() */
         FERRY_EVENT_CLOSED,    /* see ferry_deafen() */
         FERRY_EVENT_GATE,      /* see ferry_gate(); with an error: what libvirt says is not its

@@ -142,6 +142,7 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                         migrate_abort_libvirt(m);
                         break;
                 case FERRY_EVENT_CONNECTED:
+                case FERRY_EVENT_ENDED:
                 case FERRY_EVENT_SENT:
                         break;
                 }

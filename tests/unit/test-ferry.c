@@ -40,12 +40,18 @@ static bool all_counted(Rig *r, void *clients) {
         return true;
 }
 
+static bool all_ended(Rig *r, void *n) {
+        return r->events[0][FERRY_EVENT_ENDED] >= *(unsigned *)n &&
+               r->events[1][FERRY_EVENT_ENDED] >= *(unsigned *)n;
+}
+
 static void test_three_kinds(void **state) {
         Rig r = { .seed = 1 };
         Client c[] = { { .kind = FERRY_LIBVIRT, .bytes = 1 },
                        { .kind = FERRY_MEMORY, .bytes = 20 << 20 },
                        { .kind = FERRY_DISK, .bytes = 3000000 } };
         FerryEventType connected = FERRY_EVENT_CONNECTED;
+        unsigned ended = ELEMENTSOF(c);
         FerryCounters n;
 
         rig_up(&r, NULL);
@@ -56,6 +62,13 @@ static void test_three_kinds(void **state) {
         check_all(c, ELEMENTSOF(c));
         rig_run(&r, rig_saw, &connected);
         rig_run(&r, all_counted, c);
+        rig_run(&r, all_ended, &ended);
+        for (int i = 0; i < 2; i++) { /* both ends know that nothing is on its way any more */
+                assert_int_equal(r.events[i][FERRY_EVENT_ENDED], ended);
+                ferry_counters(i ? r.destination : r.source, &n);
+                for (FerryKind k = FERRY_LIBVIRT; k < _FERRY_KIND_MAX; k++)
+                        assert_int_equal(n.kind[k].open, 0);
+        }
         assert_int_equal(r.events[0][FERRY_EVENT_UP], 1);
         assert_int_equal(r.events[1][FERRY_EVENT_UP], 1);
         ferry_counters(r.source, &n);
