@@ -96,6 +96,13 @@ static void resume(Migration *m) {
         migration_op_start(m, OP_RESUME_DOMAIN);
 }
 
+/* In post-copy memory of it may still be on its way, in connections that end with the session: then
+ * it is not over. Nor while libvirt here has its answer to give, which the source waits for, unless
+ * the source says that it has ended its half. */
+static bool is_through(const Migration *m) {
+        return !m->options.postcopy || !m->streams || m->peer == MIGRATION_PEER_RELEASED;
+}
+
 /* It runs here. Streams first, they wait; then the journal, and the word to the source. */
 static void finish(Migration *m) {
         bool first = m->journal != JOURNAL_RUNNING;
@@ -119,7 +126,7 @@ static void finish(Migration *m) {
         }
         if (!m->has_handoff)
                 migration_repeat(m);
-        if (m->resumed)
+        if (m->resumed && is_through(m))
                 migration_settle(m, MIGRATION_OUTCOME_MOVED);
 }
 

@@ -77,6 +77,7 @@ struct Migration {
 
         /* transport */
         bool socket, up;
+        bool streams; /* migration_on_streams() */
 
         /* hand-over */
         bool begun;     /* the transfer started: domain and journal matter now */
@@ -91,6 +92,7 @@ struct Migration {
         bool has_handoff, adopted; /* destination: it is here; and the link has taken it */
         bool wants_out, abort_asked, cancelled, cannot;
         bool seen;   /* destination: libvirt has begun to receive */
+        bool whole;  /* destination: it runs, and all of its memory is here */
         bool ran_on; /* source: it ran again after FENCING */
         bool died;   /* source: the guest ended by itself, before anything was decided */
         bool fenced;

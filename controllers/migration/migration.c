@@ -75,6 +75,16 @@ bool migration_in_postcopy(const Migration *m) {
         return m->role == MIGRATION_SOURCE && m->domain.state == MIGRATION_AT_POSTCOPY;
 }
 
+/* libvirt may have given it up (its peer was silent for too long) while QEMU has not: what counts
+ * is whether QEMU's stream is there. */
+bool migration_carries_postcopy(const Migration *m) {
+        if (!m->begun || m->settled || !m->streams)
+                return false;
+        return m->role == MIGRATION_SOURCE
+                       ? m->postcopy && migration_state(m) == MIGRATION_SWITCHOVER
+                       : m->options.postcopy && m->outcome == MIGRATION_OUTCOME_MOVED && !m->whole;
+}
+
 uint64_t migration_epoch(const Migration *m) {
         return m->epoch;
 }
@@ -436,7 +446,7 @@ int migration_reconnect(Migration *m, const char *session, Error *reterr) {
                 r = migration_ask(m, MIGRATION_CALL_REGISTER_SOCKET, reterr);
         if (r < 0)
                 return r;
-        if (m->postcopy && m->migrating)
+        if (m->postcopy && (m->migrating || m->streams))
                 return error_setf(reterr, -EBADFD,
                                   "Reconnect: it is post-copy, and what is on its way may not be "
                                   "dropped; RegisterSocket replaces a transport that broke");

@@ -203,7 +203,11 @@ const Fsm *migration_get_fsm(const Migration *m);
 MigrationRole migration_role(const Migration *m);  /* of the session; SOURCE when idle */
 const char *migration_session(const Migration *m); /* "" when idle */
 bool migration_in_postcopy(const Migration *m);    /* the source's memory is fetched from here */
-uint64_t migration_epoch(const Migration *m);      /* that this host owns or is to own */
+/* Either side of a post-copy: memory of the pod is on its way in connections that this process
+ * carries. A new transport resumes them (migration_register_socket()), Reconnect would drop them.
+ */
+bool migration_carries_postcopy(const Migration *m);
+uint64_t migration_epoch(const Migration *m); /* that this host owns or is to own */
 MigrationOutcome migration_outcome(const Migration *m);
 const Error *migration_error(const Migration *m); /* why it failed: step, reason, what was rolled
                                                      back; code 0 if it did not */
@@ -235,7 +239,8 @@ int migration_register_socket(Migration *m, const char *session, Error *reterr);
 /* For what is left to say once the transfer is over: this host or the other one has a shim that was
  * started anew, so what the old transport carried is lost on one side. 0: the owner drops it and
  * hands a new one over, as above. Also after the session, if it was the last one here: what was
- * decided is answered from the journal. -EBADFD: the transfer is still at work. */
+ * decided is answered from the journal. -EBADFD: the transfer is still at work, or it is post-copy:
+ * what is on its way may not be dropped, and migration_register_socket() resumes it. */
 int migration_reconnect(Migration *m, const char *session, Error *reterr);
 /* Session, source's pod, peer and this side's epoch of the session under way, as its records have
  * them; kind NONE. */
@@ -260,8 +265,8 @@ int migration_tune(Migration *m, const char *session, MigrationCall what, uint64
 /* What happens. */
 typedef enum MigrationDomainEvent {
         MIGRATION_DOMAIN_INCOMING, /* destination: its QEMU is there, empty */
-        MIGRATION_DOMAIN_POSTCOPY, /* source: stopped for good, the destination fetches its memory
-                                    */
+        MIGRATION_DOMAIN_POSTCOPY, /* source: stopped for good, the destination fetches its memory;
+                                      destination: it runs, and memory of it is at the source */
         MIGRATION_DOMAIN_BLACKOUT, /* source: stopped for the switchover */
         MIGRATION_DOMAIN_HELD,     /* source, handover=fast: see MigrationDomain.held */
         MIGRATION_DOMAIN_COMPLETE, /* destination: complete and paused */
@@ -272,6 +277,10 @@ typedef enum MigrationDomainEvent {
 void migration_on_domain(Migration *m, MigrationDomainEvent e, const char *reason);
 void migration_on_peer(Migration *m, const void *peer, size_t n); /* one message; never trusted */
 void migration_on_transport(Migration *m, bool up, const Error *why);
+/* Is anything carried whose loss would break a post-copy? At the source the stream of QEMU's
+ * memory; at the destination also what libvirt there has to answer. Not before both ends of it have
+ * closed it is over. */
+void migration_on_streams(Migration *m, bool open);
 void migration_on_timer(Migration *m, MigrationTimer t);
 void migration_on_statistics(Migration *m, const MigrationStatistics *s, const MigrationDisk *disks,
                              uint32_t n_disks);

@@ -248,6 +248,10 @@ int migration_dump(const Migration *m, json_object **ret, Error *reterr) {
         json_object_object_add(
                 o, "domain", json_object_new_string(migration_domain_state_name(m->domain.state)));
         json_object_object_add(o, "transport", json_object_new_boolean(m->up));
+        json_object_object_add(o, "post_copy",
+                               json_object_new_boolean(migration_carries_postcopy(m)));
+        json_object_object_add(
+                o, "whole", json_object_new_boolean(m->whole && m->options.postcopy && m->streams));
         json_object_object_add(o, "handoff_bytes", json_object_new_uint64(m->handoff.len));
         json_object_object_add(o, "wants_out", json_object_new_boolean(m->wants_out));
         json_object_object_add(o, "downtime_ms", json_object_new_uint64(m->downtime_ms));

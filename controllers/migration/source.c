@@ -196,13 +196,17 @@ static void finish(Migration *m) {
                 migration_repeat(m);
                 return;
         }
+        /* The destination of a post-copy waits for the end of the connections, which may come too
+         * late: this session, and with it the transport, may end at once. */
+        if (m->options.postcopy && m->up && !m->settled)
+                migration_say(m, WORD_RELEASED);
         migration_settle(m, MIGRATION_OUTCOME_MOVED);
 }
 
 /* Neither half is a pod: what is not yet over there is here. Nothing is given up. */
 static void postcopy_broken(Migration *m) {
-        if (migration_state(m) != MIGRATION_SWITCHOVER)
-                return;
+        if (migration_state(m) != MIGRATION_SWITCHOVER || migration_carries_postcopy(m))
+                return; /* for libvirt only: QEMU goes on with the next transport */
         migration_move(m, MIGRATION_POSTCOPY_BROKEN);
         migration_tell(m, m->progress.phase, MIGRATION_WARNING,
                        "post-copy is broken: the pod stands at the destination, and part of its "

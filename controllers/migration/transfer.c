@@ -23,14 +23,33 @@ static bool waits_in_blackout(const Migration *m) {
                m->journal == JOURNAL_PREPARED && !m->adopted_shim && !m->postcopy;
 }
 
+/* The destination of a post-copy has all of the pod: a source that has ended its half, too, may
+ * have said so too late. */
+static bool waits_for_source(const Migration *m) {
+        return m->role == MIGRATION_DESTINATION && m->whole && m->streams && !m->settled;
+}
+
 static void wait_for_transport(Migration *m) {
         uint64_t ms = m->options.transport_timeout_ms;
 
         if (waits_in_blackout(m))
                 ms = MIN_OF(ms, (uint64_t)BLACKOUT_GRACE_MS);
-        else if (migration_state(m) != MIGRATION_TRANSFERRING)
+        else if (migration_state(m) != MIGRATION_TRANSFERRING && !migration_carries_postcopy(m) &&
+                 !waits_for_source(m))
                 return;
         m->ops->timer(m->u, MIGRATION_TIMER_TRANSPORT, ms);
+}
+
+/* There is no way back, so nothing is given up. */
+static void postcopy_waits(Migration *m) {
+        char text[MIGRATION_DETAILS_MAX];
+
+        (void)snprintf(text, sizeof(text),
+                       "post-copy: no transport for %llu s. The pod stands at the destination as "
+                       "soon as it needs a page that has not come. Both sides wait; podferry adopt "
+                       "%.76s --to HOST goes on with it",
+                       (unsigned long long)(m->options.transport_timeout_ms / 1000U), m->pod);
+        migration_tell(m, m->progress.phase, MIGRATION_WARNING, text);
 }
 
 void migration_on_timer(Migration *m, MigrationTimer t) {
@@ -44,6 +63,10 @@ void migration_on_timer(Migration *m, MigrationTimer t) {
                 if (!m->up && (s == MIGRATION_TRANSPORT_WAITING || s == MIGRATION_TRANSFERRING ||
                                waits_in_blackout(m)))
                         migration_give_up(m, "connect", "no transport came in time");
+                else if (!m->up && migration_carries_postcopy(m))
+                        postcopy_waits(m);
+                else if (!m->up && waits_for_source(m))
+                        migration_on_streams(m, false); /* nobody needs them any more */
                 break;
         case MIGRATION_TIMER_PROGRESS:
                 if (s == MIGRATION_TRANSFERRING)
@@ -284,6 +307,21 @@ void migration_on_transport(Migration *m, bool up, const Error *why) {
         migration_pump(m);
 }
 
+void migration_on_streams(Migration *m, bool open) {
+        if (m->streams == open)
+                return;
+        m->streams = open;
+        if (!open && m->role == MIGRATION_SOURCE && m->begun &&
+            m->domain.state == MIGRATION_AT_POSTCOPY_BROKEN) {
+                /* QEMU may be through, and libvirt, which had given it up, is about to hear so. */
+                m->domain.state = MIGRATION_AT_UNKNOWN;
+                m->asked = true;
+                migration_repeat(m);
+        } else if (!m->settled) {
+                migration_pump(m);
+        }
+}
+
 /* -- what the host tells -- */
 
 /* The guest stands still for the switchover. */
@@ -334,15 +372,16 @@ static void destination_event(Migration *m, MigrationDomainEvent e, const char *
                 m->domain.state = MIGRATION_AT_INCOMING;
                 m->seen = true;
                 break;
-        case MIGRATION_DOMAIN_POSTCOPY:
         case MIGRATION_DOMAIN_BLACKOUT:
         case MIGRATION_DOMAIN_HELD:
         case MIGRATION_DOMAIN_COMPLETE:
                 m->domain.state = MIGRATION_AT_PAUSED;
                 migration_blackout(m);
                 break;
+        case MIGRATION_DOMAIN_POSTCOPY:
         case MIGRATION_DOMAIN_RUNNING:
                 m->domain.state = MIGRATION_AT_RUNNING;
+                m->whole = e == MIGRATION_DOMAIN_RUNNING;
                 if (migration_is_fast(m))
                         migration_blackout(m);
                 break;

@@ -140,8 +140,11 @@ static void gone(Migrate *m) {
                 return;
         m->driver_gone = true;
         if (migration_is_active(m->migration))
-                log_warning("migration %s: whoever drove it is gone",
-                            migration_session(m->migration));
+                log_warning("migration %s: whoever drove it is gone%s",
+                            migration_session(m->migration),
+                            migration_carries_postcopy(m->migration)
+                                    ? "; it is post-copy: podferry adopt --to goes on with it"
+                                    : "");
         step_in(m, 0);
 }
 

@@ -131,6 +131,12 @@ json_object *migrate_progress_json(const Migrate *m) {
         put_number(o, "expected_downtime_ms", p.now.expected_downtime_us / 1000U);
         put_number(o, "blackout_start_ns", p.blackout_start_ns);
         put_number(o, "blackout_end_ns", p.blackout_end_ns);
+        if (m->ferry) {
+                FerryCounters c;
+
+                ferry_counters(m->ferry, &c);
+                put_number(o, "carried", c.kind[FERRY_MEMORY].sent + c.kind[FERRY_MEMORY].received);
+        }
         return o;
 }
 

@@ -111,6 +111,22 @@ static int on_ferry_messages(sd_event_source *source, int fd, uint32_t revents, 
         return 0;
 }
 
+/* What a post-copy needs of the connections that are carried. */
+static void look_at_streams(Migrate *m) {
+        FerryCounters c;
+        uint32_t n = 0;
+
+        if (!m->migration)
+                return;
+        if (m->ferry) {
+                ferry_counters(m->ferry, &c);
+                n = c.kind[FERRY_MEMORY].open;
+                if (migration_role(m->migration) == MIGRATION_DESTINATION)
+                        n += c.kind[FERRY_LIBVIRT].open;
+        }
+        migration_on_streams(m->migration, n > 0);
+}
+
 static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Migrate *m = userdata;
         FerryEvent e;
@@ -146,6 +162,7 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                 case FERRY_EVENT_SENT:
                         break;
                 }
+                look_at_streams(m);
         }
         return 0;
 }
@@ -183,6 +200,7 @@ void migrate_ferry_stop(Migrate *m) {
         m->ferry_events = sd_event_source_disable_unref(m->ferry_events);
         m->ferry_messages = sd_event_source_disable_unref(m->ferry_messages);
         m->ferry = ferry_free(m->ferry);
+        look_at_streams(m);
         m->out.len = m->out_at = 0;
         buf_done(&m->out);
         buf_done(&m->reader.buf);

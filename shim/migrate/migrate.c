@@ -321,7 +321,12 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
         case VIRT_EVENT_RESUMED:
                 if (destination)
                         migrate_guest_runs(m);
-                migration_on_domain(g, MIGRATION_DOMAIN_RUNNING, reason);
+                migration_on_domain(g,
+                                    destination && (e->reason == VIRT_REASON_POSTCOPY ||
+                                                    e->reason == VIRT_REASON_POSTCOPY_FAILED)
+                                            ? MIGRATION_DOMAIN_POSTCOPY
+                                            : MIGRATION_DOMAIN_RUNNING,
+                                    reason);
                 break;
         case VIRT_EVENT_STOPPED:
         case VIRT_EVENT_CRASHED:
