@@ -219,7 +219,10 @@ static bool libvirt_silent(const DiagnoseFacts *f, const DiagnoseFacts *other) {
 }
 
 static bool postcopy_broken(const DiagnoseFacts *f, const DiagnoseFacts *other) {
-        return domain_of(f).state == MIGRATION_AT_POSTCOPY_BROKEN ||
+        /* libvirt gives it up after 30 s without its peer; QEMU, whose stream the shims keep, does
+         * not: then its session is not at its end. */
+        return (domain_of(f).state == MIGRATION_AT_POSTCOPY_BROKEN &&
+                !(waits(f) && is(f->driver, "gone"))) ||
                is(f->session_state, "postcopy-broken");
 }
 
@@ -231,8 +234,11 @@ static bool kept_stopped(const DiagnoseFacts *f, const DiagnoseFacts *other) {
                f->shim == DIAGNOSE_SHIM_DEAD && !is_fast(f);
 }
 
+/* QEMU of a post-copy may itself stand at a page that has not come. */
 static bool deaf(const DiagnoseFacts *f, const DiagnoseFacts *other) {
-        return is_deaf(f);
+        bool postcopy = strncmp(f->reason, "post-copy", strlen("post-copy")) == 0;
+
+        return is_deaf(f) && !(postcopy && f->qemu == DIAGNOSE_QEMU_RUNS && waits(f));
 }
 
 static bool shim_silent(const DiagnoseFacts *f, const DiagnoseFacts *other) {
