@@ -322,7 +322,6 @@ static int check_line(Mover *m, const Line *l, int n, char **operands, Error *re
         m->new_name = m->new_name ?: m->pod;
         m->to = l->to;
         m->program = l->program ?: "";
-        put(m, "transport_timeout", TRANSPORT_TIMEOUT_MS);
         r = id_check("pod name", m->pod, reterr);
         return r < 0 ? r : remote_parse(l->to, l->program, l->ssh_args, &m->remote, reterr);
 }
@@ -357,6 +356,7 @@ int migrate_line_read(Mover *m, const Command *self, int argc, char **argv, Line
         int id, n, r = 0;
 
         option_parser_init(&p, self, argc, argv);
+        put(m, "transport_timeout", TRANSPORT_TIMEOUT_MS); /* --set says otherwise */
         while (r == 0 && (id = option_next(&p, &e)) != 0) {
                 if (id == OPTION_HELP) {
                         option_print_help(self);
