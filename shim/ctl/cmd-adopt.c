@@ -27,7 +27,8 @@ const Command command_adopt = {
         .text = "The containers run on. A migration that had begun is rolled back, unless the\n"
                 "other host may have the pod already: then the pod stands still until the two\n"
                 "hosts have spoken. With --to they do: shims are started on both that have\n"
-                "none, and what their journals say is brought to its end.",
+                "none, and what their journals say is brought to its end. A post-copy whose\n"
+                "transport and driver are gone goes on.",
         .options = options,
         .n_options = ELEMENTSOF(options),
         .completes = "pods",
@@ -37,7 +38,7 @@ const Command command_adopt = {
 static int adopt_one(const Ctl *ctl, const char *pod, Error *reterr) {
         int r = shim_start_again(ctl, pod, reterr);
 
-        if (r == 0)
+        if (r == 0 || r == -EEXIST) /* it lives, and may wait for the other host */
                 hand_over_hint(ctl, pod);
         return r;
 }

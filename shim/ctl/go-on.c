@@ -15,6 +15,7 @@
 #define LIMIT_MS        120000U
 #define ALONE_MS        15000U /* for one side to end its part after the other: libvirt's pace */
 #define TRANSPORTS_MAX  40U
+#define AGAIN_MS        1000U /* in post-copy: a side may not have noticed yet that its own broke */
 #define REMOTE_DEADLINE SECONDS(120)
 
 typedef struct Half {
@@ -23,7 +24,19 @@ typedef struct Half {
         char state[32], side[16], record[16], outcome[16];
         char session[96];
         bool gone; /* it has ended, with all that it had here */
+        uint64_t carried;
+        /* look_closer() */
+        char domain[24], driver[16];
+        bool up;      /* a transport is in use */
+        bool streams; /* post-copy, and what is on its way is kept */
+        bool whole;   /* destination of one: all is there, and it waits for the source's end */
 } Half;
+
+typedef enum Way {
+        WAY_ANEW,   /* what an earlier transport carried is dropped */
+        WAY_RESUME, /* post-copy: it goes on */
+        WAY_NONE,   /* post-copy, and there is a transport */
+} Way;
 
 typedef struct GoOn {
         const Ctl *ctl;
@@ -31,6 +44,9 @@ typedef struct GoOn {
         Remote remote;
         RemoteRun calls, transport;
         unsigned transports;
+        uint64_t again_ms; /* not before: another transport */
+        Error why;         /* the last one ended */
+        uint64_t carried;
         Half here, there;
 } GoOn;
 
@@ -68,7 +84,7 @@ static bool has_ended(int r) {
 }
 
 static int look_once(Half *h, Error *reterr) {
-        _cleanup_json_ json_object *journal = NULL, *result = NULL;
+        _cleanup_json_ json_object *journal = NULL, *result = NULL, *progress = NULL;
         char session[96];
         int r;
 
@@ -76,8 +92,10 @@ static int look_once(Half *h, Error *reterr) {
             (r = get_text(h, "Side", h->side, sizeof(h->side), reterr)) < 0 ||
             (r = get_text(h, "Session", session, sizeof(session), reterr)) < 0 ||
             (r = get_object(h, "Journal", &journal, reterr)) < 0 ||
-            (r = get_object(h, "Result", &result, reterr)) < 0)
+            (r = get_object(h, "Result", &result, reterr)) < 0 ||
+            (r = get_object(h, "Progress", &progress, reterr)) < 0)
                 return r;
+        h->carried = (uint64_t)json_get_number(progress, "carried");
         (void)snprintf(h->record, sizeof(h->record), "%s", json_get_text(journal, "record"));
         (void)snprintf(h->outcome, sizeof(h->outcome), "%s", json_get_text(result, "outcome"));
         if (h->session[0] == '\0')
@@ -97,6 +115,31 @@ static int look(Half *h, Error *reterr) {
         if (r < 0 && reterr)
                 *reterr = e;
         return r < 0 ? error_prefix(reterr, r, "%s", h->name) : 0;
+}
+
+/* What is looked at only to choose. */
+static int look_closer(Half *h, Error *reterr) {
+        _cleanup_json_ json_object *dump = NULL;
+        Error e = ERROR_INIT;
+        json_object *m;
+        int r = h->gone ? 0 : pod_dump(h->bus, &dump, &e);
+
+        if (has_ended(r)) {
+                h->gone = true;
+                return 0;
+        }
+        if (r < 0) {
+                if (reterr)
+                        *reterr = e;
+                return error_prefix(reterr, r, "%s", h->name);
+        }
+        m = json_get(dump, "migration");
+        (void)snprintf(h->domain, sizeof(h->domain), "%s", json_get_text(m, "domain"));
+        (void)snprintf(h->driver, sizeof(h->driver), "%s", json_get_text(m, "driver"));
+        h->up = json_object_get_boolean(json_get(m, "transport"));
+        h->streams = json_object_get_boolean(json_get(m, "post_copy"));
+        h->whole = json_object_get_boolean(json_get(m, "whole"));
+        return 0;
 }
 
 static bool is_one_of(const char *state, const char *const *states) {
@@ -163,24 +206,96 @@ static int connect_there(GoOn *g, Error *reterr) {
         return r < 0 ? error_prefix(reterr, r, "%s", g->remote.name) : 0;
 }
 
-/* Both drop what an earlier transport carried, and take this one. */
-static int reconnect(GoOn *g, Error *reterr) {
-        const char *const args[] = { "receive",   "--pod",         g->there_name, "--transport",
-                                     "--session", g->here.session, "--adopt",     NULL };
+/* What goes from host to host in post-copy is the only copy of it: it goes on, or stays as it is.
+ * Who drives it makes transports by himself. */
+static int choose_in_postcopy(const Half *s, const Half *d, Way *ret, Error *reterr) {
+        bool driven = strcmp(s->driver, "gone") != 0;
+
+        if (!s->streams || is_settled(d) || strcmp(d->driver, "none") == 0)
+                return error_setf(reterr, -EBADFD,
+                                  "post-copy is broken: %s holds a part of the pod's memory, and a "
+                                  "shim or QEMU that was to carry it is no more. Nothing was "
+                                  "touched; podferry rm --force on both hosts gives the pod up",
+                                  s->name);
+        if (driven && (strcmp(s->driver, "bound") == 0 || (s->up && d->up)))
+                return error_setf(reterr, -EEXIST,
+                                  "it is post-copy, and whoever drives the migration lives%s: wait "
+                                  "for its end. Nothing was changed",
+                                  s->up && d->up ? " and has a transport in use" : "");
+        *ret = s->up && d->up ? WAY_NONE : WAY_RESUME;
+        return 0;
+}
+
+static int choose_way(GoOn *g, Way *ret, Error *reterr) {
+        bool here = strcmp(g->here.side, "source") == 0;
+        const Half *s = here ? &g->here : &g->there;
+        int r;
+
+        *ret = WAY_ANEW;
+        r = look_closer(&g->here, reterr);
+        if (r == 0)
+                r = look_closer(&g->there, reterr);
+        if (r < 0 || g->here.gone || g->there.gone ||
+            (!s->streams && strncmp(s->domain, "post-copy", strlen("post-copy")) != 0))
+                return r;
+        return choose_in_postcopy(s, here ? &g->there : &g->here, ret, reterr);
+}
+
+/* Both take this one. -EEXIST is no failure: that side has not noticed yet that its own broke. */
+static int give_transport(GoOn *g, bool resume, Error *reterr) {
+        const char *const args[] = { "receive",
+                                     "--pod",
+                                     g->there_name,
+                                     "--transport",
+                                     "--session",
+                                     g->here.session,
+                                     resume ? NULL : "--adopt",
+                                     NULL };
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        (void)remote_finish(&g->transport, 0, NULL);
+        if (remote_finish(&g->transport, 0, &g->why) == 0)
+                g->why = ERROR_INIT;
         if (g->transports++ >= TRANSPORTS_MAX)
-                return error_setf(reterr, -ECONNRESET, "the transport broke %u times",
-                                  TRANSPORTS_MAX);
+                return error_setf(reterr, -ECONNRESET, "the transport broke %u times%s%.300s",
+                                  TRANSPORTS_MAX, g->why.text[0] ? "; the last time: " : "",
+                                  g->why.text);
         r = start_remote(g, args, &g->transport, &fd, reterr);
         if (r < 0)
                 return r;
         r = pod_call(g->here.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
-                     "Reconnect", "sh", g->here.session, fd);
+                     resume ? "RegisterSocket" : "Reconnect", "sh", g->here.session, fd);
         /* Its transfer is being ended, or it has ended: the next look tells. */
-        return r == -EBADFD || r == -EINVAL || has_ended(r) ? 0 : r;
+        return r == -EBADFD || r == -EINVAL || has_ended(r) || (resume && r == -EEXIST) ? 0 : r;
+}
+
+static int reconnect(GoOn *g, Error *reterr) {
+        Way way;
+        int r;
+
+        if (clock_ms() < g->again_ms)
+                return 0;
+        r = choose_way(g, &way, reterr);
+        if (r < 0 || way == WAY_NONE)
+                return r;
+        if (way == WAY_RESUME)
+                g->again_ms = clock_ms() + AGAIN_MS;
+        return give_transport(g, way == WAY_RESUME, reterr);
+}
+
+/* The destination of a post-copy has all of the pod, and waits to hear that the source has ended,
+ * which nobody can tell any more: that host has nothing of it. */
+static int let_go_of_source(GoOn *g, Error *reterr) {
+        int pair[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        (void)close_fd(pair[0]);
+        r = pod_call(g->here.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
+                     "Reconnect", "sh", g->here.session, pair[1]);
+        (void)close_fd(pair[1]);
+        g->there.gone = r == 0;
+        return r;
 }
 
 /* What a driver calls at the end. Either shim may end the session by itself, so no answer counts.
@@ -244,6 +359,17 @@ static void wait_for_news(GoOn *g) {
                 (void)poll(fds, ELEMENTSOF(fds), (int)LOOK_MS);
 }
 
+/* As long as memory goes over, it is worth waiting for. */
+static bool has_progressed(GoOn *g) {
+        uint64_t carried = g->here.carried + g->there.carried;
+
+        if (carried <= g->carried)
+                return false;
+        g->carried = carried;
+        g->transports = MIN_OF(g->transports, 1U);
+        return true;
+}
+
 static int drive(GoOn *g, Error *reterr) {
         uint64_t end = clock_ms() + LIMIT_MS, alone = 0;
 
@@ -267,6 +393,8 @@ static int drive(GoOn *g, Error *reterr) {
                                           "%s has ended its part, %s is still at %s (journal: %s)",
                                           left == &g->here ? g->there.name : g->here.name,
                                           left->name, left->state, left->record);
+                if (has_progressed(g))
+                        end = clock_ms() + LIMIT_MS;
                 if (clock_ms() >= end)
                         return error_setf(reterr, -ETIMEDOUT,
                                           "not decided in %u s: %s is at %s, %s at %s",
@@ -353,6 +481,13 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
         r = connect_there(&g, reterr);
         if (has_ended(r))
                 r = connect_there(&g, reterr);
+        if (r == -ENOENT && look_closer(&g.here, NULL) == 0 && g.here.whole &&
+            !is_settled(&g.here)) {
+                r = let_go_of_source(&g, reterr);
+                if (r == 0)
+                        r = drive(&g, reterr);
+                return r < 0 ? r : tell(&g, ret_said, reterr);
+        }
         if (r == -ENOENT && is_settled(&g.here)) { /* nothing of it is there: it was rolled back */
                 g.there.gone = true;
                 return tell(&g, ret_said, reterr);
@@ -371,10 +506,18 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
 
 void hand_over_hint(const Ctl *ctl, const char *pod) {
         static const char *const waiting[] = { "switchover", "cancelling", NULL };
+        static const char *const driverless[] = { "gone", "none", NULL };
         Half h = { .name = pod };
 
-        if (pod_connect(ctl->config.run_dir, pod, &h.bus, NULL) == 0 && look(&h, NULL) == 0 &&
-            is_one_of(h.state, waiting))
+        if (pod_connect(ctl->config.run_dir, pod, &h.bus, NULL) < 0 || look(&h, NULL) < 0 ||
+            look_closer(&h, NULL) < 0 || !is_one_of(h.state, waiting) ||
+            !is_one_of(h.driver, driverless))
+                ;
+        else if (h.streams)
+                ctl_say("%s is in post-copy, and nobody drives it (this is the %s); podferry adopt "
+                        "%s --to HOST goes on with it",
+                        pod, h.side, pod);
+        else
                 ctl_say("%s was being handed over (journal of the %s: %s); podferry adopt %s --to "
                         "HOST goes on with it",
                         pod, h.side, h.record[0] ? h.record : "nothing", pod);

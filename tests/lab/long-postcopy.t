@@ -1,0 +1,140 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A post-copy whose driver dies, with the transport or without: neither host rolls back, kills or ends its half, and podferry adopt
+# --to goes on with it, also once libvirt has given it up.
+# shellcheck disable=SC2034,SC2154,SC2016
+. "$(dirname "$0")/lib.sh"
+begin
+
+# state HOST FIELD: of the session.
+state() {
+        pf "$1" inspect --json t-p | jq -r ".migration.$2"
+}
+
+domstate() {
+        on "$1" virsh -q -c qemu:///system domstate --reason podferry-t-p
+}
+
+# whole HOST: the counter's lines, none missing, none twice; the pages, none of them old.
+whole() {
+        pf "$1" logs t-p/counter | awk '$1 == "count" { n++; if ($2 != n) exit bad = 1 } END { exit bad || !n }' &&
+                ! pf "$1" logs t-p/dirty | grep -q BAD
+}
+
+goes_on() {
+        local n
+
+        n=$(pf "$1" logs t-p/dirty | wc -l)
+        until_ok 10 eval '[ "$(pf '"$1"' logs t-p/dirty | wc -l)" -gt '$((n + 3))' ]' && whole "$1"
+}
+
+# What was carried goes through a process of its own: one that hands its socket to the shim is not missed by anybody.
+cat >"$work/wire" <<'END'
+#!/bin/bash
+# wire LAB PROBE HOST COMMAND...
+lab=$1 probe=$2 host=$3
+shift 3
+case " $* " in
+*" --transport "*) exec "$probe" cut 100000000000 "$lab" enter "$host" "$@" ;;
+esac
+exec "$lab" enter "$host" "$@"
+END
+chmod +x "$work/wire"
+
+wires() {
+        pgrep -f -- "^$rootfs/bin/probe cut .* t-p .*--transport"
+}
+
+# leaves HOST OPTION...: it moves away from there, and is in post-copy, which takes a while.
+leaves() {
+        local from=$1 there
+
+        shift
+        there=$(other "$from")
+        "$lab" enter "$from" "$podferry" migrate t-p --to "exec:$work/wire $lab $rootfs/bin/probe $there" --cutover hold --bandwidth 6M \
+                --handover fast --post-copy --set bandwidth_postcopy=3145728 "$@" >"$work/out" 2>&1 &
+        cli=$!
+        until_ok 30 eval '[ "$(state '"$from"' memory.total)" -gt 0 ]' 2>/dev/null &&
+                pf "$from" migration cutover t-p && pf "$from" migration post-copy t-p
+        until_ok 60 eval '[ "$(state '"$from"' domain)" = post-copy ] && domstate '"$there"' | grep -q "running .post-copy"'
+        ok "post-copy from $from to $there" F43 || {
+                diag "$(cat "$work/out")"
+                bail "no post-copy"
+        }
+}
+
+# shellcheck disable=SC2046
+driver_dies() {
+        kill -KILL $cli
+        [ "$1" = alone ] || kill -KILL $(wires)
+        wait $cli 2>/dev/null
+        until_ok 20 eval '[ "$(state h1 driver) $(state h2 driver)" = "gone gone" ]' &&
+                { [ "$1" = alone ] || until_ok 20 eval '[ "$(state h1 transport) $(state h2 transport)" = "false false" ]'; }
+        ok "its driver is killed${2:+, $2}: both shims know" F82 || diag "$(state h1 driver) $(state h2 driver) $(state h1 transport) $(state h2 transport)"
+}
+
+# adopted HOST REGEX DESCRIPTION: from there; as long as it takes.
+adopted() {
+        local out
+
+        out=$(timeout -k 2 400 "$lab" enter "$1" "$podferry" adopt t-p --to "$(to "$(other "$1")")" 2>&1)
+        like "$? $out" "^0 t-p runs on $2" "$3" F43 F82 B6 ||
+                diag "$(for h in h1 h2; do echo $h; on $h tail -n 12 /run/podferry/t-p/shim.log; domstate $h; done 2>&1)"
+}
+
+# arrived HOST: all of it, and the other host has nothing of it.
+arrived() {
+        until_ok 60 eval '[ "$(pf '"$1"' inspect --json t-p | jq -r .migration.state)" = idle ]' &&
+                until_ok 60 eval '! on '"$(other "$1")"' test -e /run/podferry/t-p'
+        ok "both sessions are at their end, the other host has nothing of it" F82 H4 ||
+                diag "$(pf "$1" inspect --json t-p | jq -c .migration)" "$(on "$(other "$1")" tail -n 8 /run/podferry/t-p/shim.log 2>&1)"
+        goes_on "$1"
+        ok "whole, and it goes on" F43 B1 || diag "$(pf "$1" logs t-p/dirty | tail -n 3)"
+}
+
+doctor() {
+        pf "$1" doctor --json t-p --to "$(to "$(other "$1")")" | jq -r '.severity + ":" + .code'
+}
+
+pf h1 run --name t-p --container counter --rootfs "$rootfs" --read-only --detach -- /bin/probe count 20 >/dev/null &&
+        pf h1 run --pod t-p --container dirty --rootfs "$rootfs" --read-only --detach -- /bin/probe dirty 32 30
+ok "a pod that writes 30 MiB/s runs"
+
+# While the driver lives there is nothing to adopt.
+leaves h1
+pf h1 adopt t-p --to "$(to h2)" >"$work/said" 2>&1
+like "$? $(cat "$work/said")" '^[1-9].*post-copy, and whoever drives the migration lives' "adopt --to beside a driver that lives is refused" F43 F82
+is "$(state h1 state) $(state h1 domain) $(state h1 transport) $(state h1 driver)" "switchover post-copy true bound" "and changes nothing" F82
+
+# Driver and transport die.
+driver_dies both "its transport, too"
+is "$(state h1 state) $(state h1 domain) $(state h1 wants_out) $(state h1 post_copy)" "switchover post-copy false true" "the half at the source is kept" F43 F82
+is "$(state h2 state) $(state h2 outcome) $(state h2 post_copy)" "switchover moved true" "and the one at the destination does not end" F43 F82
+is "$(doctor h1)" needs-action:hand-over-cut "doctor names it" F82 F83
+pf h1 adopt t-p >"$work/said" 2>&1
+like "$(cat "$work/said")" 'in post-copy, and nobody drives it.*podferry adopt t-p --to HOST' "and adopt says what goes on with it" F82
+is "$(doctor h2)" needs-action:hand-over-cut "also where QEMU waits for a page" F82 F83
+adopted h1 "[^t]" "adopt --to goes on with it, from the source"
+arrived h2
+
+# So long that libvirt gives it up (its peer is silent for 30 s); from the destination.
+leaves h2 --set transport_timeout=5000
+driver_dies both "its transport, too"
+until_ok 30 on h2 grep -q 'post-copy: no transport for 5 s.*podferry adopt t-p --to' /run/podferry/t-p/shim.log
+ok "it says that it waits, and what goes on with it" F43 F82 || diag "$(on h2 tail -n 5 /run/podferry/t-p/shim.log)"
+until_ok 90 eval 'domstate h2 | grep -q "post-copy failed"'
+ok "libvirt gives it up" F87 || diag "$(domstate h2)"
+until_ok 10 eval '[ "$(state h2 domain)" = post-copy-broken ]'
+is "$(state h2 state) $(state h2 domain) $(state h2 post_copy)" "switchover post-copy-broken true" "the shims do not: QEMU's stream is kept" F87 F82
+is "$(doctor h2)" needs-action:hand-over-cut "doctor names it" F82 F83
+adopted h1 "this host" "adopt --to goes on with it, from the destination"
+arrived h1
+
+# The driver alone: what carries the bytes lives.
+leaves h1
+driver_dies alone
+arrived h2
+
+pf h2 rm --force t-p
+ok "rm"
+finish
