@@ -297,6 +297,8 @@ static int run(const Options *o) {
         if (r == 0)
                 r = announce(o, shim, report_fd, &err);
         if (r < 0) {
+                if (shim)
+                        shim_end_network(shim);
                 if (report_fd >= 0)
                         daemon_failed(report_fd, error_text(&err, r));
                 else
@@ -313,6 +315,7 @@ static int run(const Options *o) {
         /* Calls may be in flight: the kernel frees what they hold. */
         (void)bus_server_free(TAKE(shim->bus));
         shim_end_check(shim);
+        shim_end_network(shim);
         report_leaks(shim, event);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -154,6 +154,10 @@ void shim_end_check(Shim *s) {
                 lane_done(&s->files);
 }
 
+void shim_end_network(Shim *s) {
+        lane_done(&s->namespaces);
+}
+
 Shim *shim_free(Shim *s) {
         if (!s)
                 return NULL;

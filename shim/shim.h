@@ -118,6 +118,8 @@ void shim_stop(Shim *s);
 
 /* The loop has ended, and the process is about to: no tokens of a check are left beside disks. */
 void shim_end_check(Shim *s);
+/* The same for the network: waits until the namespace has back what it is to get back. */
+void shim_end_network(Shim *s);
 
 /* The whole shim as JSON; the caller owns *ret. */
 int shim_dump(Shim *s, char **ret, Error *reterr);
