@@ -22,6 +22,7 @@ typedef enum KeyKind {
         KEY_OPTIONS, /* an object of migration options */
         KEY_HOOKS,   /* an object of lists of hooks */
         KEY_PLANS,   /* where plans are kept */
+        KEY_NETWORK, /* how a pod's namespace is wired */
 } KeyKind;
 
 typedef struct Key {
@@ -54,6 +55,7 @@ static const Key keys[] = {
         { "migration", KEY_OPTIONS, AT(migration) },
         { "hooks", KEY_HOOKS, AT(hooks) },
         { "plans", KEY_PLANS, AT(plans) },
+        { "network", KEY_NETWORK, AT(wiring) },
         { "stop_pod_on_term", KEY_BOOL, AT(stop_pod_on_term), .number = 0 },
 };
 #undef AT
@@ -95,7 +97,7 @@ static int set_text(Config *c, const Key *k, const char *value, Error *reterr) {
 static void set_number(Config *c, const Key *k, uint32_t value) {
         void *at = (char *)c + k->offset;
 
-        if (k->kind == KEY_PLANS) /* none: files */
+        if (k->kind == KEY_PLANS || k->kind == KEY_NETWORK) /* files; auto */
                 return;
         if (k->kind == KEY_OPTIONS)
                 migration_options_init(at);
@@ -169,6 +171,31 @@ static int take_options(Config *c, const char *file, const Key *k, json_object *
         return 0;
 }
 
+/* "network": {"wiring": NAME} */
+static int take_network(Config *c, const char *file, const Key *k, json_object *v, Error *reterr) {
+        if (!json_object_is_type(v, json_type_object))
+                return error_setf(reterr, -EINVAL, "%s: %s must be an object", file, k->name);
+        c->wiring = NET_WIRING_AUTO; /* the last one of the same name counts */
+        json_object_object_foreach(v, name, value) {
+                const char *text = json_object_get_string(value);
+                int wiring;
+
+                if (strcmp(name, "wiring") != 0)
+                        return error_setf(reterr, -EINVAL, "%s: %s: unknown key '%s'", file,
+                                          k->name, name);
+                wiring = json_object_is_type(value, json_type_string) &&
+                                         strlen(text) == (size_t)json_object_get_string_len(value)
+                                 ? net_wiring_from_name(text)
+                                 : -EINVAL;
+                if (wiring < 0)
+                        return error_setf(reterr, -EINVAL,
+                                          "%s: %s: wiring must be auto, redirect or macvtap", file,
+                                          k->name);
+                c->wiring = (NetWiring)wiring;
+        }
+        return 0;
+}
+
 static int take_value(Config *c, const char *file, const Key *k, json_object *v, Error *reterr) {
         int64_t n;
 
@@ -181,6 +208,8 @@ static int take_value(Config *c, const char *file, const Key *k, json_object *v,
 
                 return r < 0 ? error_prefix(reterr, r, "%s: %s", file, k->name) : 0;
         }
+        if (k->kind == KEY_NETWORK)
+                return take_network(c, file, k, v, reterr);
         if (k->kind == KEY_PLANS) {
                 c->plans = plans_config_free(c->plans); /* the last one of the same name counts */
                 return plans_config_read(file, v, &c->plans, reterr);

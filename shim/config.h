@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "controllers/migration/options.h"
+#include "hostdev/net/wiring.h"
 #include "lib/error.h"
 #include "shim/hooks.h"
 #include "shim/config-plans.h"
@@ -28,6 +29,7 @@ typedef struct Config {
         MigrationOptions migration; /* what it says of them; the rest is as by default */
         Hooks hooks;                /* programs around a migration: docs/hooks.md */
         PlansConfig *plans;         /* where plans are kept; NULL: in files below state_dir */
+        NetWiring wiring;           /* of a pod's namespace: docs/network.md */
         bool stop_pod_on_term;      /* SIGTERM ends the pod; otherwise it waits to be adopted */
 } Config;
 

@@ -182,15 +182,36 @@ void shim_drop_tree(Shim *s) {
                 s->vm = vm_free(s->vm);
 }
 
-static int step_start(void *object, Task *t, Error *reterr) {
+static void on_wired(void *userdata, int r, const void *result, const Error *err) {
+        StartCall *c = userdata;
+
+        if (r < 0)
+                shim_drop_tree(c->shim);
+        task_done(c->task, r, NULL, err);
+}
+
+static int step_wire(void *object, Task *t, Error *reterr) {
         StartCall *c = object;
         int r;
 
+        c->task = t;
         r = make_tree(c, reterr);
-        if (r < 0) {
+        if (r == 0)
+                r = shim_net_all(c->shim, SHIM_NET_MAKE, on_wired, c, reterr);
+        if (r < 0)
                 shim_drop_tree(c->shim);
-                return r;
-        }
+        return r;
+}
+
+static int undo_wire(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+
+        return shim_net_all(c->shim, SHIM_NET_UNMAKE, task_done, t, reterr);
+}
+
+static int step_start(void *object, Task *t, Error *reterr) {
+        StartCall *c = object;
+
         return vm_start(c->shim->vm, task_done, t, reterr);
 }
 
@@ -227,9 +248,10 @@ static int step_network(void *object, Task *t, Error *reterr) {
 }
 
 static const TaskStep start_steps[] = {
-        { "domain type", step_probe, NULL },        { "libvirt", step_facts, NULL },
-        { "network", step_namespace, NULL },        { "definition", step_define, NULL },
-        { "start the VM", step_start, undo_start }, { "network", step_network, NULL },
+        { "domain type", step_probe, NULL },    { "libvirt", step_facts, NULL },
+        { "network", step_namespace, NULL },    { "definition", step_define, NULL },
+        { "interfaces", step_wire, undo_wire }, { "start the VM", step_start, undo_start },
+        { "network", step_network, NULL },
 };
 
 static void on_started(void *userdata, int r, const void *result, const Error *err) {

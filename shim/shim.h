@@ -58,6 +58,8 @@ struct Shim {
         Migrate *migrate; /* shim/migrate: moving the pod, here or away */
         Keep *keep;       /* shim/keep.c: what a shim that is started again will need */
 
+        NetWiring wiring; /* of interfaces that are made; known once one was */
+
         VmCall *connecting, *powering_off; /* shim/wiring/vm-ops.c */
         GuestWait *waits;                  /* shim/wiring/guest-wait.c */
         Mailbox mailbox;                   /* of the lanes for files and namespaces */

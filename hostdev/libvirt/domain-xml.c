@@ -404,6 +404,8 @@ static void write_nic(XmlWriter *w, const NicSpec *n) {
         if (n->tap) {
                 xml_open(w, "target");
                 xml_attr(w, "dev", n->tap);
+                if (n->tap_is_made)
+                        xml_attr(w, "managed", "no");
                 xml_close(w);
         }
         xml_open(w, "model");

@@ -56,6 +56,7 @@ typedef struct NicSpec {
         const char *tap; /* made by libvirt under this name; NULL: the hypervisor's own network */
         const ForwardSpec *forwards; /* without a tap only */
         size_t n_forwards;
+        bool tap_is_made; /* it is there already, and not libvirt's */
 } NicSpec;
 
 typedef struct DomainSpec {

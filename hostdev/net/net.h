@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "hostdev/net/wiring.h"
 #include "lib/net-message.h"
 
 /* The host's end of a pod's network.
  *
- * The namespace is somebody else's; we read it, and join its interface to the tap that libvirt made
- * for QEMU:
+ * The namespace is somebody else's; we read it, and join its interface to the tap of QEMU, in one
+ * of two ways:
  *
- *      wire (eth0 in the namespace)  <- tc redirect, both ways ->  tap  <->  QEMU
+ *      redirect  wire (eth0 in the namespace)  <- tc redirect, both ways ->  tap  <->  QEMU
+ *      macvtap   wire  <- macvtap, in mode passthru ->  QEMU
  *
- * libvirt makes the tap in its own namespace and hands QEMU the open file; then the tap is moved
- * into the pod's namespace, where that file goes on working. It is not persistent: it goes with
- * QEMU, whoever ends it. So no bridge, no further address, no device that could be left behind.
+ * A tap is made by libvirt in its own namespace, which hands QEMU the open file; a macvtap is made
+ * there by net_make(), and libvirt opens it. Then either is moved into the pod's namespace, where
+ * that file goes on working. So no bridge and no further address. A tap goes with its QEMU, whoever
+ * ends that; a macvtap stays, closed, until net_unmake(), net_uncut() or the namespace's end.
  *
- * From net_cut() on the namespace's own stack sees nothing that comes in by the wire, so it answers
- * for no address. net_gate() opens or closes the redirection, and nothing else: closed, a frame
- * ends at the tap or at the wire.
+ * Only net_make() is told which way: to all others the device's kind says it.
+ *
+ * From net_cut() on the namespace's own stack answers nothing that comes in by the wire, and with
+ * redirect sees nothing of it. net_gate() opens or closes the way to the guest, and nothing else:
+ * closed, a frame ends at the tap or at the wire.
  *
  * Everything blocks, for as long as the kernel works at it: not for the loop's thread. No call
  * leaves its thread in another namespace: a netlink socket belongs to the one it was made in, and
@@ -40,13 +45,21 @@ int net_read_names(const char *namespace_path, NetNames **ret, Error *reterr);
  * to. What cannot be known (it leads to none, or not from `host`) is no failure. Sends nothing. */
 int net_check_alone(NetNs *ns, NetNs *host, const NetInterface *i, Error *reterr);
 
+/* `host` is the namespace where libvirt is. */
+
+/* Before QEMU: what libvirt does not make of this way is there, closed, and then the wire cut. One
+ * of the same name is replaced. -EOPNOTSUPP: this kernel cannot, or /dev does not show it; -EBUSY:
+ * something else is on the wire; -ENOENT; -ENOSPC: more addresses than can be remembered. */
+int net_make(NetNs *ns, NetNs *host, NetWiring w, const char *wire, const char *tap, Error *reterr);
+/* Undoes net_make(), with its cut; nothing was made: nothing is done. */
+int net_unmake(NetNs *ns, NetNs *host, const char *wire, const char *tap, Error *reterr);
 /* Idempotent. -ENOENT: no such interface. */
-int net_cut(NetNs *ns, const char *wire, Error *reterr);
+int net_cut(NetNs *ns, NetNs *host, const char *wire, const char *tap, Error *reterr);
 /* Everything as it was, as far as it can be; what is gone already is no failure. */
-int net_uncut(NetNs *ns, const NetInterface *wire, Error *reterr);
-/* Fetches the tap from `from` if it is not in ns yet, and prepares both ends; the gate stays as it
+int net_uncut(NetNs *ns, NetNs *host, const NetInterface *wire, const char *tap, Error *reterr);
+/* Fetches the tap from `host` if it is not in ns yet, and prepares both ends; the gate stays as it
  * is (closed at first). -ENOENT: no tap, no wire. Idempotent. */
-int net_join(NetNs *ns, NetNs *from, const char *wire, const char *tap, Error *reterr);
+int net_join(NetNs *ns, NetNs *host, const char *wire, const char *tap, Error *reterr);
 int net_gate(NetNs *ns, const char *wire, const char *tap, bool open, Error *reterr);
 /* Tells the switches on the way, as QEMU does after a migration (a RARP frame), that this MAC is
  * behind the wire now. Best effort: they learn it from the guest's first frame too. */

@@ -33,7 +33,8 @@ int net_errno(int nl_code) {
 }
 
 typedef struct Entry {
-        int fd; /* -EBADF: stay where we are */
+        int fd;     /* -EBADF: stay where we are */
+        bool fresh; /* in a new one */
         struct nl_sock *socket;
         int packets; /* result */
         int r, nl;
@@ -43,7 +44,7 @@ typedef struct Entry {
 static void *enter(void *argument) {
         Entry *e = argument;
 
-        if (e->fd >= 0 && setns(e->fd, CLONE_NEWNET) < 0)
+        if (e->fresh ? unshare(CLONE_NEWNET) < 0 : e->fd >= 0 && setns(e->fd, CLONE_NEWNET) < 0)
                 e->r = -errno;
         else
                 e->nl = nl_connect(e->socket, NETLINK_ROUTE);
@@ -52,8 +53,8 @@ static void *enter(void *argument) {
         return NULL;
 }
 
-static int connect_there(NetNs *ns, const char *path, Error *reterr) {
-        Entry e = { .fd = path ? ns->fd : -EBADF, .socket = ns->socket, .packets = -EBADF };
+static int connect_there(NetNs *ns, int fd, bool fresh, Error *reterr) {
+        Entry e = { .fd = fd, .fresh = fresh, .socket = ns->socket, .packets = -EBADF };
         pthread_t thread;
         int r;
 
@@ -88,13 +89,30 @@ int netns_open(const char *path, NetNs **ret, Error *reterr) {
         if (ns->fd < 0)
                 return error_setf(reterr, -errno, "network namespace %s: %m%s", at,
                                   errno == ENOENT ? "; it was removed, or never made" : "");
-        r = connect_there(ns, path, reterr);
+        r = connect_there(ns, path ? ns->fd : -EBADF, false, reterr);
         if (r < 0)
                 return r;
         (void)nl_socket_set_buffer_size(ns->socket, 1 << 20, 0);
         nl_socket_enable_msg_peek(ns->socket);
         *ret = TAKE(ns);
         return 0;
+}
+
+int netns_make(NetNs **ret, Error *reterr) {
+        _cleanup_(netns_freep) NetNs *ns = calloc(1, sizeof(*ns));
+        int r;
+
+        if (!ns)
+                return error_oom(reterr);
+        ns->fd = ns->packets = -EBADF;
+        ns->path = strdup("a new network namespace");
+        ns->socket = nl_socket_alloc();
+        if (!ns->path || !ns->socket)
+                return error_oom(reterr);
+        r = connect_there(ns, -EBADF, true, reterr);
+        if (r == 0)
+                *ret = TAKE(ns);
+        return r;
 }
 
 NetNs *netns_free(NetNs *ns) {

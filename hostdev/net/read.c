@@ -63,6 +63,9 @@ static bool is_ours_to_take(const struct nlmsghdr *h) {
         if (link->ifi_type != ARPHRD_ETHER || link->ifi_flags & IFF_LOOPBACK)
                 return false;
         kind = info ? nla_find(nla_data(info), nla_len(info), IFLA_INFO_KIND) : NULL;
+        if (kind && strcmp(nla_get_string(kind), "macvtap") == 0 &&
+            !find(h, sizeof(struct ifinfomsg), IFLA_LINK_NETNSID))
+                return false; /* a pod's, on an interface that is here (hostdev/net/macvtap.c) */
         for (size_t i = 0; kind && i < ELEMENTSOF(not ); i++)
                 if (strcmp(nla_get_string(kind), not [i]) == 0)
                         return false;
@@ -71,7 +74,7 @@ static bool is_ours_to_take(const struct nlmsghdr *h) {
 
 /* What cannot be taken along as it is: its frames go by another device of the namespace. */
 static int check_link(const struct nlmsghdr *h, const char *name, const char *path, Error *reterr) {
-        static const char *const upper[] = { "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap" };
+        static const char *const upper[] = { "vlan", "macvlan", "ipvlan", "ipvtap" };
         struct nlattr *info = find(h, sizeof(struct ifinfomsg), IFLA_LINKINFO), *kind;
         struct nlattr *mtu = find(h, sizeof(struct ifinfomsg), IFLA_MTU);
 

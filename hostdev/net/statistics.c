@@ -44,23 +44,15 @@ int net_mtu(NetNs *ns, int index, uint32_t *ret, Error *reterr) {
         return r;
 }
 
-/* What the tap sends is what the guest gets. */
-int net_statistics(NetNs *ns, const char *tap, NetStatistics *ret, Error *reterr) {
-        Ask ask = {};
-        int r;
+int net_counts(NetNs *ns, int index, NetStatistics *ret, Error *reterr) {
+        Ask ask = { .index = index };
+        int r = ask_link(ns, &ask, reterr);
 
-        r = net_index(ns, tap, &ask.index);
-        if (r == -ENOENT)
-                return error_setf(reterr, r, "%s has no interface %s", ns->path, tap);
-        if (r == 0)
-                r = ask_link(ns, &ask, reterr);
-        if (r < 0)
-                return r;
-        *ret = (NetStatistics){ .rx_bytes = ask.statistics.tx_bytes,
-                                .rx_packets = ask.statistics.tx_packets,
-                                .rx_dropped = ask.statistics.tx_dropped,
-                                .tx_bytes = ask.statistics.rx_bytes,
-                                .tx_packets = ask.statistics.rx_packets,
-                                .tx_dropped = ask.statistics.rx_dropped };
-        return 0;
+        *ret = (NetStatistics){ .rx_bytes = ask.statistics.rx_bytes,
+                                .rx_packets = ask.statistics.rx_packets,
+                                .rx_dropped = ask.statistics.rx_dropped,
+                                .tx_bytes = ask.statistics.tx_bytes,
+                                .tx_packets = ask.statistics.tx_packets,
+                                .tx_dropped = ask.statistics.tx_dropped };
+        return r;
 }

@@ -50,9 +50,12 @@ static int gone_is_fine(int r) {
         return r == -ENOENT || r == -EINVAL || r == -ENODEV ? 0 : r;
 }
 
-int tc_remove_ingress(NetNs *ns, int index) {
-        return gone_is_fine(net_do(
-                ns, tc_request(RTM_DELQDISC, 0, index, INGRESS_HANDLE, TC_H_INGRESS, 0, NULL)));
+int tc_remove_ingress(NetNs *ns, int index, bool *ret_was_there) {
+        int r = net_do(ns,
+                       tc_request(RTM_DELQDISC, 0, index, INGRESS_HANDLE, TC_H_INGRESS, 0, NULL));
+
+        *ret_was_there = r == 0;
+        return gone_is_fine(r);
 }
 
 int tc_remove_filter(NetNs *ns, int index, uint16_t preference) {

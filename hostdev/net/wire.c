@@ -1,123 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two ends of the redirection: what is set on wire and tap, and in which order.
+/* Wired by a redirection: what is set on wire and tap, and in which order.
  *
  * Each has an ingress qdisc with two filters at most:
  *      preference 1  everything goes out by the other one (the gate; there only while it is open)
  *      preference 2  everything ends here */
 #include <linux/if.h>
-#include <linux/if_addr.h>
-#include <linux/if_link.h>
-#include <linux/rtnetlink.h>
 #include <string.h>
 
-#include "hostdev/net/net-internal.h"
 #include "hostdev/net/tc.h"
-
-static int failed(Error *reterr, int r, const char *what, const char *device, const NetNs *ns) {
-        return r < 0 ? error_setf(reterr, r, "%s of %s in %s: %s", what, device, ns->path,
-                                  strerrordesc_np(-r))
-                     : 0;
-}
-
-static int find_device(NetNs *ns, const char *name, int *ret, Error *reterr) {
-        int r = net_index(ns, name, ret);
-
-        return r == -ENOENT ? error_setf(reterr, r, "%s has no interface %s", ns->path, name)
-                            : failed(reterr, r, "looking", name, ns);
-}
-
-/* No address of the kernel's own making: with `make` it makes them again, from the next time that
- * the device goes up. */
-static int set_address_making(NetNs *ns, int index, bool make) {
-        struct ifinfomsg h = { .ifi_index = index };
-        struct nl_msg *m = net_request(RTM_SETLINK, 0, &h, sizeof(h));
-        struct nlattr *spec, *inet6;
-        int r;
-
-        if (!m)
-                return -ENOMEM;
-        spec = nla_nest_start(m, IFLA_AF_SPEC);
-        inet6 = spec ? nla_nest_start(m, AF_INET6) : NULL;
-        if (!inet6 || nla_put_u8(m, IFLA_INET6_ADDR_GEN_MODE,
-                                 make ? IN6_ADDR_GEN_MODE_EUI64 : IN6_ADDR_GEN_MODE_NONE) < 0) {
-                nlmsg_free(m);
-                return -ENOMEM;
-        }
-        (void)nla_nest_end(m, inet6);
-        (void)nla_nest_end(m, spec);
-        r = net_do(ns, m);
-        return r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r; /* a kernel without IPv6 */
-}
-
-static int set_up(NetNs *ns, int index) {
-        struct ifinfomsg h = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-
-        return net_do(ns, net_request(RTM_SETLINK, 0, &h, sizeof(h)));
-}
-
-static int set_mtu(NetNs *ns, int index, uint32_t mtu) {
-        struct ifinfomsg h = { .ifi_index = index };
-        struct nl_msg *m = net_request(RTM_SETLINK, 0, &h, sizeof(h));
-
-        if (m && nla_put_u32(m, IFLA_MTU, mtu) < 0) {
-                nlmsg_free(m);
-                m = NULL;
-        }
-        return net_do(ns, m);
-}
-
-/* With a link-local address the namespace's kernel would speak up by itself (multicast listener
- * reports, router solicitations), with the pod's MAC and from a place where the pod may no longer
- * be. */
-typedef struct LinkLocal {
-        int index;
-        uint8_t address[16];
-        uint8_t prefix;
-        bool found;
-} LinkLocal;
-
-static int find_link_local(void *userdata, const struct nlmsghdr *h, Error *reterr) {
-        const struct ifaddrmsg *m = nlmsg_data(h);
-        struct nlattr *a =
-                nlmsg_find_attr((struct nlmsghdr *)(uintptr_t)h, sizeof(*m), IFA_ADDRESS);
-        LinkLocal *l = userdata;
-
-        if (m->ifa_family != AF_INET6 || (int)m->ifa_index != l->index ||
-            m->ifa_scope != RT_SCOPE_LINK || !a || nla_len(a) != 16)
-                return 0;
-        memcpy(l->address, nla_data(a), 16);
-        l->prefix = m->ifa_prefixlen;
-        l->found = true;
-        return 0;
-}
-
-static int change_address(NetNs *ns, int type, int flags, int index, const void *address, size_t n,
-                          uint32_t prefix) {
-        struct ifaddrmsg h = { .ifa_family = n == 4 ? AF_INET : AF_INET6,
-                               .ifa_prefixlen = (uint8_t)prefix,
-                               .ifa_index = (uint32_t)index };
-        struct nl_msg *m = net_request(type, flags, &h, sizeof(h));
-
-        if (m && nla_put(m, IFA_LOCAL, (int)n, address) < 0) {
-                nlmsg_free(m);
-                m = NULL;
-        }
-        return net_do(ns, m);
-}
-
-static int drop_link_local(NetNs *ns, int index, Error *reterr) {
-        struct ifaddrmsg h = { .ifa_family = AF_INET6 };
-        LinkLocal l;
-        int r;
-
-        do {
-                l = (LinkLocal){ .index = index };
-                r = net_dump(ns, RTM_GETADDR, &h, sizeof(h), find_link_local, &l, reterr);
-                if (r == 0 && l.found)
-                        r = change_address(ns, RTM_DELADDR, 0, index, l.address, 16, l.prefix);
-        } while (r == 0 && l.found);
-        return r;
-}
+#include "hostdev/net/way.h"
 
 static int cut(NetNs *ns, int index, const char *name, Error *reterr) {
         int r;
@@ -130,106 +21,124 @@ static int cut(NetNs *ns, int index, const char *name, Error *reterr) {
                                   "cutting off %s in %s: this kernel has no traffic control that "
                                   "can drop (cls_bpf, or cls_u32 with act_gact)",
                                   name, ns->path);
-        return failed(reterr, r, "cutting off", name, ns);
+        return net_failed(reterr, r, "cutting off", name, ns);
 }
 
-int net_cut(NetNs *ns, const char *wire, Error *reterr) {
+static int redirect_cut(const NetEnds *e, Error *reterr) {
         int index, r;
 
-        r = find_device(ns, wire, &index, reterr);
+        r = net_device(e->ns, e->wire, &index, reterr);
         if (r == 0)
-                r = cut(ns, index, wire, reterr);
+                r = cut(e->ns, index, e->wire, reterr);
         if (r == 0)
-                r = failed(reterr, set_address_making(ns, index, false), "own addresses", wire, ns);
-        return r < 0 ? r : drop_link_local(ns, index, reterr);
+                r = net_failed(reterr, net_set_address_making(e->ns, index, false), "own addresses",
+                               e->wire, e->ns);
+        /* With a link-local address the namespace's kernel would speak up by itself (multicast
+         * listener reports, router solicitations), with the pod's MAC and from a place where the
+         * pod may no longer be. */
+        return r < 0 ? r : net_drop_addresses6(e->ns, index, true, reterr);
 }
 
-int net_uncut(NetNs *ns, const NetInterface *wire, Error *reterr) {
+static int redirect_uncut(const NetEnds *e, const NetInterface *wire, Error *reterr) {
+        bool was_cut = false;
         int index, r;
 
-        r = net_index(ns, wire->name, &index);
+        r = net_index(e->ns, e->wire, &index);
         if (r == -ENOENT)
                 return 0;
         if (r == 0)
-                r = tc_remove_ingress(ns, index);
-        if (r < 0)
-                return failed(reterr, r, "letting go", wire->name, ns);
-        (void)set_address_making(ns, index, true);
+                r = tc_remove_ingress(e->ns, index, &was_cut);
+        if (r < 0 || !was_cut) /* or perhaps otherwise, and that is not ours to end */
+                return net_failed(reterr, r, "letting go", e->wire, e->ns);
+        (void)net_set_address_making(e->ns, index, true);
         for (size_t i = 0; i < wire->n_addresses; i++) {
                 const NetAddress *a = wire->addresses[i];
+                NetAddress6 six = { .prefix = (uint8_t)a->prefix };
 
-                if (net_is_link_local(&a->address))
-                        (void)change_address(ns, RTM_NEWADDR, NLM_F_CREATE, index, a->address.data,
-                                             a->address.len, a->prefix);
+                if (!net_is_link_local(&a->address))
+                        continue;
+                memcpy(six.bytes, a->address.data, sizeof(six.bytes));
+                (void)net_set_address6(e->ns, index, &six, true);
         }
         return 0;
 }
 
-/* The tap keeps its name on the way. */
-static int fetch_tap(NetNs *ns, NetNs *from, const char *tap, int *ret, Error *reterr) {
-        struct ifinfomsg h = {};
-        struct nl_msg *m;
-        int r;
-
-        r = net_index(ns, tap, ret);
-        if (r != -ENOENT)
-                return failed(reterr, r, "looking", tap, ns);
-        r = find_device(from, tap, &h.ifi_index, reterr);
-        if (r < 0)
-                return r;
-        m = net_request(RTM_SETLINK, 0, &h, sizeof(h));
-        if (m && nla_put_u32(m, IFLA_NET_NS_FD, (uint32_t)ns->fd) < 0) {
-                nlmsg_free(m);
-                m = NULL;
-        }
-        r = net_do(from, m);
-        if (r < 0)
-                return failed(reterr, r, "moving into the pod's namespace", tap, ns);
-        return find_device(ns, tap, ret, reterr);
-}
-
-int net_join(NetNs *ns, NetNs *from, const char *wire, const char *tap, Error *reterr) {
-        int wire_index, tap_index, r;
+static int redirect_join(const NetEnds *e, Error *reterr) {
+        int wire, tap, r;
         uint32_t mtu = 0;
 
-        r = find_device(ns, wire, &wire_index, reterr);
+        r = net_device(e->ns, e->wire, &wire, reterr);
         if (r == 0)
-                r = net_cut(ns, wire, reterr);
+                r = redirect_cut(e, reterr);
         if (r == 0)
-                r = fetch_tap(ns, from, tap, &tap_index, reterr);
+                r = net_fetch(e, &tap, reterr);
         if (r == 0)
-                r = cut(ns, tap_index, tap, reterr);
+                r = cut(e->ns, tap, e->tap, reterr);
         if (r == 0)
-                r = failed(reterr, set_address_making(ns, tap_index, false), "own addresses", tap,
-                           ns);
+                r = net_failed(reterr, net_set_address_making(e->ns, tap, false), "own addresses",
+                               e->tap, e->ns);
         if (r == 0)
-                r = net_mtu(ns, wire_index, &mtu, reterr);
+                r = net_mtu(e->ns, wire, &mtu, reterr);
         if (r == 0 && mtu > 0)
-                r = failed(reterr, set_mtu(ns, tap_index, mtu), "MTU", tap, ns);
+                r = net_failed(reterr, net_set_mtu(e->ns, tap, mtu), "MTU", e->tap, e->ns);
         if (r == 0)
-                r = failed(reterr, set_up(ns, tap_index), "bringing up", tap, ns);
-        return r < 0 ? r : failed(reterr, set_up(ns, wire_index), "bringing up", wire, ns);
+                r = net_failed(reterr, net_set_flags(e->ns, tap, IFF_UP, IFF_UP), "bringing up",
+                               e->tap, e->ns);
+        return r < 0 ? r
+                     : net_failed(reterr, net_set_flags(e->ns, wire, IFF_UP, IFF_UP), "bringing up",
+                                  e->wire, e->ns);
 }
 
-int net_gate(NetNs *ns, const char *wire, const char *tap, bool open, Error *reterr) {
-        int wire_index, tap_index, r;
+static int redirect_gate(const NetEnds *e, bool open, Error *reterr) {
+        int tap = e->device.index, wire, r;
 
-        r = find_device(ns, wire, &wire_index, reterr);
+        r = net_device(e->ns, e->wire, &wire, reterr);
         if (r < 0)
                 return r;
-        r = net_index(ns, tap, &tap_index);
-        if (r == -ENOENT && !open) /* it went with its QEMU: then the way is closed */
-                return failed(reterr, tc_remove_filter(ns, wire_index, 1), "closing", wire, ns);
-        if (r < 0)
-                return failed(reterr, r, "looking", tap, ns);
+        if (tap == 0 && !open) /* it went with its QEMU: then the way is closed */
+                return net_failed(reterr, tc_remove_filter(e->ns, wire, 1), "closing", e->wire,
+                                  e->ns);
+        if (tap == 0)
+                return error_setf(reterr, -ENOENT, "%s has no interface %s", e->ns->path, e->tap);
         if (!open) {
-                r = tc_remove_filter(ns, tap_index, 1);
+                r = tc_remove_filter(e->ns, tap, 1);
                 if (r == 0)
-                        r = tc_remove_filter(ns, wire_index, 1);
-                return failed(reterr, r, "closing", wire, ns);
+                        r = tc_remove_filter(e->ns, wire, 1);
+                return net_failed(reterr, r, "closing", e->wire, e->ns);
         }
-        r = tc_add_redirect(ns, tap_index, wire_index, 1);
+        r = tc_add_redirect(e->ns, tap, wire, 1);
         if (r == 0)
-                r = tc_add_redirect(ns, wire_index, tap_index, 1);
-        return failed(reterr, r, "redirecting", wire, ns);
+                r = tc_add_redirect(e->ns, wire, tap, 1);
+        return net_failed(reterr, r, "redirecting", e->wire, e->ns);
 }
+
+/* In a namespace that nobody else sees, at its lo: what this kernel's traffic control can do. */
+static int redirect_probe(Error *reterr) {
+        enum { LO = 1 };
+        _cleanup_(netns_freep) NetNs *ns = NULL;
+        int r;
+
+        r = netns_make(&ns, reterr);
+        if (r < 0)
+                return r;
+        r = tc_add_ingress(ns, LO);
+        if (r == 0)
+                r = tc_add_drop(ns, LO, 2);
+        if (r == 0)
+                r = tc_add_redirect(ns, LO, LO, 1);
+        return r < 0 ? error_setf(reterr, r,
+                                  "this kernel's traffic control cannot redirect and drop "
+                                  "(sch_ingress, cls_u32 or cls_matchall, act_mirred, cls_bpf): %s",
+                                  strerrordesc_np(-r))
+                     : 0;
+}
+
+const NetWay net_way_redirect = {
+        .kind = "tun",
+        .probe = redirect_probe,
+        .cut = redirect_cut,
+        .uncut = redirect_uncut,
+        .join = redirect_join,
+        .gate = redirect_gate,
+        .sends_to_guest = true,
+};

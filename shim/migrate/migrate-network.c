@@ -65,9 +65,10 @@ static void on_read(void *userdata, int r, const void *result, const Error *err)
                 r = apply_patch(relay->migrate, result, &e);
                 if (r == 0 && !relay->migrate->network.again)
                         r = shim_net_all(relay->migrate->shim,
-                                         relay->migrate->network.mode == NETWORK_KEEP
-                                                 ? SHIM_NET_ALONE | SHIM_NET_CUT
-                                                 : SHIM_NET_CUT,
+                                         SHIM_NET_MAKE | SHIM_NET_CUT |
+                                                 (relay->migrate->network.mode == NETWORK_KEEP
+                                                          ? SHIM_NET_ALONE
+                                                          : 0),
                                          on_cut, relay, &e);
                 if (r > 0)
                         return;

@@ -50,6 +50,7 @@ void shim_nic(Shim *s, const NetInterface *i, ShimNic *ret) {
         tap_name(s, i->slot, ret->tap);
         if (network_kind(network) == NETWORK_NAMESPACE)
                 ret->spec.tap = ret->tap;
+        ret->spec.tap_is_made = net_wiring_is_made(s->wiring);
         for (size_t k = 0; k < n_ports; k++) {
                 ret->forwards[k] = (ForwardSpec){ .host = ports[k].host,
                                                   .pod = ports[k].pod,
@@ -72,6 +73,9 @@ size_t shim_nics(Shim *s, ShimNic ret[NET_INTERFACES_MAX]) {
 /* Work in a namespace */
 
 typedef struct NetJob {
+        Shim *shim;       /* of the loop's thread */
+        NetWiring wiring; /* wanted, then chosen */
+        Error why;        /* it is not redirect */
         char *path;
         char host[32]; /* the namespace in which libvirt makes its taps; "": this process's */
         unsigned what;
@@ -99,13 +103,15 @@ static NetJob *net_job_free(NetJob *j) {
 }
 DEFINE_CLEANUP(NetJob *, net_job_free);
 
-static int net_job_new(const char *path, unsigned what, OpDone done, void *job, NetJob **ret,
-                       Error *reterr) {
+static int net_job_new(Shim *s, const char *path, unsigned what, OpDone done, void *job,
+                       NetJob **ret, Error *reterr) {
         _cleanup_(net_job_freep) NetJob *j = calloc(1, sizeof(*j));
 
         if (!j)
                 return error_oom(reterr);
-        *j = (NetJob){ .what = what, .done = done, .job = job };
+        *j = (NetJob){
+                .shim = s, .wiring = s->config.wiring, .what = what, .done = done, .job = job
+        };
         j->path = strdup(path);
         if (!j->path)
                 return error_oom(reterr);
@@ -135,8 +141,10 @@ static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *host, Error *ret
 
         if (j->what & SHIM_NET_ALONE)
                 r = net_check_alone(ns, host, wire, reterr);
+        if (r == 0 && j->what & SHIM_NET_MAKE)
+                r = net_make(ns, host, j->wiring, wire->name, tap, reterr);
         if (r == 0 && j->what & SHIM_NET_CUT)
-                r = net_cut(ns, wire->name, reterr);
+                r = net_cut(ns, host, wire->name, tap, reterr);
         if (r == 0 && j->what & SHIM_NET_JOIN)
                 r = net_join(ns, host, wire->name, tap, reterr);
         if (r == 0 && j->what & (SHIM_NET_OPEN | SHIM_NET_CLOSE))
@@ -144,16 +152,30 @@ static int work_on(const NetJob *j, size_t i, NetNs *ns, NetNs *host, Error *ret
         if (r == 0 && j->what & SHIM_NET_OPEN)
                 net_tell_switches(ns, wire);
         if (r == 0 && j->what & SHIM_NET_UNCUT)
-                r = net_uncut(ns, wire, reterr);
+                r = net_uncut(ns, host, wire, tap, reterr);
+        if (r == 0 && j->what & SHIM_NET_UNMAKE)
+                r = net_unmake(ns, host, wire->name, tap, reterr);
         return r;
 }
 
+/* A QEMU that ends meanwhile was in our own namespace, as a rule. */
+static int open_host(const NetJob *j, NetNs **ret, Error *reterr) {
+        int r = j->host[0] ? netns_open(j->host, ret, reterr) : -ENOENT;
+
+        return r == -ENOENT ? netns_open(NULL, ret, reterr) : r;
+}
+
+/* What is looked for where libvirt is. */
+#define IN_HOST                                                                                    \
+        (SHIM_NET_MAKE | SHIM_NET_UNMAKE | SHIM_NET_CUT | SHIM_NET_UNCUT | SHIM_NET_JOIN |         \
+         SHIM_NET_ALONE)
+
 /* libvirt makes taps where it is itself, and that is where its QEMU is. */
 static void find_host(Shim *s, NetJob *j) {
-        const VmSpec *spec = vm_spec(s->vm);
+        const VmSpec *spec = s->vm ? vm_spec(s->vm) : NULL;
         pid_t pid;
 
-        if (virt_qemu_pid(spec->domain_name, spec->uuid, &pid, NULL) == 0)
+        if (spec && virt_qemu_pid(spec->domain_name, spec->uuid, &pid, NULL) == 0)
                 (void)snprintf(j->host, sizeof(j->host), "/proc/%d/ns/net", (int)pid);
 }
 
@@ -161,28 +183,40 @@ static void find_host(Shim *s, NetJob *j) {
 static int run(void *argument, Error *reterr) {
         _cleanup_(netns_freep) NetNs *ns = NULL, *host = NULL;
         NetJob *j = argument;
-        bool undo = !(j->what & (SHIM_NET_JOIN | SHIM_NET_OPEN | SHIM_NET_CUT)) && !j->read &&
-                    !j->count;
+        bool undo = !(j->what & (SHIM_NET_MAKE | SHIM_NET_JOIN | SHIM_NET_OPEN | SHIM_NET_CUT)) &&
+                    !j->read && !j->count;
+        size_t i;
         int r;
 
         r = netns_open(j->path, &ns, reterr);
         if (r == -ENOENT && undo)
                 return 0;
-        if (r == 0 && j->what & (SHIM_NET_JOIN | SHIM_NET_ALONE))
-                r = netns_open(j->host[0] ? j->host : NULL, &host, reterr);
+        if (r == 0 && j->what & IN_HOST)
+                r = open_host(j, &host, reterr);
+        if (r == 0 && j->what & SHIM_NET_MAKE)
+                j->wiring = net_wiring_choose(j->wiring, NULL, &j->why);
         if (r == 0 && j->read)
                 r = net_read(ns, &j->facts, reterr);
-        for (size_t i = 0; r == 0 && i < j->n; i++) {
+        for (i = 0; r == 0 && i < j->n; i++) {
                 r = j->count ? count(j, i, ns, reterr) : work_on(j, i, ns, host, reterr);
                 if (r == -ENOENT && undo)
                         r = 0;
         }
+        if (r < 0 && j->what & SHIM_NET_MAKE)
+                for (; i > 0; i--)
+                        (void)net_unmake(ns, host, j->ends[i - 1].wire->name, j->ends[i - 1].tap,
+                                         NULL);
         return r;
 }
 
 static void on_run(void *userdata, int r, const void *result, const Error *err) {
         _cleanup_(net_job_freep) NetJob *j = userdata;
 
+        if (r == 0 && j->what & SHIM_NET_MAKE) {
+                log_info("network: wired by %s%s%s", net_wiring_name(j->wiring),
+                         j->why.text[0] ? ": " : "", j->why.text);
+                j->shim->wiring = j->wiring;
+        }
         const void *found = j->count ? (const void *)&j->statistics : j->facts;
 
         j->done(j->job, r, r == 0 ? found : NULL, err);
@@ -203,7 +237,7 @@ int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *rete
         NetJob *j = NULL;
         int r;
 
-        r = net_job_new(path, 0, done, job, &j, reterr);
+        r = net_job_new(s, path, 0, done, job, &j, reterr);
         if (r < 0)
                 return r;
         j->read = true;
@@ -218,10 +252,10 @@ static int all(Shim *s, unsigned what, bool counting, OpDone done, void *job, Er
 
         if (n == 0 || network_kind(pod_network(s->pod)) != NETWORK_NAMESPACE)
                 return 0;
-        r = net_job_new(network_path(pod_network(s->pod)), what, done, job, &j, reterr);
+        r = net_job_new(s, network_path(pod_network(s->pod)), what, done, job, &j, reterr);
         if (r == 0)
                 j->count = counting;
-        if (r == 0 && what & SHIM_NET_JOIN)
+        if (r == 0 && what & IN_HOST)
                 find_host(s, j);
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = net_job_add(j, s, list[i].config, reterr);
@@ -241,8 +275,8 @@ static int one(Shim *s, unsigned what, const char *path, const NetInterface *i, 
         _cleanup_(net_job_freep) NetJob *j = NULL;
         int r;
 
-        r = net_job_new(path, what, done, job, &j, reterr);
-        if (r == 0 && what & SHIM_NET_JOIN)
+        r = net_job_new(s, path, what, done, job, &j, reterr);
+        if (r == 0 && what & IN_HOST)
                 find_host(s, j);
         if (r == 0)
                 r = net_job_add(j, s, i, reterr);
@@ -255,17 +289,128 @@ static int op_read(void *userdata, const char *path, OpDone done, void *job, Err
         return shim_net_read(userdata, path, done, job, reterr);
 }
 
-static int op_plug(void *userdata, const NetInterface *i, OpDone done, void *job, Error *reterr) {
+/* A device of libvirt's between making and unmaking what it opens. */
+typedef struct Plug {
+        Shim *shim;
+        NetInterface *interface;
+        OpDone done;
+        void *job;
+        int r; /* of libvirt */
+        Error err;
+} Plug;
+
+static Plug *plug_free(Plug *p) {
+        if (p)
+                (void)net_interface_free(p->interface);
+        free(p);
+        return NULL;
+}
+DEFINE_CLEANUP(Plug *, plug_free);
+
+static int plug_new(Shim *s, const NetInterface *i, OpDone done, void *job, Plug **ret,
+                    Error *reterr) {
+        _cleanup_(plug_freep) Plug *p = calloc(1, sizeof(*p));
+
+        if (p)
+                *p = (Plug){ .shim = s,
+                             .interface = net_interface_copy(i),
+                             .done = done,
+                             .job = job,
+                             .err = ERROR_INIT };
+        if (!p || !p->interface)
+                return error_oom(reterr);
+        *ret = TAKE(p);
+        return 0;
+}
+
+static void plug_end(Plug *p_arg) {
+        _cleanup_(plug_freep) Plug *p = p_arg;
+
+        p->done(p->job, p->r, NULL, &p->err);
+}
+
+static void on_unmade(void *userdata, int r, const void *result, const Error *err) {
+        if (r < 0)
+                log_warning("network: %s", error_text(err, r));
+        plug_end(userdata);
+}
+
+static void plug_unmake(Plug *p) {
+        Shim *s = p->shim;
+        Error e = ERROR_INIT;
+        int r = one(s, SHIM_NET_UNMAKE, network_path(pod_network(s->pod)), p->interface, on_unmade,
+                    p, &e);
+
+        if (r <= 0)
+                on_unmade(p, r, NULL, &e);
+}
+
+static void on_plugged(void *userdata, int r, const void *result, const Error *err) {
+        Plug *p = userdata;
+
+        p->r = r;
+        if (r == 0) {
+                plug_end(p);
+                return;
+        }
+        if (err)
+                p->err = *err;
+        plug_unmake(p);
+}
+
+static int plug(Plug *p, Error *reterr) {
         ShimNic nic;
         Virt *virt;
         int r;
 
-        shim_nic(userdata, i, &nic);
-        r = shim_virt(userdata, &virt, reterr);
-        return r < 0 ? r : virt_plug_nic(virt, &nic.spec, done, job, reterr);
+        shim_nic(p->shim, p->interface, &nic);
+        r = shim_virt(p->shim, &virt, reterr);
+        return r < 0 ? r : virt_plug_nic(virt, &nic.spec, on_plugged, p, reterr);
+}
+
+static void on_made(void *userdata, int r, const void *result, const Error *err) {
+        Plug *p = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                r = plug(p, &e);
+                if (r <= 0)
+                        on_plugged(p, r, NULL, &e);
+                return;
+        }
+        p->r = r;
+        if (err)
+                p->err = *err;
+        plug_end(p);
+}
+
+static int op_plug(void *userdata, const NetInterface *i, OpDone done, void *job, Error *reterr) {
+        _cleanup_(plug_freep) Plug *p = NULL;
+        Shim *s = userdata;
+        int r;
+
+        r = plug_new(s, i, done, job, &p, reterr);
+        if (r == 0)
+                r = one(s, SHIM_NET_MAKE, network_path(pod_network(s->pod)), i, on_made, p, reterr);
+        if (r == 1)
+                p = NULL;
+        return r;
+}
+
+static void on_unplugged(void *userdata, int r, const void *result, const Error *err) {
+        Plug *p = userdata;
+
+        p->r = r;
+        if (err)
+                p->err = *err;
+        if (r == 0)
+                plug_unmake(p);
+        else
+                plug_end(p);
 }
 
 static int op_unplug(void *userdata, const NetInterface *i, OpDone done, void *job, Error *reterr) {
+        _cleanup_(plug_freep) Plug *p = NULL;
         Shim *s = userdata;
         Virt *virt;
         int r;
@@ -273,7 +418,13 @@ static int op_unplug(void *userdata, const NetInterface *i, OpDone done, void *j
         if (vm_is_gone(s->vm))
                 return 0;
         r = shim_virt(s, &virt, reterr);
-        return r < 0 ? r : virt_unplug_nic(virt, i->slot, done, job, reterr);
+        if (r == 0)
+                r = plug_new(s, i, done, job, &p, reterr);
+        if (r == 0)
+                r = virt_unplug_nic(virt, i->slot, on_unplugged, p, reterr);
+        if (r == 1)
+                p = NULL;
+        return r;
 }
 
 static int op_join(void *userdata, const char *path, const NetInterface *i, OpDone done, void *job,

@@ -54,12 +54,14 @@ int shim_net_read(Shim *s, const char *path, OpDone done, void *job, Error *rete
 /* With every interface of the pod at once, in its namespace on this host. 0: it has none. In the
  * order of the calls, also when nobody waits for them. Result NULL. */
 enum {
-        SHIM_NET_CUT = 1U << 0,   /* the namespace's own stack does not hear or answer any more */
-        SHIM_NET_JOIN = 1U << 1,  /* tap and namespace belong together; nothing passes yet */
-        SHIM_NET_OPEN = 1U << 2,  /* frames pass */
-        SHIM_NET_CLOSE = 1U << 3, /* none does */
-        SHIM_NET_UNCUT = 1U << 4, /* the namespace is its owner's again */
-        SHIM_NET_ALONE = 1U << 5, /* refused if somebody else here has a MAC address of the pod */
+        SHIM_NET_CUT = 1U << 0,    /* the namespace's own stack does not hear or answer any more */
+        SHIM_NET_JOIN = 1U << 1,   /* tap and namespace belong together; nothing passes yet */
+        SHIM_NET_OPEN = 1U << 2,   /* frames pass */
+        SHIM_NET_CLOSE = 1U << 3,  /* none does */
+        SHIM_NET_UNCUT = 1U << 4,  /* the namespace is its owner's again */
+        SHIM_NET_ALONE = 1U << 5,  /* refused if somebody else here has a MAC address of the pod */
+        SHIM_NET_MAKE = 1U << 6,   /* what QEMU will open is there; all of it, or the call fails */
+        SHIM_NET_UNMAKE = 1U << 7, /* and is not any more: QEMU did not come, or does without */
 };
 typedef struct ShimNetStatistics {
         struct {

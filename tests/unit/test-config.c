@@ -62,6 +62,13 @@ static const Row rows[] = {
         { PLANS(", \"endpoints\": [\"https://e\"], \"wait\": 0"), "wait must be from 1" },
 #undef AT
 #undef PLANS
+        { "{\"network\": {}}", NULL },
+        { "{\"network\": {\"wiring\": \"redirect\"}}", NULL },
+        { "{\"network\": \"macvtap\"}", "network must be an object" },
+        { "{\"network\": {\"wire\": \"macvtap\"}}", "network: unknown key 'wire'" },
+        { "{\"network\": {\"wiring\": \"bridge\"}}", "must be auto, redirect or macvtap" },
+        { "{\"network\": {\"wiring\": 1}}", "must be auto, redirect or macvtap" },
+        { "{\"network\": {\"wiring\": \"auto\\u0000\"}}", "must be auto, redirect or macvtap" },
         { "{\"migration\": 1}", "must be an object" },
         { "{\"migration\": {\"max_downtime\": 9.5}}", "max_downtime must be a text, a number" },
         { "{\"migration\": {\"max_downtime\": null}}", "max_downtime" },
@@ -120,6 +127,11 @@ static void test_values(void **state) {
         assert_int_equal(c.vcpus, 1);
         assert_string_equal(c.run_dir, "/run/podferry");
         assert_string_equal(c.handover, "shims");
+        assert_int_equal(c.wiring, NET_WIRING_AUTO);
+        config_done(&c);
+        assert_int_equal(config_parse(&c, "f", "{\"network\": {\"wiring\": \"macvtap\"}}", NULL),
+                         0);
+        assert_int_equal(c.wiring, NET_WIRING_MACVTAP);
         config_done(&c);
         assert_int_equal(config_parse(&c, "f",
                                       "{\"handover\": \"fast\", \"migration\": {\"bandwidth\": 5}}",

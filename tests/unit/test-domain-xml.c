@@ -165,7 +165,8 @@ static void test_nics(void **state) {
                 { { 0, { 2 }, "a%d" } },
                 { { 1, { 2 }, "t" }, { 1, { 4 }, "u" } }, /* one slot twice */
         };
-        _cleanup_free_ char *xml = NULL, *alone = NULL;
+        _cleanup_free_ char *xml = NULL, *alone = NULL, *there = NULL;
+        const NicSpec made = { 1, { 2 }, "pf0n1", .tap_is_made = true };
         DomainSpec s = good;
 
         s.nics = nics;
@@ -183,6 +184,8 @@ static void test_nics(void **state) {
                                    "</interface>\n");
         assert_non_null(strstr(xml, "<interface type=\"user\">"));
         assert_non_null(strstr(xml, "<target dev=\"pf0n1\"/>"));
+        assert_int_equal(nic_xml(&made, &there, NULL), 0);
+        assert_non_null(strstr(there, "<target dev=\"pf0n1\" managed=\"no\"/>"));
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
                 s.nics = bad[i];
                 s.n_nics = bad[i][1].mac[0] ? 2 : 1;

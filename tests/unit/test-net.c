@@ -152,15 +152,15 @@ static void test_cut(void **state) {
         assert_int_equal(netns_open(MINE, &ns, &e), 0);
         assert_int_equal(net_read(ns, &f, &e), 0);
         for (int again = 0; again < 2; again++)
-                assert_int_equal(net_cut(ns, "eth0", &e), 0);
+                assert_int_equal(net_cut(ns, NULL, "eth0", "pf0n0", &e), 0);
         assert_int_equal(
                 sh("test $(tc filter show dev eth0 parent ffff: | grep -c 'pref 2') -gt 0"), 0);
         assert_int_equal(sh("ip -6 addr show dev eth0 scope link | grep -q inet6"), 256);
         assert_int_equal(net_join(ns, ns, "eth0", "none", &e), -ENOENT);
         assert_int_equal(net_gate(ns, "eth0", "none", false, &e), 0);
-        assert_int_equal(net_uncut(ns, net_facts_find(f, "eth0"), &e), 0);
+        assert_int_equal(net_uncut(ns, NULL, net_facts_find(f, "eth0"), "pf0n0", &e), 0);
         assert_int_equal(sh("tc qdisc show dev eth0 | grep -q ingress"), 256);
-        assert_int_equal(net_cut(ns, "gone", &e), -ENOENT);
+        assert_int_equal(net_cut(ns, NULL, "gone", "pf0n0", &e), -ENOENT);
         assert_true(readlink(MINE, after, sizeof(after) - 1) > 0);
         assert_string_equal(before, after);
 }
