@@ -215,6 +215,11 @@ int container_remove_volume(Container *c, const char *destination, OpDone done, 
                                   destination);
         if (c->calls > 0)
                 return error_setf(reterr, -EBUSY, "a call to container %s is in flight", c->id);
+        if (scsi_is_moving(c->ops.scsi, d->reservation))
+                return error_setf(reterr, -EBUSY,
+                                  "the volume at %.200s is being moved to another file: wait for "
+                                  "the end of that, or cancel it",
+                                  destination);
         call = calloc(1, sizeof(*call));
         if (!call)
                 return error_oom(reterr);

@@ -29,6 +29,7 @@ typedef struct ScsiDisk {
         char *host_path, *format, *digest;
         uint32_t slot;
         uint64_t patched_by; /* reservation that gave it this host's path, 0: none yet */
+        bool moving;         /* between scsi_move_begin() and scsi_move_end() */
         ScsiMount *mounts;
 } ScsiDisk;
 

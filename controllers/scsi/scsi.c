@@ -263,10 +263,19 @@ static int free_slot(const Scsi *s, uint32_t *ret, Error *reterr) {
                           s->n_controllers, s->n_controllers * SCSI_TARGETS);
 }
 
+static int is_moving(const ScsiDisk *d, Error *reterr) {
+        return error_setf(reterr, -EBUSY,
+                          "disk %s is being moved to another file: wait for the end of that, or "
+                          "cancel it",
+                          d->host_path);
+}
+
 static int reserve_shared(ScsiDisk *d, const ScsiDiskConfig *disk, const ScsiMountConfig *mount,
                           ScsiMount **ret, Error *reterr) {
         ScsiMount *m;
 
+        if (d->moving)
+                return is_moving(d, reterr);
         if (!scsi_disk_config_equal(&d->config, disk))
                 return error_setf(reterr, -EEXIST, "disk %s is in use with another configuration",
                                   disk->host_path);
@@ -537,10 +546,15 @@ int scsi_map(Scsi *s, uint64_t reservation, OpDone done, void *job, Error *reter
 }
 
 int scsi_unmap(Scsi *s, uint64_t reservation, OpDone done, void *job, Error *reterr) {
+        const ScsiReservation *r;
+
         if (s->fsm.state != SCSI_ACTIVE && s->fsm.state != SCSI_GONE)
                 return fsm_refuse(&s->fsm, "unmap", reterr);
-        if (!scsi_has_reservation(s, reservation))
+        r = scsi_find_reservation(s, reservation);
+        if (!r)
                 return unknown(reservation, reterr);
+        if (r->disk->moving && s->fsm.state == SCSI_ACTIVE)
+                return is_moving(r->disk, reterr);
         return start_call(s, reservation, true, done, job, reterr);
 }
 

@@ -121,6 +121,16 @@ const char *scsi_guest_path(const Scsi *s, uint64_t reservation);
  * never mapped. */
 int scsi_unmap(Scsi *s, uint64_t reservation, OpDone done, void *job, Error *reterr);
 
+/* The volume behind a reservation goes to another file while it stays plugged: its slot and its
+ * mounts stay. Until the end no reservation of the disk comes or goes. The path is the new one's.
+ * -ENOENT unknown reservation, -EINVAL no volume, or read-only, -EEXIST a disk has that path,
+ * -EBUSY it is being moved, -EBADFD frozen, or not plugged. */
+int scsi_move_begin(Scsi *s, uint64_t reservation, const char *host_path, Error *reterr);
+bool scsi_is_moving(const Scsi *s, uint64_t reservation);
+/* host_path NULL: it stays where it was. Else it is there now. -ENOMEM: it counts as being moved
+ * still. Also while frozen, and when the VM is gone. */
+int scsi_move_end(Scsi *s, uint64_t reservation, const char *host_path);
+
 /* For the domain XML and for a migration: every disk that holds a slot. */
 typedef struct ScsiDiskInfo {
         uint32_t slot;

@@ -138,6 +138,33 @@ static void test_remove_again(void **state) {
                 }
 }
 
+static int find_new(void *userdata, const ContainerDiskInfo *info) {
+        if (strcmp(info->destination, "/mnt/new") != 0)
+                return 0;
+        *(uint64_t *)userdata = info->reservation;
+        return 1;
+}
+
+/* While its disk goes to another file it is not even taken out of the container. */
+static void test_moving(void **state) {
+        ContainerDisk d = volume;
+        uint64_t reservation = 0;
+        Rig *r = rig_new();
+        FakeHost *h = &r->pod.host;
+
+        d.disk.read_only = false;
+        d.disk.mode = SCSI_STORAGE_COPY;
+        assert_int_equal(add(r, &d, &(FakeAnswer){}), 0);
+        assert_int_equal(container_each_disk(r->c, find_new, &reservation), 1);
+        assert_int_equal(scsi_move_begin(h->scsi, reservation, "/vol/other", NULL), 0);
+        fake_clear(h);
+        assert_int_equal(take_away(r, &(FakeAnswer){}), -EBUSY);
+        assert_string_equal(h->trace, "");
+        assert_int_equal(scsi_move_end(h->scsi, reservation, "/vol/other"), 0);
+        assert_int_equal(take_away(r, &(FakeAnswer){}), 0);
+        rig_free(r);
+}
+
 static void test_refused(void **state) {
         ContainerDisk d = volume;
         Rig *r = rig_new();
@@ -230,7 +257,8 @@ int main(void) {
                 cmocka_unit_test(test_there_and_away), cmocka_unit_test(test_add_fails),
                 cmocka_unit_test(test_undo_fails),     cmocka_unit_test(test_remove_again),
                 cmocka_unit_test(test_refused),        cmocka_unit_test(test_in_flight),
-                cmocka_unit_test(test_moves),          cmocka_unit_test(test_out_of_memory),
+                cmocka_unit_test(test_moves),          cmocka_unit_test(test_moving),
+                cmocka_unit_test(test_out_of_memory),
         };
 
         return cmocka_run_group_tests_name("container-volume", tests, NULL, NULL);

@@ -252,6 +252,68 @@ static void test_no_slots(void **state) {
         assert_int_equal(scsi_map(s, 1, NULL, NULL, &e), -EBADFD); /* not bound */
 }
 
+/* A volume goes to another file while it stays plugged. */
+static void test_move(void **state) {
+        ScsiDiskConfig d = { "/d/a", SCSI_DISK_VOLUME, SCSI_STORAGE_COPY, false, "raw", "", 512 };
+        ScsiMountConfig mount = { .filesystem = "ext4" },
+                        ro = { .filesystem = "ext4", .read_only = true };
+        _cleanup_(scsi_freep) Scsi *s = NULL;
+        FakeHost *h = calloc(1, sizeof(*h));
+        uint64_t a, b, other, again;
+        ScsiDiskInfo info;
+        Error e;
+
+        assert_non_null(h);
+        assert_int_equal(scsi_new(NULL, 1, &s, NULL), 0);
+        fake_host_init(h, s);
+        scsi_bind(s, &fake_scsi_ops, h);
+        assert_int_equal(scsi_reserve(s, &d, &mount, &a, NULL), 0);
+        assert_int_equal(scsi_reserve(s, &d, &mount, &b, NULL), 0);
+        assert_int_equal(scsi_move_begin(s, a, "/d/new", &e), -EBADFD); /* not plugged */
+        assert_int_equal(scsi_map(s, a, NULL, NULL, NULL), 0);
+        d = (ScsiDiskConfig){ "/d/ro", SCSI_DISK_VOLUME, SCSI_STORAGE_SAME, true, "raw", "", 512 };
+        assert_int_equal(scsi_reserve(s, &d, &ro, &other, NULL), 0);
+        assert_int_equal(scsi_map(s, other, NULL, NULL, NULL), 0);
+        assert_int_equal(scsi_move_begin(s, other, "/d/new", &e), -EINVAL);
+        assert_non_null(strstr(e.text, "read-only"));
+        d.host_path = "/d/scratch";
+        d.kind = SCSI_DISK_SCRATCH;
+        d.mode = SCSI_STORAGE_COPY;
+        d.read_only = false;
+        assert_int_equal(scsi_reserve(s, &d, &mount, &other, NULL), 0);
+        assert_int_equal(scsi_move_begin(s, other, "/d/new", &e), -EINVAL);
+        assert_non_null(strstr(e.text, "scratch"));
+        assert_int_equal(scsi_move_begin(s, 99, "/d/new", &e), -ENOENT);
+        assert_int_equal(scsi_move_begin(s, a, "d/new", &e), -EINVAL);
+        assert_int_equal(scsi_move_begin(s, a, "/d/ro", &e), -EEXIST);
+        assert_false(scsi_is_moving(s, a));
+
+        assert_int_equal(scsi_move_begin(s, a, "/d/new", &e), 0);
+        assert_true(scsi_is_moving(s, a) && scsi_is_moving(s, b) && !scsi_is_moving(s, other));
+        assert_int_equal(scsi_move_begin(s, b, "/d/other", &e), -EBUSY);
+        d = (ScsiDiskConfig){ "/d/a", SCSI_DISK_VOLUME, SCSI_STORAGE_COPY, false, "raw", "", 512 };
+        assert_int_equal(scsi_reserve(s, &d, &mount, &again, &e), -EBUSY);
+        assert_int_equal(scsi_unmap(s, b, NULL, NULL, &e), -EBUSY);
+        assert_int_equal(scsi_move_end(s, a, NULL), 0);
+        assert_int_equal(scsi_disk_of(s, a, &info), 0);
+        assert_string_equal(info.config.host_path, "/d/a");
+
+        assert_int_equal(scsi_move_begin(s, b, "/d/new", &e), 0);
+        assert_int_equal(scsi_move_end(s, b, "/d/new"), 0);
+        assert_int_equal(scsi_disk_of(s, a, &info), 0);
+        assert_string_equal(info.config.host_path, "/d/new");
+        d.host_path = "/d/new";
+        assert_int_equal(scsi_reserve(s, &d, &mount, &again, &e), 0); /* the same disk */
+        assert_int_equal(scsi_unmap(s, again, NULL, NULL, NULL), 0);
+        assert_int_equal(scsi_unmap(s, b, NULL, NULL, NULL), 0);
+        assert_int_equal(scsi_move_begin(s, a, "/d/a", &e), 0);
+        scsi_lost(s);
+        assert_int_equal(scsi_unmap(s, a, NULL, NULL, NULL), 0); /* nothing is left to wait for */
+        assert_int_equal(scsi_move_end(s, a, NULL), 0);
+        assert_string_equal(h->trace, "plug 0;mount 0:0;plug 1;mount 1:0;");
+        free(h);
+}
+
 typedef struct BadRow {
         const char *name;
         ScsiDiskConfig disk;
@@ -474,6 +536,7 @@ int main(void) {
                                              .initial_state = (void *)(uintptr_t)&bad_rows[i] };
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_tables);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_no_slots);
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_move);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_round_trip);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_patch);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_no_memory);
