@@ -41,9 +41,8 @@ static int check_lock(const char *path, const DiskWants *w, Error *reterr) {
         return 0;
 }
 
-/* A name that promises a format which the content is not: a mistake of the user's, or a guest that
- * wrote the header of an image onto its raw disk. */
-static int check_name(const char *path, const char *format, Error *reterr) {
+/* A mistake of the user's, or a guest that wrote the header of an image onto its raw disk. */
+int disk_check_name(const char *path, const char *format, Error *reterr) {
         static const char *const formats[] = { "raw", "qcow2" };
         const char *dot = strrchr(path, '.');
 
@@ -220,7 +219,7 @@ int disk_inspect(const char *path, const DiskWants *w, DiskInfo *ret, Error *ret
         if (w->format[0] && strcmp(w->format, info.format) != 0)
                 return error_setf(reterr, -EINVAL, "%s: it is %s, not %s", path, info.format,
                                   w->format);
-        if (!w->format[0] && (r = check_name(path, info.format, reterr)) < 0)
+        if (!w->format[0] && (r = disk_check_name(path, info.format, reterr)) < 0)
                 return r;
         if (!w->held && (r = check_lock(path, w, reterr)) < 0)
                 return r;

@@ -20,6 +20,9 @@ typedef struct DiskWants {
  * -EINVAL: anything else about it, with the reason. */
 int disk_inspect(const char *path, const DiskWants *wants, DiskInfo *ret, Error *reterr);
 
+/* -EINVAL: the name promises a format (it ends in .raw or .qcow2) that is not this one. */
+int disk_check_name(const char *path, const char *format, Error *reterr);
+
 #define DISK_BACKING_DEPTH_MAX 16U
 
 /* The file behind an image, which the caller frees; NULL: there is none, or it is no qcow2 image.

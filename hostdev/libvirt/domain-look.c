@@ -83,6 +83,57 @@ void domain_look_cache(const char *xml, const char *target, char ret[static DOMA
         }
 }
 
+/* In place: XML's five names for characters. */
+static void unescape(char *text) {
+        static const struct {
+                const char *name;
+                char c;
+        } names[] = { { "&amp;", '&' },
+                      { "&lt;", '<' },
+                      { "&gt;", '>' },
+                      { "&apos;", '\'' },
+                      { "&quot;", '"' } };
+        char *to = text;
+
+        while (*text) {
+                char c = *text;
+                size_t n = 1;
+
+                for (size_t i = 0; c == '&' && i < ELEMENTSOF(names); i++)
+                        if (strncmp(text, names[i].name, strlen(names[i].name)) == 0) {
+                                n = strlen(names[i].name);
+                                *to = names[i].c;
+                                break;
+                        }
+                if (n == 1)
+                        *to = c;
+                to++;
+                text += n;
+        }
+        *to = '\0';
+}
+
+void domain_look_disk(const char *xml, const char *target, DomainLookDisk *ret) {
+        Span all = all_of(xml), disk;
+        char text[DOMAIN_LOOK_SIZE];
+
+        *ret = (DomainLookDisk){};
+        for (const char *at = xml; (disk = next_element(at, all.to, "disk")).from; at = disk.to) {
+                attribute(disk, "target", "dev", text, sizeof(text));
+                if (strcmp(text, target) != 0)
+                        continue;
+                attribute(disk, "source", "file", ret->source, sizeof(ret->source));
+                if (!ret->source[0])
+                        attribute(disk, "source", "dev", ret->source, sizeof(ret->source));
+                unescape(ret->source);
+                ret->copying = next_element(disk.from, disk.to, "mirror").from;
+                attribute(disk, "mirror", "ready", text, sizeof(text));
+                ret->ready = strcmp(text, "yes") == 0;
+                ret->ending = strcmp(text, "pivot") == 0 || strcmp(text, "abort") == 0;
+                return;
+        }
+}
+
 /* An element, and what one of its attributes says; NULL: that it is there is enough. */
 static const struct {
         const char *element, *tag, *name, *value, *device;

@@ -44,6 +44,8 @@
         X(virDomainGetXMLDesc)                                                                     \
         X(virDomainGetBlockInfo)                                                                   \
         X(virDomainGetBlockJobInfo)                                                                \
+        X(virDomainBlockCopy)                                                                      \
+        X(virDomainBlockJobAbort)                                                                  \
         X(virDomainSnapshotNum)                                                                    \
         X(virDomainGetJobStats)                                                                    \
         X(virDomainStartDirtyRateCalc)                                                             \

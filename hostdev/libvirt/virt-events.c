@@ -20,11 +20,17 @@ typedef struct EventNote {
 } EventNote;
 
 static const char *const names[_VIRT_EVENT_KIND_MAX] = {
-        [VIRT_EVENT_STARTED] = "started",      [VIRT_EVENT_SUSPENDED] = "suspended",
-        [VIRT_EVENT_RESUMED] = "resumed",      [VIRT_EVENT_STOPPED] = "stopped",
-        [VIRT_EVENT_CRASHED] = "crashed",      [VIRT_EVENT_ITERATION] = "iteration",
-        [VIRT_EVENT_JOB_DONE] = "job-done",    [VIRT_EVENT_DEVICE_REMOVED] = "device-removed",
-        [VIRT_EVENT_LOST] = "connection-lost", [VIRT_EVENT_BACK] = "connection-back",
+        [VIRT_EVENT_STARTED] = "started",
+        [VIRT_EVENT_SUSPENDED] = "suspended",
+        [VIRT_EVENT_RESUMED] = "resumed",
+        [VIRT_EVENT_STOPPED] = "stopped",
+        [VIRT_EVENT_CRASHED] = "crashed",
+        [VIRT_EVENT_ITERATION] = "iteration",
+        [VIRT_EVENT_JOB_DONE] = "job-done",
+        [VIRT_EVENT_DEVICE_REMOVED] = "device-removed",
+        [VIRT_EVENT_COPY] = "copy",
+        [VIRT_EVENT_LOST] = "connection-lost",
+        [VIRT_EVENT_BACK] = "connection-back",
 };
 
 const char *virt_event_name(VirtEventKind k) {
@@ -226,6 +232,30 @@ static void on_device_removed(virConnectPtr conn, virDomainPtr domain, const cha
         events_post(v, &event);
 }
 
+static void on_block_job(virConnectPtr conn, virDomainPtr domain, const char *target, int type,
+                         int status, void *userdata) {
+        static const struct {
+                int theirs;
+                VirtCopyState ours;
+        } states[] = {
+                { VIR_DOMAIN_BLOCK_JOB_READY, VIRT_COPY_READY },
+                { VIR_DOMAIN_BLOCK_JOB_FAILED, VIRT_COPY_FAILED },
+                { VIR_DOMAIN_BLOCK_JOB_COMPLETED, VIRT_COPY_ENDED },
+                { VIR_DOMAIN_BLOCK_JOB_CANCELED, VIRT_COPY_ENDED },
+        };
+        VirtEvent event = { .kind = VIRT_EVENT_COPY };
+        Virt *v = userdata;
+
+        if (type != VIR_DOMAIN_BLOCK_JOB_TYPE_COPY || !is_ours(v, domain))
+                return;
+        (void)snprintf(event.alias, sizeof(event.alias), "%s", target);
+        for (size_t i = 0; i < ELEMENTSOF(states); i++)
+                if (states[i].theirs == status) {
+                        event.copy = states[i].ours;
+                        events_post(v, &event);
+                }
+}
+
 /* Lifecycle is needed; a driver without the others (test:///) makes do without them. */
 int events_register(Virt *v, virConnectPtr conn, Error *reterr) {
         const struct {
@@ -238,6 +268,7 @@ int events_register(Virt *v, virConnectPtr conn, Error *reterr) {
                 { VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job_done) },
                 { VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
                   VIR_DOMAIN_EVENT_CALLBACK(on_device_removed) },
+                { VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, VIR_DOMAIN_EVENT_CALLBACK(on_block_job) },
         };
 
         v->n_callbacks = 0;

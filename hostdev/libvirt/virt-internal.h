@@ -101,6 +101,7 @@ struct Job {
                 VirtFacts facts;
                 VirtInspect inspect;
                 VirtDirty dirty;
+                VirtCopy copy;
         } out;
 };
 

@@ -104,6 +104,8 @@ typedef enum VirtEventKind {
         VIRT_EVENT_ITERATION, /* .iteration: pass over memory that begins */
         VIRT_EVENT_JOB_DONE,  /* .job: statistics of the completed job */
         VIRT_EVENT_DEVICE_REMOVED, /* .alias */
+        VIRT_EVENT_COPY,           /* .alias is the disk's target ("sda"), .copy what became of its
+                                      virt_copy_disk() */
         VIRT_EVENT_LOST,           /* the connection is gone; a reconnect is under way */
         VIRT_EVENT_BACK, /* it is back, or events were lost: .domain is the true state now */
         _VIRT_EVENT_KIND_MAX,
@@ -111,12 +113,19 @@ typedef enum VirtEventKind {
 
 const char *virt_event_name(VirtEventKind k);
 
+typedef enum VirtCopyState {
+        VIRT_COPY_READY,  /* both are the same from now on, up to virt_copy_end() */
+        VIRT_COPY_FAILED, /* the disk stays what it was; libvirt does not say why */
+        VIRT_COPY_ENDED,  /* by virt_copy_end(), one way or the other */
+} VirtCopyState;
+
 typedef struct VirtEvent {
         VirtEventKind kind;
         VirtReason reason;
         uint64_t at_us; /* CLOCK_MONOTONIC when libvirt told us */
         unsigned iteration;
         char alias[64];
+        VirtCopyState copy;
         VirtJob job;
         VirtDomain domain;
 } VirtEvent;
@@ -202,12 +211,28 @@ int virt_unplug_disk(Virt *v, uint32_t slot, OpDone done, void *userdata, Error 
 int virt_plug_nic(Virt *v, const NicSpec *nic, OpDone done, void *userdata, Error *reterr);
 int virt_unplug_nic(Virt *v, uint32_t slot, OpDone done, void *userdata, Error *reterr);
 
+/* Copies a disk that is plugged to another file or device, which is there, of that format and large
+ * enough, while the guest works. `to` has the slot of the disk and what it is to be. Result NULL,
+ * once it has begun; VIRT_EVENT_COPY says the rest. What the guest writes goes to both from the
+ * start, so it comes to an end whatever the guest does. bandwidth_mib 0: not limited. */
+#define VIRT_COPY_BANDWIDTH_MAX (1U << 20) /* MiB/s */
+int virt_copy_disk(Virt *v, const DiskSpec *to, uint64_t bandwidth_mib, OpDone done, void *userdata,
+                   Error *reterr);
+/* Ends the copy of that slot. pivot: the guest goes on with the copy, if it is READY; else with
+ * what it had. Completes when that is so. Result NULL. */
+int virt_copy_end(Virt *v, uint32_t slot, bool pivot, OpDone done, void *userdata, Error *reterr);
+
 /* --- lane "query" --- */
 int virt_query(Virt *v, OpDone done, void *userdata,
                Error *reterr); /* VirtDomain; VIRT_NONE is no failure */
 int virt_job(Virt *v, OpDone done, void *userdata, Error *reterr); /* VirtJob */
 int virt_completed_job(Virt *v, OpDone done, void *userdata,
                        Error *reterr); /* VirtJob; keeps it readable */
+typedef struct VirtCopy {
+        uint64_t copied, total; /* bytes; both 0: there is none */
+} VirtCopy;
+int virt_copy_look(Virt *v, uint32_t slot, OpDone done, void *userdata,
+                   Error *reterr); /* VirtCopy */
 int virt_abort_job(Virt *v, OpDone done, void *userdata,
                    Error *reterr); /* also fine if there is none */
 int virt_set_bandwidth(Virt *v, uint64_t mib_per_s, OpDone done, void *userdata, Error *reterr);

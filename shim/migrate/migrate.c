@@ -345,6 +345,7 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                 break;
         case VIRT_EVENT_JOB_DONE:
         case VIRT_EVENT_DEVICE_REMOVED:
+        case VIRT_EVENT_COPY:
         case VIRT_EVENT_LOST:
         case _VIRT_EVENT_KIND_MAX:
                 break;

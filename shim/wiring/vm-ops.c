@@ -310,6 +310,7 @@ void shim_on_virt_event(void *userdata, const VirtEvent *e) {
         case VIRT_EVENT_ITERATION:
         case VIRT_EVENT_JOB_DONE:
         case VIRT_EVENT_DEVICE_REMOVED:
+        case VIRT_EVENT_COPY:
         case _VIRT_EVENT_KIND_MAX:
                 break;
         }

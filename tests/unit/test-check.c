@@ -409,11 +409,14 @@ static void test_domain_xml(void **state) {
         static const char xml[] =
                 "<domain><memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages>"
                 "</memoryBacking><devices><disk type='file' device='disk'>"
-                "<driver name='qemu' type='raw' cache='none'/><target dev='sda' bus='scsi'/></disk>"
-                "<disk type='block'><driver name='qemu'/><target dev='sdb'/></disk>"
+                "<driver name='qemu' type='raw' cache='none'/><source file='/a&amp;&apos;&lt;b&amp;lt;'/>"
+                "<mirror type='file' job='copy' ready='yes'><format type='raw'/>"
+                "<source file='/new'/></mirror><target dev='sda' bus='scsi'/></disk>"
+                "<disk type='block'><driver name='qemu'/><source dev='/dev/x' index='1'/><target dev='sdb'/></disk>"
                 "<hostdev mode='subsystem' type='pci'/><interface type='ethernet'/>"
                 "<filesystem type='mount'/><tpmx/></devices></domain>";
         char names[128] = "", cache[DOMAIN_LOOK_SIZE];
+        DomainLookDisk disk;
 
         domain_look_targets(xml, add_name, names);
         assert_string_equal(names, "sda sdb ");
@@ -421,6 +424,14 @@ static void test_domain_xml(void **state) {
         assert_string_equal(cache, "none");
         domain_look_cache(xml, "sdb", cache);
         assert_string_equal(cache, "");
+        domain_look_disk(xml, "sda", &disk);
+        assert_string_equal(disk.source, "/a&'<b&lt;");
+        assert_true(disk.copying && disk.ready && !disk.ending);
+        domain_look_disk(xml, "sdb", &disk);
+        assert_string_equal(disk.source, "/dev/x");
+        assert_false(disk.copying || disk.ready || disk.ending);
+        domain_look_disk(xml, "sdc", &disk);
+        assert_string_equal(disk.source, "");
         names[0] = '\0';
         domain_look_devices(xml, add_name, names);
         assert_string_equal(names, "hostdev-pci filesystem ");
