@@ -7,6 +7,7 @@
 #include "lib/log.h"
 #include "shim/keep.h"
 #include "shim/migrate/migrate.h"
+#include "shim/volume-move.h"
 #include "shim/wiring/ops.h"
 
 /* libvirt ends a migration whose peer is gone by itself, but takes its time. */
@@ -69,9 +70,14 @@ int shim_adopt_tree(Shim *s, const Buf *handoff, bool open_link, Error *reterr) 
 }
 
 static int go_on(Adoption *a, Error *reterr) {
+        int r;
+
         /* The one before was killed between the two. */
         migrate_publish_definition(a->shim->migrate, a->last.epoch, false);
-        return shim_adopt_tree(a->shim, &a->state.handoff, true, reterr);
+        r = shim_adopt_tree(a->shim, &a->state.handoff, true, reterr);
+        if (r == 0)
+                volume_move_adopt(a->shim);
+        return r;
 }
 
 static int report_ended(Adoption *a, Error *reterr) {
@@ -79,6 +85,8 @@ static int report_ended(Adoption *a, Error *reterr) {
 
         if (r == 0)
                 shim_vm_gone(a->shim, "the VM ended while no shim was there");
+        if (r == 0)
+                volume_move_adopt(a->shim);
         return r;
 }
 

@@ -402,6 +402,7 @@ int definition_publish(const char *state, uint64_t epoch, Error *reterr) {
 
 /* -- disks that come and go -- */
 
+/* 1: there is nothing to change. */
 typedef int (*DiskEdit)(json_object *disks, const void *what);
 
 static int edit_disks(const char *state, const char *id, DiskEdit edit, const void *what,
@@ -422,6 +423,8 @@ static int edit_disks(const char *state, const char *id, DiskEdit edit, const vo
             !json_object_is_type(disks, json_type_array))
                 return broken(state, name, reterr);
         r = edit(disks, what);
+        if (r > 0)
+                return 0;
         if (r == 0)
                 r = add(o, "spec",
                         json_object_new_string(json_object_to_json_string_ext(
@@ -441,12 +444,19 @@ static int edit_add(json_object *disks, const void *what) {
         return 0;
 }
 
+static bool says(json_object *disk, const char *key, const char *value) {
+        json_object *v;
+
+        return json_object_object_get_ex(disk, key, &v) &&
+               json_object_is_type(v, json_type_string) &&
+               strcmp(json_object_get_string(v), value) == 0;
+}
+
 static int edit_remove(json_object *disks, const void *what) {
         for (size_t i = 0; i < json_object_array_length(disks); i++) {
-                json_object *disk = json_object_array_get_idx(disks, i), *v;
+                json_object *disk = json_object_array_get_idx(disks, i);
 
-                if (json_object_object_get_ex(disk, "destination", &v) &&
-                    strcmp(json_object_get_string(v), what) == 0)
+                if (says(disk, "destination", what))
                         return json_object_array_del_idx(disks, i, 1) < 0 ? -EINVAL : 0;
         }
         return 0;
@@ -459,6 +469,56 @@ int definition_add_disk(const char *state, const char *id, const char *disk_json
 int definition_remove_disk(const char *state, const char *id, const char *destination,
                            Error *reterr) {
         return edit_disks(state, id, edit_remove, destination, reterr);
+}
+
+typedef struct DiskMove {
+        const char *from, *to;
+} DiskMove;
+
+static int edit_move(json_object *disks, const void *what) {
+        const DiskMove *move = what;
+        int r = 1;
+
+        for (size_t i = 0; i < json_object_array_length(disks); i++) {
+                json_object *disk = json_object_array_get_idx(disks, i);
+
+                if (!says(disk, "path", move->from))
+                        continue;
+                if (add(disk, "path", json_object_new_string(move->to)) < 0)
+                        return -ENOMEM;
+                r = 0;
+        }
+        return r;
+}
+
+int definition_move_disk(const char *state, const char *from, const char *to, Error *reterr) {
+        _cleanup_definition_ Definition d = {};
+        DiskMove move = { from, to };
+        int r;
+
+        r = definition_read(state, &d, reterr);
+        for (size_t i = 0; r == 0 && i < d.n_containers; i++)
+                r = edit_disks(state, d.containers[i].id, edit_move, &move, reterr);
+        return r;
+}
+
+int definition_has_disk(const char *state, const char *path, bool *ret, Error *reterr) {
+        _cleanup_definition_ Definition d = {};
+        int r;
+
+        *ret = false;
+        r = definition_read(state, &d, reterr);
+        for (size_t i = 0; r == 0 && i < d.n_containers; i++) {
+                _cleanup_object_ json_object *spec = json_tokener_parse(d.containers[i].spec);
+                json_object *disks = NULL;
+
+                if (!json_object_object_get_ex(spec, "disks", &disks) ||
+                    !json_object_is_type(disks, json_type_array))
+                        return broken(state, d.containers[i].id, reterr);
+                for (size_t k = 0; k < json_object_array_length(disks); k++)
+                        *ret = *ret || says(json_object_array_get_idx(disks, k), "path", path);
+        }
+        return r;
 }
 
 void definition_done(Definition *d) {

@@ -66,5 +66,10 @@ void definition_unstage(const char *state);
 int definition_add_disk(const char *state, const char *id, const char *disk_json, Error *reterr);
 int definition_remove_disk(const char *state, const char *id, const char *destination,
                            Error *reterr);
+/* The disk `from`, of whichever containers, is at `to` now. One that nobody has is no error. After
+ * a failure some may have it already: call it again. */
+int definition_move_disk(const char *state, const char *from, const char *to, Error *reterr);
+/* Does a container have a disk there? */
+int definition_has_disk(const char *state, const char *path, bool *ret, Error *reterr);
 void definition_done(Definition *d);
 #define _cleanup_definition_ _cleanup_(definition_done)

@@ -149,6 +149,10 @@ void keep_tree_changed(Keep *k) {
                 k->tree_changed = true;
 }
 
+bool keep_is_current(const Keep *k) {
+        return k && !k->tree_changed && !k->failing;
+}
+
 int keep_new(Shim *s, Keep **ret, Error *reterr) {
         _cleanup_free_ char *path = run_dir_file(&s->dir, "state");
         Keep *k;

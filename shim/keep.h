@@ -18,6 +18,9 @@ bool keep_saw_move(Keep *k);
 /* A call may have changed what has no state. */
 void keep_tree_changed(Keep *k);
 
+/* Is the tree that is kept the one that there is? */
+bool keep_is_current(const Keep *k);
+
 typedef struct KeptState {
         Buf vm, pod, handoff; /* handoff: of link and logs; empty if the guest was not spoken to */
         Buf session;          /* of a migration; see migrate_read_kept() */

@@ -14,6 +14,7 @@
 #include "shim/definition.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate.h"
+#include "shim/move-record.h"
 #include "shim/offline.h"
 #include "shim/wiring/ops.h"
 
@@ -380,11 +381,21 @@ static void remove_state(const Shim *s) {
         (void)rmdir(s->state_path);
 }
 
+/* A volume that was being moved when the pod was removed. */
+static void settle_move(const Shim *s) {
+        Error e = ERROR_INIT;
+        int r = move_record_settle(s->state_path, s->pod_id, &e);
+
+        if (r < 0)
+                log_warning("a volume was being moved: %s", error_text(&e, r));
+}
+
 /* What is on disk goes at once, so that the name is free for another shim as soon as the caller has
  * his answer. Attached clients still get the rest of the output, if they read it: the logs are
  * open. */
 static void leave_soon(Shim *s, bool keep) {
         migrate_filling_end(s, true);
+        settle_move(s);
         if (!keep)
                 remove_state(s);
         migrate_remove_dir(s->migrate); /* a session was under way when the pod was removed */

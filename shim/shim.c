@@ -11,6 +11,7 @@
 #include "shim/dbus/paths.h"
 #include "shim/keep.h"
 #include "shim/migrate/migrate.h"
+#include "shim/volume-move.h"
 #include "shim/wiring/ops.h"
 
 static void on_link_up(void *userdata) {
@@ -163,6 +164,7 @@ Shim *shim_free(Shim *s) {
                 return NULL;
         fsm_set_observer(NULL, NULL);
         s->keep = keep_free(s->keep);
+        s->move = volume_move_free(s->move);
         s->migrate = migrate_free(s->migrate);
         if (s->pod)
                 (void)pod_free(s->pod);

@@ -27,6 +27,7 @@ typedef struct VmCall VmCall;
 typedef struct Migrate Migrate;
 typedef struct Keep Keep;
 typedef struct StopCall StopCall;
+typedef struct VolumeMove VolumeMove;
 typedef struct DefinitionContainer DefinitionContainer;
 
 struct Shim {
@@ -56,6 +57,7 @@ struct Shim {
         Pod *pod; /* below vm */
         PodOps pod_ops;
         Migrate *migrate; /* shim/migrate: moving the pod, here or away */
+        VolumeMove *move; /* shim/volume-move.c: the one under way */
         Keep *keep;       /* shim/keep.c: what a shim that is started again will need */
 
         NetWiring wiring; /* of interfaces that are made; known once one was */

@@ -7,6 +7,7 @@
 #include "shim/definition.h"
 #include "shim/file-job.h"
 #include "shim/migrate/migrate.h"
+#include "shim/move-record.h"
 #include "shim/offline.h"
 
 typedef struct StartPod {
@@ -111,7 +112,7 @@ static void on_machine(void *userdata, int r, const void *result, const Error *e
 
 /* Nothing of the old tree is in use any more. */
 static bool is_idle(const Shim *s) {
-        return !s->pod || (pod_is_idle(s->pod) && scsi_is_idle(vm_scsi(s->vm)));
+        return !s->move && (!s->pod || (pod_is_idle(s->pod) && scsi_is_idle(vm_scsi(s->vm))));
 }
 
 static void on_read(void *userdata, int r, const void *result, const Error *err) {
@@ -151,7 +152,10 @@ static void on_read(void *userdata, int r, const void *result, const Error *err)
 static int read_definition(void *argument, Error *reterr) {
         StartPod *c = argument;
         const Shim *s = c->shim;
-        int r = definition_read(s->state_path, &c->definition, reterr);
+        int r = move_record_settle(s->state_path, s->pod_id, reterr);
+
+        if (r == 0)
+                r = definition_read(s->state_path, &c->definition, reterr);
 
         if (r == -ENOENT)
                 return error_setf(reterr, r, "Start: how pod %s was made is not known on this host",

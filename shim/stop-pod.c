@@ -9,6 +9,7 @@
 #include "shim/dbus/paths.h"
 #include "shim/migrate/migrate.h"
 #include "shim/shim.h"
+#include "shim/volume-move.h"
 
 #define POWER_OFF_MS 10000U
 
@@ -118,6 +119,7 @@ static int begin(StopCall *c, Error *reterr) {
         int r;
 
         c->held = false;
+        volume_move_cancel(c->shim, "the pod is being stopped");
         r = sd_event_add_time_relative(c->shim->event, &c->deadline, CLOCK_MONOTONIC,
                                        c->timeout_ms * 1000ULL, 0, on_deadline, c);
         if (r < 0)

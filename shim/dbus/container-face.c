@@ -7,6 +7,7 @@
 #include "shim/dbus/faces.h"
 #include "shim/dbus/paths.h"
 #include "shim/volume-check.h"
+#include "shim/volume-move.h"
 
 #define INTERFACE BUS_INTERFACE ".Container"
 
@@ -327,6 +328,29 @@ static int on_remove_volume(sd_bus_message *m, void *userdata, sd_bus_error *ret
         return bus_job_settle(job, r, NULL, &err, reterr);
 }
 
+static int on_move_volume(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        _cleanup_(bus_job_unrefp) BusJob *job = NULL;
+        VolumeMoveWish wish = {};
+        Error err = ERROR_INIT;
+        int remove_source, r;
+
+        r = begin(m, NULL, &job, reterr, "sstb", &wish.destination, &wish.to, &wish.bandwidth_mib,
+                  &remove_source);
+        if (r < 0)
+                return r;
+        wish.container_id = container_id(container_of_call(userdata, m));
+        wish.remove_source = remove_source;
+        r = volume_move(userdata, &wish, bus_job_done, job, &err);
+        if (r == 1)
+                bus_job_on_cancel(job, volume_move_forget, userdata);
+        return bus_job_settle(job, r, NULL, &err, reterr);
+}
+
+static int on_cancel_volume_move(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        volume_move_cancel(userdata, "cancelled");
+        return sd_bus_reply_method_return(m, "");
+}
+
 static int reply_pids(sd_bus_message *reply, const void *result, const char *text) {
         const ContainerPids *pids = result;
 
@@ -357,6 +381,12 @@ static const sd_bus_vtable vtable[] = {
                                 on_add_volume, 0),
         SD_BUS_METHOD_WITH_ARGS("RemoveVolume", SD_BUS_ARGS("s", destination), SD_BUS_NO_RESULT,
                                 on_remove_volume, 0),
+        SD_BUS_METHOD_WITH_ARGS(
+                "MoveVolume",
+                SD_BUS_ARGS("s", destination, "s", to, "t", bandwidth_mib, "b", remove_source),
+                SD_BUS_NO_RESULT, on_move_volume, 0),
+        SD_BUS_METHOD_WITH_ARGS("CancelVolumeMove", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT,
+                                on_cancel_volume_move, 0),
         SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("s", exec_id, "u", signal, "b", all),
                                 SD_BUS_NO_RESULT, on_kill, 0),
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("s", exec_id),
@@ -379,6 +409,8 @@ static const sd_bus_vtable vtable[] = {
                                 on_update, 0),
         SD_BUS_METHOD_WITH_ARGS("Ps", SD_BUS_NO_ARGS, SD_BUS_RESULT("au", pids), on_ps, 0),
         SD_BUS_SIGNAL_WITH_ARGS("StateChanged", SD_BUS_ARGS("s", from, "s", to), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("VolumeMoving",
+                                SD_BUS_ARGS("s", destination, "t", copied, "t", total), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Exited", SD_BUS_ARGS("s", exec_id, "u", code, "t", exited_at_ns),
                                 0),
         SD_BUS_VTABLE_END,

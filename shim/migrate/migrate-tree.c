@@ -6,11 +6,13 @@
 #include "lib/log.h"
 #include "shim/keep.h"
 #include "shim/migrate/migrate-internal.h"
+#include "shim/volume-move.h"
 #include "shim/wiring/ops.h"
 
 int migrate_op_freeze(void *u, Error *reterr) {
         Migrate *m = u;
         Shim *s = m->shim;
+        int r;
 
         if (!s->vm || !s->pod)
                 return error_setf(reterr, -EBADFD, "pod %s has no VM: it was not started",
@@ -18,7 +20,8 @@ int migrate_op_freeze(void *u, Error *reterr) {
         if (s->restarting || s->stops)
                 return error_setf(reterr, -EBUSY, "pod %s is being %s", s->pod_id,
                                   s->stops ? "stopped" : "started");
-        return controller_freeze(vm_controller(s->vm), reterr);
+        r = volume_move_check_none(s, "migration", reterr);
+        return r < 0 ? r : controller_freeze(vm_controller(s->vm), reterr);
 }
 
 void migrate_op_thaw(void *u) {

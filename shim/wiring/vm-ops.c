@@ -5,6 +5,7 @@
 
 #include "lib/log.h"
 #include "shim/migrate/migrate.h"
+#include "shim/volume-move.h"
 #include "shim/wiring/ops.h"
 
 #define CONNECT_TIMEOUT_USEC (120ULL * 1000 * 1000)
@@ -273,6 +274,7 @@ const VmOps shim_vm_ops = {
 
 void shim_vm_gone(Shim *s, const char *reason) {
         shim_vm_calls_end(s, reason);
+        volume_move_vm_gone(s);
         if (s->vm && vm_state(s->vm) != VM_STOPPING && !vm_is_gone(s->vm))
                 vm_died(s->vm, reason);
 }
@@ -282,6 +284,7 @@ void shim_on_virt_event(void *userdata, const VirtEvent *e) {
         char reason[64];
 
         log_debug("libvirt: %s (%s)", virt_event_name(e->kind), virt_reason_name(e->reason));
+        volume_move_on_virt_event(s, e);
         if (migrate_owns_domain(s->migrate)) {
                 migrate_on_virt_event(s->migrate, e);
                 /* Stopped again, by us, before the session was cleaned up. */

@@ -110,6 +110,26 @@ static void test_disks(void **unused) {
                             "{\"destination\":\"/b\"}]}");
 }
 
+static void test_moved_disk(void **unused) {
+        _cleanup_definition_ Definition d = {};
+        bool there;
+
+        begin();
+        put("a", 1, SPEC);
+        put("b", 2, "{\"disks\":[{\"path\":\"/other\",\"size\":1},{\"path\":null}]}");
+        assert_int_equal(definition_move_disk(state, "/l", "/new", NULL), 0);
+        assert_int_equal(definition_move_disk(state, "/none", "/new", NULL), 0);
+        assert_int_equal(definition_has_disk(state, "/new", &there, NULL), 0);
+        assert_true(there);
+        assert_int_equal(definition_has_disk(state, "/l", &there, NULL), 0);
+        assert_false(there);
+        assert_int_equal(definition_read(state, &d, NULL), 0);
+        assert_string_equal(d.containers[0].spec,
+                            "{\"disks\":[{\"destination\":\"\",\"path\":\"/new\"},"
+                            "{\"destination\":\"/a\"}]}");
+        assert_non_null(strstr(d.containers[1].spec, "\"/other\",\"size\":1}"));
+}
+
 /* Of a directory that two hosts share, the one that the pod left takes away what is its own. */
 static void test_owner(void **unused) {
         begin();
@@ -257,8 +277,9 @@ static void test_damage(void **unused) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_round),     TEST(test_disks),      TEST(test_owner), TEST(test_stage),
-                TEST(test_stage_cut), TEST(test_stage_gone), TEST(test_names), TEST(test_damage),
+                TEST(test_round),      TEST(test_disks), TEST(test_moved_disk),
+                TEST(test_owner),      TEST(test_stage), TEST(test_stage_cut),
+                TEST(test_stage_gone), TEST(test_names), TEST(test_damage),
         };
 
         return cmocka_run_group_tests_name("definition", tests, NULL, NULL);
