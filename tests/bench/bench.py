@@ -11,11 +11,12 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import converge
 import forecast
 import rig as rigs
 import storage
 import streams
-from common import POD, Listener, Report, downtime_ms, median, p99, remove
+from common import POD, Listener, Report, downtime_ms, median, p99, remove, silences, virsh_migrate
 
 
 def bench_session(r, report, _args):
@@ -101,7 +102,8 @@ def podferry_move(r, handover):
 
 
 def virsh_prepare(r, pod):
-    """What libvirt does not make over there: the disks to be copied, empty, and the directories of the sockets."""
+    """What libvirt does not make over there: the disks to be copied, empty, and the directories of the sockets. Returns
+    what virsh migrate is to be told of the disks."""
     for size_path in r.enter("h1", "sh", "-c", f"stat -c '%s %n' /var/lib/podferry/pods/{pod}/*.raw").splitlines():
         size, path = size_path.split(" ", 1)
         r.enter("h2", "sh", "-c", f"mkdir -p {os.path.dirname(path)} && truncate -s {size} {path}", check=True)
@@ -110,28 +112,15 @@ def virsh_prepare(r, pod):
                                               f"podferry-{pod}").splitlines() if l.endswith(".raw")]
     if not writable:
         raise SystemExit("no scratch disk")
-    return writable
-
-
-def virsh_migrate(r, pod, writable):
-    """Seconds."""
-    begin = time.monotonic()
-    p = subprocess.run([r.lab, "enter", "h1", "virsh", "-q", "-c", "qemu:///system", "migrate", "--live", "--p2p",
-                        "--copy-storage-all", "--migrate-disks", ",".join(writable), "--unsafe",
-                        f"podferry-{pod}", "qemu+tcp://10.213.0.2/system"], env=r.env, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    wall = time.monotonic() - begin
-    if p.returncode != 0:
-        raise SystemExit(f"virsh migrate: {p.stdout}")
-    return wall
+    return "--copy-storage-all", "--migrate-disks", ",".join(writable)
 
 
 def virsh_move(r):
     """The same pod, moved by virsh alone; times in ms."""
     start_ticker(r)
-    writable = virsh_prepare(r, POD)
+    disks = virsh_prepare(r, POD)
     reader = Listener(r, "h2", "first", f"/run/podferry/{POD}/link.sock")
-    wall = virsh_migrate(r, POD, writable)
+    wall = virsh_migrate(r, POD, *disks)
     reader.heard.wait(5)
     lines = rigs.counts(r.log_lines("h1", POD, "tick"))
     when, down = reader.end(), downtime_ms(r, "h2")
@@ -208,18 +197,6 @@ def remove_drain_pods(r, args):
             remove(r, host, pod)
 
 
-def silences(r, pods):
-    """The longest one of each pod's log, ms; each log whole."""
-    found = {pod: rigs.counts(r.log_lines("h2", pod, "tick")) for pod in pods}
-    for pod, lines in found.items():
-        last = lines[-1][1] if lines else 0
-        rigs.wait_until(10, lambda: (rigs.counts(r.log_lines("h2", pod, "tick")) or [(0, 0, 0)])[-1][1] > last + 20)
-        missing, twice, gap = rigs.check_counts(rigs.counts(r.log_lines("h2", pod, "tick")))
-        if missing or twice:
-            raise SystemExit(f"the ticker of {pod} lost {missing} lines and repeated {twice}")
-        yield gap / 1e6
-
-
 def podferry_drain(r, args, solo):
     """Seconds, and each pod's blackout. solo: one move by itself before, among the others; also its blackout."""
     start_drain_pods(r, args)
@@ -241,9 +218,9 @@ def virsh_drain(r, args):
     start_drain_pods(r, args)
     wall = 0
     for pod in drain_pods(args):
-        writable = virsh_prepare(r, pod)
+        disks = virsh_prepare(r, pod)
         reader = Listener(r, "h2", "first", f"/run/podferry/{pod}/link.sock")
-        wall += virsh_migrate(r, pod, writable)
+        wall += virsh_migrate(r, pod, *disks)
         reader.end()
     remove_drain_pods(r, args)
     return wall
@@ -460,7 +437,9 @@ FIGURES = {
     "check": (bench_check, True), "drain": (bench_drain, True),
     "output": (streams.bench_stdio, True), "input": (streams.bench_stdin, True), "exits": (streams.bench_exits, True),
     "memory": (bench_memory, True), "tcp": (bench_tcp_gap, True), "bulk": (bench_bulk, True),
-    "forecast": (forecast.bench_forecast, True), "fio": (storage.bench_fio, True), "copy": (storage.bench_copy, True),
+    "forecast": (forecast.bench_forecast, True), "converge-abort": (converge.bench_abort, True),
+    "converge-postcopy": (converge.bench_postcopy, True), "converge-pause": (converge.bench_pause, True),
+    "fio": (storage.bench_fio, True), "copy": (storage.bench_copy, True),
 }
 
 

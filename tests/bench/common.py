@@ -6,6 +6,10 @@ import re
 import subprocess
 import sys
 import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import rig as rigs
 
 POD = "bench"
 
@@ -83,9 +87,37 @@ class Listener(threading.Thread):
         return self.numbers
 
 
-def downtime_ms(r, host):
-    """Of the last migration, as libvirt of the destination keeps it."""
-    found = re.search(r"(?:Total )?downtime:\s+([0-9]+)",
+def job_number(r, host, name):
+    """Of the last migration, as libvirt of a host keeps it; None if it says nothing of it."""
+    found = re.search(rf"{name}:\s+([0-9]+)",
                       r.enter(host, "virsh", "-q", "-c", "qemu:///system", "domjobinfo", "--completed",
                               f"podferry-{POD}"), re.IGNORECASE)
     return float(found.group(1)) if found else None
+
+
+def downtime_ms(r, host):
+    return job_number(r, host, "(?:Total )?downtime")
+
+
+def virsh_migrate(r, pod, *options):
+    """From h1 to h2; seconds."""
+    begin = time.monotonic()
+    p = subprocess.run([r.lab, "enter", "h1", "virsh", "-q", "-c", "qemu:///system", "migrate", "--live", "--p2p",
+                        "--unsafe", *options, f"podferry-{pod}", "qemu+tcp://10.213.0.2/system"], env=r.env,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    wall = time.monotonic() - begin
+    if p.returncode != 0:
+        raise SystemExit(f"virsh migrate: {p.stdout}")
+    return wall
+
+
+def silences(r, pods):
+    """The longest one of each pod's log on h2, ms; each log whole."""
+    found = {pod: rigs.counts(r.log_lines("h2", pod, "tick")) for pod in pods}
+    for pod, lines in found.items():
+        last = lines[-1][1] if lines else 0
+        rigs.wait_until(10, lambda: (rigs.counts(r.log_lines("h2", pod, "tick")) or [(0, 0, 0)])[-1][1] > last + 20)
+        missing, twice, gap = rigs.check_counts(rigs.counts(r.log_lines("h2", pod, "tick")))
+        if missing or twice:
+            raise SystemExit(f"the ticker of {pod} lost {missing} lines and repeated {twice}")
+        yield gap / 1e6
