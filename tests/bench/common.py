@@ -87,16 +87,12 @@ class Listener(threading.Thread):
         return self.numbers
 
 
-def job_number(r, host, name):
-    """Of the last migration, as libvirt of a host keeps it; None if it says nothing of it."""
-    found = re.search(rf"{name}:\s+([0-9]+)",
+def downtime_ms(r, host):
+    """Of the last migration, as libvirt of the destination keeps it."""
+    found = re.search(r"(?:Total )?downtime:\s+([0-9]+)",
                       r.enter(host, "virsh", "-q", "-c", "qemu:///system", "domjobinfo", "--completed",
                               f"podferry-{POD}"), re.IGNORECASE)
     return float(found.group(1)) if found else None
-
-
-def downtime_ms(r, host):
-    return job_number(r, host, "(?:Total )?downtime")
 
 
 def virsh_migrate(r, pod, *options):

@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import rig as rigs
-from common import POD, job_number, median, remove, silences, virsh_migrate
+from common import POD, median, remove, silences, virsh_migrate
 from forecast import Link, move
 
 MIB = 1 << 20
@@ -22,9 +22,11 @@ CEILING = 500  # ms, the longest blackout of a move that nobody forces (max_down
 
 
 def run(r, where, container, *probe):
-    """Without a scratch disk: memory alone is what crosses."""
-    r.run("h1", "run", where, POD, "--container", container, "--rootfs", r.rootfs, "--read-only", "--detach", "--",
-          "/bin/probe", *map(str, probe))
+    """Without a scratch disk: memory alone is what crosses. An overlay that is not written to needs two layers."""
+    empty = os.path.join(r.build, "empty-layer")
+    os.makedirs(empty, exist_ok=True)
+    r.run("h1", "run", where, POD, "--container", container, "--rootfs", r.rootfs, "--rootfs", empty, "--read-only",
+          "--detach", "--", "/bin/probe", *map(str, probe))
 
 
 def start(r, tick=False):
@@ -98,15 +100,26 @@ def bench_abort(r, report, args):
                        f"the least {min(a / b for b, a in found):.3f}")
 
 
-def postcopied(r, who):
-    if not job_number(r, "h2", "Postcopy requests"):
-        raise SystemExit(f"{who}: there was no post-copy")
+def events(r):
+    """What libvirt says over there of the machine, from before it is there."""
+    return subprocess.Popen([r.lab, "enter", "h2", "stdbuf", "-oL", "virsh", "-q", "-c", "qemu:///system", "event",
+                             "--event", "lifecycle", "--loop"], env=r.env, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def postcopied(said, who):
+    """Whether it was resumed there by post-copy: a move that converged is another matter."""
+    said.terminate()
+    text = said.communicate()[0]
+    if not re.search(r"Resumed post-?copy", text, re.IGNORECASE):
+        raise SystemExit(f"{who}: there was no post-copy: {'; '.join(text.splitlines())}")
 
 
 def podferry_postcopy(r, link):
+    said = events(r)
     start(r)
     took, _ = move(r, link, ("--handover", "fast", "--post-copy", *FORCED))
-    postcopied(r, "podferry migrate")
+    postcopied(said, "podferry migrate")
     n = len(writes(r, "h2"))
     if not rigs.wait_until(10, lambda: len(writes(r, "h2")) > n + 2):
         raise SystemExit("the pod does not go on at the destination")
@@ -115,10 +128,11 @@ def podferry_postcopy(r, link):
 
 
 def virsh_postcopy(r):
+    said = events(r)
     start(r)
     r.enter("h2", "mkdir", "-p", "-m", "700", f"/run/podferry/{POD}", check=True)  # of the sockets
     took = virsh_migrate(r, POD, "--postcopy", "--timeout", str(LIMIT), "--timeout-postcopy")
-    postcopied(r, "virsh migrate")
+    postcopied(said, "virsh migrate")
     remove(r, "h1")
     remove(r, "h2")
     return took
