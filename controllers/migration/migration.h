@@ -165,8 +165,8 @@ typedef struct MigrationOps {
         int (*tune)(void *u, MigrationCall what, uint64_t value, OpDone done, void *job,
                     Error *reterr);
 
-        /* Source: a pod that was held (migration_is_held) when migrate began need not wait any more:
-         * its memory may go. NULL: nothing of it waited. */
+        /* Source: a pod that was held (migration_is_held) when migrate began need not wait any
+         * more: its memory may go. NULL: nothing of it waited. */
         void (*let_go)(void *u);
 
         /* -- the guest link and the peer -- */

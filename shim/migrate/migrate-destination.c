@@ -399,8 +399,8 @@ static void on_domain(void *userdata, int r, const void *result, const Error *er
                 return;
         }
         d.state = migrate_domain_state(result, migration_role(m->migration));
-        d.by_user = migration_role(m->migration) == MIGRATION_SOURCE &&
-                    vd->state == VIRT_PAUSED && vd->reason == VIRT_REASON_USER;
+        d.by_user = migration_role(m->migration) == MIGRATION_SOURCE && vd->state == VIRT_PAUSED &&
+                    vd->reason == VIRT_REASON_USER;
         if (m->adopted && m->adopted_at == JOURNAL_PREPARED && d.state == MIGRATION_AT_PAUSED &&
             migrate_journal_last(m)->mode == MIGRATION_HANDOVER_FAST &&
             (r = migrate_find_held(m, &e)) < 0) {

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* VmOps: the domain by libvirt, the agent by the guest link. */
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "shim/migrate/migrate.h"
@@ -279,9 +282,32 @@ void shim_vm_gone(Shim *s, const char *reason) {
                 vm_died(s->vm, reason);
 }
 
+/* The last line on its console, where a kernel says why it ends: ": LINE", or nothing. What the
+ * guest writes may be anything. */
+static void last_words(const Shim *s, char *ret, size_t n) {
+        _cleanup_close_ int fd = open(s->console_path, O_RDONLY | O_CLOEXEC);
+        char text[256], *line;
+        ssize_t k = -1;
+        off_t end;
+
+        ret[0] = '\0';
+        if (fd >= 0 && (end = lseek(fd, 0, SEEK_END)) > 0)
+                k = pread(fd, text, sizeof(text) - 1,
+                          MAX_OF(end - (off_t)(sizeof(text) - 1), (off_t)0));
+        while (k > 0 && (text[k - 1] == '\n' || text[k - 1] == '\r'))
+                k--;
+        if (k <= 0)
+                return;
+        text[k] = '\0';
+        line = memrchr(text, '\n', (size_t)k);
+        line = line ? line + 1 : text;
+        text_clean(line);
+        (void)snprintf(ret, n, ": %s", line);
+}
+
 void shim_on_virt_event(void *userdata, const VirtEvent *e) {
         Shim *s = userdata;
-        char reason[64];
+        char reason[320], why[260];
 
         log_debug("libvirt: %s (%s)", virt_event_name(e->kind), virt_reason_name(e->reason));
         volume_move_on_virt_event(s, e);
@@ -296,8 +322,9 @@ void shim_on_virt_event(void *userdata, const VirtEvent *e) {
         switch (e->kind) {
         case VIRT_EVENT_STOPPED:
         case VIRT_EVENT_CRASHED:
-                (void)snprintf(reason, sizeof(reason), "the VM stopped (%s)",
-                               virt_reason_name(e->reason));
+                last_words(s, why, sizeof(why));
+                (void)snprintf(reason, sizeof(reason), "the VM stopped (%s)%s",
+                               virt_reason_name(e->reason), why);
                 shim_vm_gone(s, reason);
                 break;
         case VIRT_EVENT_BACK:

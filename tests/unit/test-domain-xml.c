@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The domain as libvirt is told it: golden, the same machine on another host, hostile strings. Neither
- * screen nor console listens anywhere, so that none is to be found again after a move.
+/* The domain as libvirt is told it: golden, the same machine on another host, hostile strings.
+ * Neither screen nor console listens anywhere, so that none is to be found again after a move.
  *
  * rows: F24 */
 #include <setjmp.h>
