@@ -310,7 +310,7 @@ void migration_converge_begin(Migration *m) {
                                          : m->live.cutover == MIGRATION_CUTOVER_HOLD;
         m->downtime_ms = migration_downtime_first(&m->live, m->held);
         if (m->held)
-                migration_tell(m, m->progress.phase, MIGRATION_PROGRESS, "held until the cutover");
+                migration_tell(m, m->progress.phase, MIGRATION_WARNING, "held until the cutover");
         arm_limit(m);
 }
 

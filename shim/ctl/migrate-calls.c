@@ -459,16 +459,21 @@ int mover_connect_transport(Mover *m, Error *reterr) {
 /* What the source does, as it does it. */
 static int on_notification(sd_bus_message *message, void *userdata, sd_bus_error *reterr) {
         _cleanup_json_ json_object *n = NULL;
+        const char *text, *result;
         Mover *m = userdata;
-        const char *text;
         uint64_t id;
 
         if (sd_bus_message_read(message, "ts", &id, &text) < 0 ||
-            json_read(text, strlen(text), &n, NULL) < 0)
+            json_read(text, strlen(text), &n, NULL) < 0 ||
+            strcmp(json_get_text(n, "session"), m->session) != 0)
                 return 0;
-        if (strcmp(json_get_text(n, "session"), m->session) == 0 &&
-            strcmp(json_get_text(n, "result"), "started") == 0)
+        result = json_get_text(n, "result");
+        text = json_get_text(n, "text");
+        if (strcmp(result, "started") == 0)
                 show_phase(&m->show, json_get_text(n, "phase"));
+        /* A transport that breaks is the command's own, which tells more of it. */
+        else if (strcmp(result, "warning") == 0 && strncmp(text, "transport lost", 14) != 0)
+                show_note(&m->show, text);
         return 0;
 }
 

@@ -108,7 +108,7 @@ mover=$!
 until_ok 20 eval 'pf h2 inspect --json t-m | jq -e ".migration.memory.total > 0"'
 pf h2 migration cancel t-m
 wait $mover
-like "$? $(tail -n 1 "$work/out")" '^125 .*t-m runs on' "cancelled while it is held: it runs on" F49 F70
+like "$? $(tail -n 1 "$work/out")" '^125 .*cancelled by a call; the pod runs on at the source' "cancelled while it is held: it runs on" F49 F70
 n=$(pf h2 logs t-m/counter | wc -l)
 until_ok 10 eval '[ "$(pf h2 logs t-m/counter | wc -l)" -gt $((n + 100)) ]'
 ok "and does"
