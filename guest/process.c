@@ -123,6 +123,16 @@ int process_kill(Process *p, unsigned sig, Error *reterr) {
         return 0;
 }
 
+/* A shim asks once for each process, and one that starts again asks anew: what its predecessor
+ * asked is of no use to anybody. */
+static void drop_oldest_wait(Process *p) {
+        Error err = ERROR_INIT;
+
+        (void)error_setf(&err, -ECANCELED, "%zu later calls wait for this process", p->n_waits);
+        call_finish(p->waits[0], -ECANCELED, &err, NULL);
+        memmove(p->waits, p->waits + 1, --p->n_waits * sizeof(*p->waits));
+}
+
 int process_wait(Process *p, Call *call, Error *reterr) {
         Call **more;
 
@@ -131,8 +141,7 @@ int process_wait(Process *p, Call *call, Error *reterr) {
                 return 1;
         }
         if (p->n_waits >= PROCESS_WAITS_MAX)
-                return error_setf(reterr, -ENOSPC, "%zu calls wait for this process already",
-                                  p->n_waits);
+                drop_oldest_wait(p);
         more = realloc(p->waits, (p->n_waits + 1) * sizeof(*more));
         if (!more)
                 return error_oom(reterr);
