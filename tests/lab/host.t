@@ -152,8 +152,8 @@ move h1 t-n --progress json >"$work/out" 2>&1
 ok "a move when the bus has gone and come" B1 || diag "$(cat "$work/out")"
 jq -es 'map(.result.source? // empty) | last | .peer_blackout_ns > 0 and .peer_blackout_ns < .blackout_ns' "$work/out" >/dev/null
 ok "the result says which part of the blackout was the destination's" B8 F62 || diag "$(cat "$work/out")"
-is "$(jq -sr 'map(.result.source? // empty) | last | .phases | map(.name) | join(" ")' "$work/out")" \
-        "export connect storage memory switchover handoff" "and which phases there were" F60
+like "$(jq -sr 'map(.result.source? // empty) | last | .phases | map(.name) | join(" ")' "$work/out")" \
+        '^export connect (storage )?(memory )?switchover handoff$' "and which phases there were" F60 # a short one may be over before it is looked at
 jq -es 'map(.result.source? // empty) | last | .phases | all(.ms >= 0) and any(.ms > 0)' "$work/out" >/dev/null
 ok "with the time of each" F60 || diag "$(cat "$work/out")"
 session=$(sed -n 's/^SESSION=//p' "$work/journal" | head -n 1)
