@@ -23,6 +23,7 @@ VolumeMove *volume_move_free(VolumeMove *m) {
         free(m);
         return NULL;
 }
+
 int volume_move_check_none(const Shim *s, const char *call, Error *reterr) {
         if (!s->move)
                 return 0;

@@ -164,7 +164,6 @@ static int macvtap_cut(const NetEnds *e, Error *reterr) {
 
 static int macvtap_join(const NetEnds *e, Error *reterr) {
         int wire, tap, r;
-        uint32_t mtu = 0;
 
         r = net_device(e->ns, e->wire, &wire, reterr);
         if (r == 0)
@@ -178,9 +177,7 @@ static int macvtap_join(const NetEnds *e, Error *reterr) {
                 r = net_failed(reterr, net_set_flags(e->ns, tap, IFF_ALLMULTI, IFF_ALLMULTI),
                                "multicast", e->tap, e->ns);
         if (r == 0)
-                r = net_mtu(e->ns, wire, &mtu, reterr);
-        if (r == 0 && mtu > 0)
-                r = net_failed(reterr, net_set_mtu(e->ns, tap, mtu), "MTU", e->tap, e->ns);
+                r = net_match_mtu(e, wire, tap, reterr);
         return r < 0 ? r
                      : net_failed(reterr, net_set_flags(e->ns, wire, IFF_UP, IFF_UP), "bringing up",
                                   e->wire, e->ns);

@@ -71,6 +71,15 @@ int net_fetch(const NetEnds *e, int *ret_index, Error *reterr) {
         return net_device(e->ns, e->tap, ret_index, reterr);
 }
 
+int net_match_mtu(const NetEnds *e, int wire, int tap, Error *reterr) {
+        uint32_t mtu = 0;
+        int r = net_mtu(e->ns, wire, &mtu, reterr);
+
+        return r < 0 || mtu == 0
+                       ? r
+                       : net_failed(reterr, net_set_mtu(e->ns, tap, mtu), "MTU", e->tap, e->ns);
+}
+
 int net_make(NetNs *ns, NetNs *host, NetWiring w, const char *wire, const char *tap,
              Error *reterr) {
         const NetWay *found;

@@ -33,3 +33,5 @@ int net_ends(NetNs *ns, NetNs *host, const char *wire, const char *tap, NetEnds 
              const NetWay **ret_way, Error *reterr);
 /* Moves the device into ns, if it is not there yet; it keeps its name. -ENOENT: there is none. */
 int net_fetch(const NetEnds *e, int *ret_index, Error *reterr);
+/* The device, which is in ns by now, lets through what the interface does. */
+int net_match_mtu(const NetEnds *e, int wire, int tap, Error *reterr);

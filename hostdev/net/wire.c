@@ -65,7 +65,6 @@ static int redirect_uncut(const NetEnds *e, const NetInterface *wire, Error *ret
 
 static int redirect_join(const NetEnds *e, Error *reterr) {
         int wire, tap, r;
-        uint32_t mtu = 0;
 
         r = net_device(e->ns, e->wire, &wire, reterr);
         if (r == 0)
@@ -78,9 +77,7 @@ static int redirect_join(const NetEnds *e, Error *reterr) {
                 r = net_failed(reterr, net_set_address_making(e->ns, tap, false), "own addresses",
                                e->tap, e->ns);
         if (r == 0)
-                r = net_mtu(e->ns, wire, &mtu, reterr);
-        if (r == 0 && mtu > 0)
-                r = net_failed(reterr, net_set_mtu(e->ns, tap, mtu), "MTU", e->tap, e->ns);
+                r = net_match_mtu(e, wire, tap, reterr);
         if (r == 0)
                 r = net_failed(reterr, net_set_flags(e->ns, tap, IFF_UP, IFF_UP), "bringing up",
                                e->tap, e->ns);
