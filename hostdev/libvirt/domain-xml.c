@@ -20,7 +20,8 @@
 #define FORWARDS_MAX    64U
 #define FORWARD_SIZE    48U
 #define CMDLINE_BASE    "quiet panic=-1 cryptomgr.notests noreplace-smp lsm= rootfstype=ramfs"
-#define CMDLINE_TCG     " nolapic_timer"
+#define CMDLINE_TCG     " no_timer_check"
+#define CMDLINE_TCG_ONE " nolapic_timer"
 #define MEMORY_ODD_KIB  8 /* the least that QEMU can add */
 #define CMDLINE_CONSOLE " console=ttyS0"
 
@@ -41,13 +42,18 @@ int domain_type_from_name(const char *name) {
         return -EINVAL;
 }
 
-/* nolapic_timer saves an APIC calibration of 100 ms under emulation, and costs idle CPU elsewhere
- * or with more than one vCPU. */
+/* Under emulation the kernel may find its timer dead when the host is busy for the few ticks that it
+ * looks, and panics ("IO-APIC + timer doesn't work!"): no_timer_check has it not look. A KVM guest
+ * does not by itself. nolapic_timer saves an APIC calibration of 100 ms under emulation, and costs
+ * idle CPU elsewhere or with more than one vCPU. */
 const char *domain_default_cmdline(DomainType type, uint32_t vcpus, bool console) {
-        if (type == DOMAIN_QEMU && vcpus == 1)
+        if (type != DOMAIN_QEMU)
+                return console ? CMDLINE_BASE CMDLINE_CONSOLE : CMDLINE_BASE;
+        if (vcpus != 1)
                 return console ? CMDLINE_BASE CMDLINE_TCG CMDLINE_CONSOLE
                                : CMDLINE_BASE CMDLINE_TCG;
-        return console ? CMDLINE_BASE CMDLINE_CONSOLE : CMDLINE_BASE;
+        return console ? CMDLINE_BASE CMDLINE_TCG CMDLINE_TCG_ONE CMDLINE_CONSOLE
+                       : CMDLINE_BASE CMDLINE_TCG CMDLINE_TCG_ONE;
 }
 
 /* libvirt counts like a spreadsheet: sda..sdz, sdaa, ... */

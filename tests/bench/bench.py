@@ -466,7 +466,7 @@ def main():
         if name not in FIGURES:
             p.error(f"no figure {name}; there are {', '.join(FIGURES)}")
     r = rigs.Rig(os.environ.get("PODFERRY_LAB", "podferry-bench"), "bench")
-    r.cmdline = "quiet panic=-1 cryptomgr.notests noreplace-smp lsm= rootfstype=ramfs nolapic_timer"
+    r.cmdline = "quiet panic=-1 cryptomgr.notests noreplace-smp lsm= rootfstype=ramfs no_timer_check nolapic_timer"
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, lambda n, _f: sys.exit(128 + n))
     chosen = [FIGURES[n] for n in (args.figures or FIGURES)]

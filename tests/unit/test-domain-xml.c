@@ -312,6 +312,9 @@ static void test_types(void **state) {
         assert_non_null(strstr(domain_default_cmdline(DOMAIN_QEMU, 1, false), "nolapic_timer"));
         assert_null(strstr(domain_default_cmdline(DOMAIN_QEMU, 2, false), "nolapic_timer"));
         assert_null(strstr(domain_default_cmdline(DOMAIN_KVM, 1, true), "nolapic_timer"));
+        assert_non_null(strstr(domain_default_cmdline(DOMAIN_QEMU, 1, true), "no_timer_check"));
+        assert_non_null(strstr(domain_default_cmdline(DOMAIN_QEMU, 2, false), "no_timer_check"));
+        assert_null(strstr(domain_default_cmdline(DOMAIN_KVM, 2, true), "no_timer_check"));
         assert_non_null(strstr(domain_default_cmdline(DOMAIN_KVM, 1, true), "console=ttyS0"));
         assert_null(strstr(domain_default_cmdline(DOMAIN_KVM, 1, false), "console"));
 }
