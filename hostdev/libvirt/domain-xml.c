@@ -42,10 +42,10 @@ int domain_type_from_name(const char *name) {
         return -EINVAL;
 }
 
-/* Under emulation the kernel may find its timer dead when the host is busy for the few ticks that it
- * looks, and panics ("IO-APIC + timer doesn't work!"): no_timer_check has it not look. A KVM guest
- * does not by itself. nolapic_timer saves an APIC calibration of 100 ms under emulation, and costs
- * idle CPU elsewhere or with more than one vCPU. */
+/* Under emulation the kernel may find its timer dead when the host is busy for the few ticks that
+ * it looks, and panics ("IO-APIC + timer doesn't work!"): no_timer_check has it not look. A KVM
+ * guest does not by itself. nolapic_timer saves an APIC calibration of 100 ms under emulation, and
+ * costs idle CPU elsewhere or with more than one vCPU. */
 const char *domain_default_cmdline(DomainType type, uint32_t vcpus, bool console) {
         if (type != DOMAIN_QEMU)
                 return console ? CMDLINE_BASE CMDLINE_CONSOLE : CMDLINE_BASE;
