@@ -133,6 +133,16 @@ def end_group(pid, sig):
         pass
 
 
+def worth_reading(text):
+    """What failed, with what was said of it, and the end."""
+    lines = text.splitlines()
+    failed = False
+    for i, line in enumerate(lines):
+        failed = line.startswith("not ok") or failed and line.startswith("#")
+        if failed or i >= len(lines) - 40:
+            yield line
+
+
 def show(result, verbose=False):
     bad, skip = result.count("fail"), result.count("skip")
     word = "FAIL" if bad else "skip" if skip and skip == len(result.points) else "ok"
@@ -146,7 +156,7 @@ def show(result, verbose=False):
         elif outcome == "skip":
             print(f"     skipped {what}")
     if bad or verbose:
-        for line in result.output.splitlines()[-(10000 if verbose else 40):]:
+        for line in result.output.splitlines() if verbose else worth_reading(result.output):
             print("     | " + line)
     sys.stdout.flush()
 
