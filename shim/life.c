@@ -425,6 +425,25 @@ static void on_stopped(void *userdata, int r, const void *result, const Error *e
         c->done(c->job, r, NULL, err);
 }
 
+/* The machine of a shim that died and could not be taken up. It is known by its name alone, which
+ * no other one may have. */
+static int destroy_unknown(EndCall *c, Error *reterr) {
+        char name[sizeof("podferry-") + ID_MAX], uuid[VIRT_UUID_SIZE];
+        Virt *virt;
+        pid_t pid;
+        int r;
+
+        (void)snprintf(name, sizeof(name), "podferry-%s", c->shim->pod_id);
+        r = virt_qemu_find(name, &pid, uuid, reterr);
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0)
+                r = shim_virt(c->shim, &virt, reterr);
+        if (r == 0)
+                r = virt_set_domain(virt, name, uuid, reterr);
+        return r < 0 ? r : virt_destroy(virt, on_stopped, c, reterr);
+}
+
 int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr) {
         _cleanup_free_ EndCall *c = NULL;
         int r = 0;
@@ -441,6 +460,8 @@ int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr) {
         s->elsewhere = s->given_away || (s->vm ? vm_state(s->vm) == VM_SOURCE_MOVED : s->receive);
         if (s->vm)
                 r = vm_stop(s->vm, STOP_TIMEOUT_MS, on_stopped, c, reterr);
+        else if (s->discard)
+                r = destroy_unknown(c, reterr);
         if (r < 0)
                 s->ending = false;
         if (r == 0)

@@ -21,7 +21,7 @@
 
 typedef struct Options {
         const char *pod, *run_dir, *state_dir, *config;
-        bool receive, bound, adopt, foreground;
+        bool receive, bound, adopt, discard, foreground;
 } Options;
 
 static const char usage[] =
@@ -32,6 +32,7 @@ static const char usage[] =
         "  --receive         wait for a pod that another host sends\n"
         "  --bound           with --receive: end what is not decided when stdin ends\n"
         "  --adopt           serve the running pod of a shim that was killed\n"
+        "  --discard         only to remove what is left of one: its machine, too\n"
         "  --run-dir DIR     instead of /run/podferry: the pod's sockets are in DIR/NAME\n"
         "  --state-dir DIR   instead of /var/lib/podferry\n"
         "  --config FILE     instead of $PODFERRY_CONFIG or /etc/podferry/config.json\n"
@@ -46,6 +47,7 @@ static int parse_options(int argc, char **argv, Options *o) {
                 RECEIVE,
                 BOUND,
                 ADOPT,
+                DISCARD,
                 RUN_DIR,
                 STATE_DIR,
                 CONFIG,
@@ -58,6 +60,7 @@ static int parse_options(int argc, char **argv, Options *o) {
                 { "receive", no_argument, NULL, RECEIVE },
                 { "bound", no_argument, NULL, BOUND },
                 { "adopt", no_argument, NULL, ADOPT },
+                { "discard", no_argument, NULL, DISCARD },
                 { "run-dir", required_argument, NULL, RUN_DIR },
                 { "state-dir", required_argument, NULL, STATE_DIR },
                 { "config", required_argument, NULL, CONFIG },
@@ -82,6 +85,9 @@ static int parse_options(int argc, char **argv, Options *o) {
                 case ADOPT:
                         o->adopt = true;
                         break;
+                case DISCARD:
+                        o->discard = true;
+                        break;
                 case RUN_DIR:
                         o->run_dir = optarg;
                         break;
@@ -103,10 +109,10 @@ static int parse_options(int argc, char **argv, Options *o) {
                 default:
                         return -EINVAL;
                 }
-        if ((o->adopt && o->receive) || (o->bound && !o->receive)) {
+        if (o->adopt + o->receive + o->discard > 1 || (o->bound && !o->receive)) {
                 (void)fprintf(stderr, "%s: %s\n", program_invocation_short_name,
                               o->bound ? "--bound goes with --receive"
-                                       : "--adopt and --receive exclude each other");
+                                       : "--adopt, --receive and --discard exclude each other");
                 return -EINVAL;
         }
         if (optind < argc || !o->pod) {
@@ -243,6 +249,7 @@ static int prepare(const Options *o, sd_event **event, Shim **shim, Error *reter
         r = shim_new(*event, o->pod, o->receive, &config, &dir, shim, reterr);
         if (r < 0)
                 return r;
+        (*shim)->discard = o->discard;
         r = watch_signals(*event, *shim, reterr);
         if (r == 0 && o->bound)
                 r = bind_to_stdin(*shim, reterr);

@@ -35,6 +35,7 @@ struct Shim {
         Config config;
         const char *pod_id; /* borrowed from the command line */
         bool receive;       /* the destination of a migration: no Start, only Import */
+        bool discard;       /* made only to remove what a shim before it left */
         bool starting, ending;
         bool restarting; /* shim_start_pod() is at work, up to its last container */
         StopCall *stops; /* shim/stop-pod.c: those under way */

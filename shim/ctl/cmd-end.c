@@ -253,7 +253,7 @@ static int rm_one(const End *x, const char *pod, const char *container, Error *r
         if (r == -ECONNREFUSED && x->force) {
                 r = shim_start_again(x->ctl, pod, reterr); /* it knows what there is to remove */
                 if (r < 0)
-                        r = shim_restart(x->ctl, pod, reterr);
+                        r = shim_start_to_remove(x->ctl, pod, reterr);
                 if (r == 0)
                         r = pod_connect(x->ctl->config.run_dir, pod, &bus, reterr);
         }

@@ -128,6 +128,12 @@ int shim_restart(const Ctl *ctl, const char *pod, Error *reterr) {
         return r < 0 ? r : spawn_shim(ctl, pod, NULL, -EBADF, reterr);
 }
 
+int shim_start_to_remove(const Ctl *ctl, const char *pod, Error *reterr) {
+        int r = id_check("pod name", pod, reterr);
+
+        return r < 0 ? r : spawn_shim(ctl, pod, "--discard", -EBADF, reterr);
+}
+
 int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr) {
         int fd, r;
 

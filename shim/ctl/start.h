@@ -11,10 +11,13 @@ int shim_start(const Ctl *ctl, const char *pod, Error *reterr);
 /* The same at the destination of a migration. The shim lives as long as *ret_hold, which the caller
  * owns, is open somewhere, and then ends unless it owns a pod. */
 int shim_start_receiver(const Ctl *ctl, const char *pod, int *ret_hold, Error *reterr);
-/* The same for a pod whose shim has died: a new one takes its place. */
+/* The same for a stopped pod: a new shim takes the place of the one that it had. */
 int shim_restart(const Ctl *ctl, const char *pod, Error *reterr);
 /* The same, and the new one goes on with the pod, which runs. -EEXIST: its shim lives. */
 int shim_start_again(const Ctl *ctl, const char *pod, Error *reterr);
+/* The same, and the new one can do no more than to end and remove what is left of a pod, whatever
+ * that is. */
+int shim_start_to_remove(const Ctl *ctl, const char *pod, Error *reterr);
 /* A stopped pod runs again. -EBADFD: it is not this host's. */
 int pod_start(const Ctl *ctl, const char *pod, Error *reterr);
 /* What a cold move left of a pod that is not this host's (shim/offline.h) goes, by `force`. 1: that

@@ -75,6 +75,18 @@ pf h1 rm --force t-c
 ok "rm --force of a pod whose shim was killed"
 is "$(on h1 virsh -q -c qemu:///system list --all --name | grep -c podferry-t-c)" 0 "takes its machine too"
 
+# Nothing to take it up from: what the shim kept is damaged.
+run h1 t-r /bin/probe count 200 || bail "no pod"
+until_ok 5 on h1 test -s /run/podferry/t-r/state.0
+kill_shim h1 t-r
+on h1 sh -c 'for f in /run/podferry/t-r/state.*; do echo rubbish >"$f"; done'
+pf h1 adopt t-r >"$work/out" 2>&1
+like "$? $(cat "$work/out")" '^125 .*no saved state' "a shim whose state is damaged is not started again" F85
+pf h1 rm t-r >"$work/out" 2>&1
+is "$? $(on h1 virsh -q -c qemu:///system domstate podferry-t-r)" "125 running" "rm leaves its machine alone" F85
+pf h1 rm --force t-r
+is "$? $(on h1 virsh -q -c qemu:///system list --all --name | grep -c podferry-t-r)" "0 0" "rm --force takes the machine, too" F85 H4
+
 run h1 t-m /bin/probe count 20 || bail "no pod"
 # Slow enough that memory still goes over then; what a kill later on leads to is in crash.t.
 for delay in 0.15 0.4; do
