@@ -101,12 +101,15 @@ static void on_resumed(void *userdata, int r, const void *result, const Error *e
         finish(a, r, err);
 }
 
+static bool is_postcopy(const Adoption *a) {
+        return a->domain.reason == VIRT_REASON_POSTCOPY ||
+               a->domain.reason == VIRT_REASON_POSTCOPY_FAILED;
+}
+
 /* The journal alone does not say who has the guest, so this host does not let it run: the hand-over
  * goes on. Before FENCING libvirt here may have put the guest away because the other host has it.
  */
 static bool undecided(const Adoption *a) {
-        bool postcopy = a->domain.reason == VIRT_REASON_POSTCOPY ||
-                        a->domain.reason == VIRT_REASON_POSTCOPY_FAILED;
         bool gone = a->domain.state != VIRT_RUNNING && a->domain.state != VIRT_PAUSED;
 
         switch (a->last.kind) {
@@ -122,16 +125,28 @@ static bool undecided(const Adoption *a) {
         case JOURNAL_PREPARED:
                 /* In post-copy nothing stands at the source: libvirt lets the destination run, too.
                  */
-                return postcopy || gone || a->held ||
+                return is_postcopy(a) || gone || a->held ||
                        (migrate_allows_postcopy(a->shim->migrate) &&
                         a->domain.state != VIRT_RUNNING);
-        case JOURNAL_KEPT:
         case JOURNAL_RUNNING:
+                return false;
+        case JOURNAL_KEPT:
         case JOURNAL_LOST:
         case _JOURNAL_KIND_MAX:
                 break;
         }
-        return postcopy;
+        return is_postcopy(a);
+}
+
+/* It came here by post-copy, and not all of its memory did. It is this host's all the same: nobody
+ * else can have it. */
+static void warn_of_half(const Adoption *a) {
+        if (a->domain.reason == VIRT_REASON_POSTCOPY)
+                log_warning("it is in post-copy: part of its memory is still to come");
+        else
+                log_warning("post-copy is broken: part of its memory is at the other host, and the "
+                            "shim that was to bring it here has died. It stands as soon as it "
+                            "needs that; podferry rm --force on both hosts gives the pod up");
 }
 
 /* What libvirt says decides. 1: later. */
@@ -140,6 +155,8 @@ static int decide(Adoption *a, Error *reterr) {
         Shim *s = a->shim;
         int r = 0;
 
+        if (a->last.kind == JOURNAL_RUNNING && is_postcopy(a))
+                warn_of_half(a);
         if (undecided(a)) {
                 log_warning("the pod was being handed over (journal: %s); that goes on",
                             journal_kind_name(a->last.kind));
@@ -258,6 +275,26 @@ static int rebuild(Adoption *a, Error *reterr) {
         return migrate_import_received(m, &a->state.vm, &a->state.pod, on_rebuilt, a, reterr);
 }
 
+/* What libvirt does of a migration that had begun is over, or is ended. */
+static int end_job(Adoption *a, Error *reterr) {
+        return virt_abort_job(a->shim->virt, on_aborted, a, reterr);
+}
+
+/* Post-copy is not aborted, and its job does not end. */
+static void on_postcopy_asked(void *userdata, int r, const void *result, const Error *err) {
+        Adoption *a = userdata;
+        Error e = ERROR_INIT;
+
+        if (r == 0) {
+                a->domain = *(const VirtDomain *)result;
+                r = is_postcopy(a) ? decide(a, &e) : end_job(a, &e);
+                err = &e;
+                if (r > 0)
+                        return;
+        }
+        finish(a, r, err);
+}
+
 static int ask_libvirt(Adoption *a, Error *reterr) {
         const VmSpec *spec = vm_spec(a->shim->vm);
         Virt *virt;
@@ -277,10 +314,11 @@ static int ask_libvirt(Adoption *a, Error *reterr) {
                         migrate_let_source_go(a->shim->migrate);
         }
         /* A QEMU that is being fenced or is held stands still, and would answer nobody. */
-        if (a->held)
+        if (a->held || a->last.kind != JOURNAL_PREPARED)
                 return virt_query(virt, on_domain, a, reterr);
-        return a->last.kind == JOURNAL_PREPARED ? virt_abort_job(virt, on_aborted, a, reterr)
-                                                : virt_query(virt, on_domain, a, reterr);
+        return migrate_allows_postcopy(a->shim->migrate)
+                       ? virt_query(virt, on_postcopy_asked, a, reterr)
+                       : end_job(a, reterr);
 }
 
 static void on_rebuilt(void *userdata, int r, const void *result, const Error *err) {

@@ -220,8 +220,10 @@ static bool libvirt_silent(const DiagnoseFacts *f, const DiagnoseFacts *other) {
 
 static bool postcopy_broken(const DiagnoseFacts *f, const DiagnoseFacts *other) {
         /* libvirt gives it up after 30 s without its peer; QEMU, whose stream the shims keep, does
-         * not: then its session is not at its end. */
-        return (domain_of(f).state == MIGRATION_AT_POSTCOPY_BROKEN &&
+         * not: then its session is not at its end. At the destination it runs, for libvirt, until
+         * it needs a page. */
+        return (is(f->reason, "post-copy-failed") && !has_session(f)) ||
+               (domain_of(f).state == MIGRATION_AT_POSTCOPY_BROKEN &&
                 !(waits(f) && is(f->driver, "gone"))) ||
                is(f->session_state, "postcopy-broken");
 }
@@ -370,7 +372,7 @@ static const Rule rules[] = {
         { "libvirt-silent", DIAGNOSE_BLIND, "unknown x any", ONE(libvirt_silent), .says = "libvirt cannot be asked, so it is not known what runs",
           .mend = "nothing is done. Start libvirtd there, or see why it hangs, and ask again" },
         { "postcopy-broken", DIAGNOSE_ACT, "post-copy failed x any", ONE(postcopy_broken), .says = "its link broke in post-copy: each host has a half of it",
-          .mend = "podferry keeps both. Mend the network; destroy neither half" },
+          .mend = "podferry keeps both. Mend the network; destroy neither half while libvirt may yet resume it. If what carried it has died: podferry rm --force on both hosts gives the pod up" },
         { "kept-stopped", DIAGNOSE_ACT, "paused x none", ONE(kept_stopped), DIAGNOSE_CONTINUE_QEMU, "its QEMU stands, stopped by a hand-over that ended with the pod kept here", "" },
         { "monitor-dead", DIAGNOSE_BLIND, "unknown x any", ONE(deaf), .says = "its QEMU does not answer: the process is stopped, or hangs",
           .mend = "nothing is done. See who stopped it (kill -CONT lets it go on, if the other host does not have the pod), or what its disks wait for" },

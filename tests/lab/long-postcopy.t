@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A post-copy whose driver dies, with the transport or without: neither host rolls back, kills or ends its half, and podferry adopt
-# --to goes on with it, also once libvirt has given it up.
+# --to goes on with it, also once libvirt has given it up. A libvirtd that dies in it does no harm; a shim that dies ends it, which
+# is said, and nothing is touched.
 # shellcheck disable=SC2034,SC2154,SC2016
 . "$(dirname "$0")/lib.sh"
 begin
@@ -96,8 +97,12 @@ doctor() {
         pf "$1" doctor --json t-p --to "$(to "$(other "$1")")" | jq -r '.severity + ":" + .code'
 }
 
-pf h1 run --name t-p --container counter --rootfs "$rootfs" --read-only --detach -- /bin/probe count 20 >/dev/null &&
-        pf h1 run --pod t-p --container dirty --rootfs "$rootfs" --read-only --detach -- /bin/probe dirty 32 30
+start_pod() {
+        pf h1 run --name t-p --container counter --rootfs "$rootfs" --read-only --detach -- /bin/probe count 20 >/dev/null &&
+                pf h1 run --pod t-p --container dirty --rootfs "$rootfs" --read-only --detach -- /bin/probe dirty 32 30 >/dev/null
+}
+
+start_pod
 ok "a pod that writes 30 MiB/s runs"
 
 # While the driver lives there is nothing to adopt.
@@ -135,6 +140,66 @@ leaves h1
 driver_dies alone
 arrived h2
 
-pf h2 rm --force t-p
-ok "rm"
+# A libvirtd that dies, or both: QEMU goes on by itself, and libvirt settles it when it is back.
+# libvirtd_dies FROM HOST...
+libvirtd_dies() {
+        local from=$1 h
+
+        shift
+        leaves "$from"
+        for h in "$@"; do "$lab" libvirtd "$h" kill; done
+        for h in "$@"; do "$lab" libvirtd "$h" start; done
+        wait $cli
+        like "$? $(tail -n 1 "$work/out")" "^0 t-p runs on" "libvirtd of $* is killed in it: it ends well all the same" F43 F85 B6 || diag "$(cat "$work/out")"
+        arrived "$(other "$from")"
+}
+
+libvirtd_dies h2 h2
+libvirtd_dies h1 h2
+libvirtd_dies h2 h1 h2
+
+# A shim that dies takes what was on its way with it.
+# shim_dies HOST: which the pod leaves for the other one, or comes to.
+shim_dies() {
+        leaves h1
+        kill -KILL "$(on "$1" cat /run/podferry/t-p/pid)" $cli
+        wait $cli 2>/dev/null
+        until_ok 30 eval 'domstate h1 | grep -q "post-copy failed"'
+        ok "the shim of $1 is killed in it: libvirt gives it up" F87 || diag "$(domstate h1)"
+}
+
+given_up() {
+        local h domains
+
+        domains=$(domstate h1)
+        for h in h1 h2; do
+                until_ok 10 eval '[ "$(doctor '$h')" = needs-action:postcopy-broken ]'
+                is "$(doctor $h)" needs-action:postcopy-broken "doctor on $h names it" F82 F83
+                pf $h adopt t-p --to "$(to "$(other $h)")" >"$work/said" 2>&1
+                like "$? $(cat "$work/said")" '^125 .*post-copy is broken.*rm --force on both hosts' "adopt --to on $h says that no other shim brings it together" F82 F87
+        done
+        is "$(domstate h1)" "$domains" "nothing was touched" F87
+        like "$(domstate h2)" '^running .post-copy' "on neither host" F87
+        for h in h1 h2; do
+                pf $h rm --force t-p
+                ok "rm --force on $h gives it up" F82
+        done
+}
+
+shim_dies h1
+pf h1 adopt t-p >"$work/said" 2>&1
+is "$? $(state h1 state)" "0 postcopy-broken" "the source's shim that is started anew knows at once" F82 F87 || diag "$(cat "$work/said")"
+until_ok 90 eval '[ "$(state h2 driver)" = gone ]'
+given_up
+
+start_pod
+ok "a pod that writes 30 MiB/s runs"
+shim_dies h2
+until_ok 90 eval '[ "$(state h1 driver)" = gone ]'
+until_ok 30 eval 'domstate h2 | grep -q "post-copy failed"'
+pf h2 adopt t-p >"$work/said" 2>&1
+is "$? $(state h2 state)" "0 idle" "the destination's shim is started anew: the half is this host's" F82 F87 || diag "$(cat "$work/said")"
+on h2 grep -q 'post-copy is broken: part of its memory is at the other host' /run/podferry/t-p/shim.log
+ok "and it says so" F87
+given_up
 finish
