@@ -141,7 +141,7 @@ static bool undecided(const Adoption *a) {
 /* It came here by post-copy, and not all of its memory did. It is this host's all the same: nobody
  * else can have it. */
 static void warn_of_half(const Adoption *a) {
-        if (a->domain.reason == VIRT_REASON_POSTCOPY)
+        if (a->domain.reason == VIRT_REASON_POSTCOPY && !migrate_relays(a->shim->migrate))
                 log_warning("it is in post-copy: part of its memory is still to come");
         else
                 log_warning("post-copy is broken: part of its memory is at the other host, and the "

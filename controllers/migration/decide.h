@@ -20,13 +20,21 @@ typedef enum MigrationDomainState {
         _MIGRATION_AT_MAX,
 } MigrationDomainState;
 
+/* Of a guest that came by post-copy, as libvirt says. */
+typedef enum MigrationMemory {
+        MIGRATION_MEMORY_ALL,
+        MIGRATION_MEMORY_COMING,
+        MIGRATION_MEMORY_TORN, /* the rest comes no more, unless QEMU is helped to another stream */
+} MigrationMemory;
+
 typedef struct MigrationDomain {
         MigrationDomainState state;
         bool job_active; /* libvirt is still at it */
         /* Source, handover=fast: its QEMU stands as a whole, and cannot go on by anything that
          * libvirt does; since then libvirt may have let the destination run. */
         bool held;
-        bool by_user; /* paused, and not for the migration: not ours to resume */
+        bool by_user;           /* paused, and not for the migration: not ours to resume */
+        MigrationMemory memory; /* destination */
 } MigrationDomain;
 
 typedef enum MigrationVerdict {

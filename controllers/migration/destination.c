@@ -103,6 +103,33 @@ static bool is_through(const Migration *m) {
         return !m->options.postcopy || !m->streams || m->peer == MIGRATION_PEER_RELEASED;
 }
 
+/* In post-copy its streams end with the last of its memory, or because the source's QEMU does, or
+ * its own. libvirt takes a moment to hear of it, and is asked until it has. */
+#define TORN_LOOKS 5U
+
+static bool has_ended(Migration *m) {
+        Error e = ERROR_INIT;
+
+        if (!m->options.postcopy || m->whole)
+                return true;
+        if (migration_domain_gone(m))
+                (void)error_setf(&e, -EIO,
+                                 "the guest has ended here, and part of its memory never came");
+        else if (m->torn_looks >= TORN_LOOKS)
+                (void)error_setf(&e, -EIO,
+                                 "post-copy is broken: the source has ended with part of the "
+                                 "guest's memory. It stands as soon as it needs that; podferry rm "
+                                 "--force gives it up");
+        if (e.code < 0) {
+                m->torn = true;
+                migration_blame(m, "memory", e.code, &e);
+                return true;
+        }
+        m->domain.state = MIGRATION_AT_UNKNOWN; /* asked by the timer */
+        migration_repeat(m);
+        return false;
+}
+
 /* It runs here. Streams first, they wait; then the journal, and the word to the source. */
 static void finish(Migration *m) {
         bool first = m->journal != JOURNAL_RUNNING;
@@ -126,7 +153,7 @@ static void finish(Migration *m) {
         }
         if (!m->has_handoff)
                 migration_repeat(m);
-        if (m->resumed && is_through(m))
+        if (m->resumed && is_through(m) && has_ended(m))
                 migration_settle(m, MIGRATION_OUTCOME_MOVED);
 }
 

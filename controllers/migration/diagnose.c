@@ -218,11 +218,17 @@ static bool libvirt_silent(const DiagnoseFacts *f, const DiagnoseFacts *other) {
         return f->libvirt_error[0];
 }
 
+/* A destination of post-copy whose shim, or that shim's session, is no more. For libvirt it runs,
+ * and if it already waits for a page, libvirt is not told that its link is broken. */
+static bool is_torn(const DiagnoseFacts *f) {
+        return !has_session(f) &&
+               (is(f->reason, "post-copy-failed") || (is(f->reason, "post-copy") && is_deaf(f)));
+}
+
 static bool postcopy_broken(const DiagnoseFacts *f, const DiagnoseFacts *other) {
         /* libvirt gives it up after 30 s without its peer; QEMU, whose stream the shims keep, does
-         * not: then its session is not at its end. At the destination it runs, for libvirt, until
-         * it needs a page. */
-        return (is(f->reason, "post-copy-failed") && !has_session(f)) ||
+         * not: then its session is not at its end. */
+        return is_torn(f) ||
                (domain_of(f).state == MIGRATION_AT_POSTCOPY_BROKEN &&
                 !(waits(f) && is(f->driver, "gone"))) ||
                is(f->session_state, "postcopy-broken");

@@ -108,7 +108,7 @@ void migration_settle(Migration *m, MigrationOutcome outcome) {
                 return;
         m->settled = true;
         m->outcome = outcome;
-        if (!failed)
+        if (!failed && !m->torn)
                 m->error = ERROR_INIT; /* it was not the last word */
         migration_converge_end(m);
         m->ops->timer(m->u, MIGRATION_TIMER_ABORT, 0);
@@ -123,10 +123,11 @@ void migration_settle(Migration *m, MigrationOutcome outcome) {
         if (!failed)
                 m->progress.percent = 100;
         migration_phase_end(m,
-                            !failed        ? MIGRATION_SUCCEEDED
+                            m->torn        ? MIGRATION_FAILED_HERE
+                            : !failed      ? MIGRATION_SUCCEEDED
                             : m->cancelled ? MIGRATION_CANCELLED_BY_CALL
                                            : MIGRATION_FAILED_HERE,
-                            failed ? m->error.text : NULL);
+                            failed || m->torn ? m->error.text : NULL);
         migration_move(m, next);
         migration_changed(m);
         migration_call_check(m);
@@ -188,6 +189,10 @@ static void op_succeeded(Migration *m, MigrationOp op, const void *result) {
                 if (!result)
                         break;
                 m->domain = *(const MigrationDomain *)result;
+                if (m->role == MIGRATION_DESTINATION && m->journal == JOURNAL_RUNNING &&
+                    m->domain.state == MIGRATION_AT_RUNNING)
+                        m->whole |= m->domain.memory == MIGRATION_MEMORY_ALL;
+                m->torn_looks = m->domain.memory == MIGRATION_MEMORY_TORN ? m->torn_looks + 1 : 0;
                 m->domain.job_active |= job;
                 if (m->role == MIGRATION_SOURCE && m->postcopy && job &&
                     m->domain.state == MIGRATION_AT_PAUSED)

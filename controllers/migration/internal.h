@@ -91,10 +91,12 @@ struct Migration {
         Buf handoff;
         bool has_handoff, adopted; /* destination: it is here; and the link has taken it */
         bool wants_out, abort_asked, cancelled, cannot;
-        bool seen;   /* destination: libvirt has begun to receive */
-        bool whole;  /* destination: it runs, and all of its memory is here */
-        bool ran_on; /* source: it ran again after FENCING */
-        bool died;   /* source: the guest ended by itself, before anything was decided */
+        bool seen;  /* destination: libvirt has begun to receive */
+        bool whole; /* destination: it runs, and all of its memory is here */
+        bool torn;  /* destination: it has begun to run by post-copy, and that was the end of it */
+        unsigned torn_looks; /* how often libvirt has said so in a row */
+        bool ran_on;         /* source: it ran again after FENCING */
+        bool died;           /* source: the guest ended by itself, before anything was decided */
         bool fenced;
         bool taken_back;                 /* source: QEMU was told to take its disks back */
         bool told_moved;                 /* ops->moved() was called */

@@ -85,6 +85,16 @@ static int finalize_destination(Mover *m, Error *reterr) {
         return 0;
 }
 
+/* It is over there, and not all of it: a post-copy lost the rest. */
+static int check_whole(Mover *m, Error *reterr) {
+        const char *reason = json_get_text(m->destination.result, "reason");
+
+        if (strcmp(json_get_text(m->destination.result, "outcome"), "moved") != 0 || !*reason)
+                return 0;
+        m->step = "transfer";
+        return error_setf(reterr, -EIO, "%.400s", reason);
+}
+
 /* 0 or < 0 with *ret_moved: whether the pod has moved. */
 static int finish(Mover *m, bool *ret_moved, Error *reterr) {
         Error later = ERROR_INIT;
@@ -109,6 +119,7 @@ static int finish(Mover *m, bool *ret_moved, Error *reterr) {
         if (r == 0) {
                 m->step = "cleanup";
                 show_step(&m->show, m->step, NULL);
+                r = check_whole(m, reterr);
         }
         k = clean_up(m, &m->source, r == 0 ? reterr : NULL);
         r = r < 0 ? r : k;
@@ -240,11 +251,29 @@ static void show_not_moved(Mover *m, bool began, const char *why, const char *st
         show_failure(&m->show, step, why, text.len ? (const char *)text.data : "");
 }
 
+/* Nothing is rolled back or finished: each host has a half. */
+static int end_broken(Mover *m, Error *e) {
+        const char *step = "memory";
+
+        (void)error_setf(e, -EIO, "post-copy is broken");
+        (void)has_moved(m);
+        prefer_reason(m, e, &step);
+        disconnect_destination(m, NULL);
+        m->hooks.outcome = "undecided";
+        mover_hooks_after_failure(m, step, e->text);
+        show_failure(&m->show, step, e->text,
+                     "post-copy is broken, and neither host has all of the pod: podferry doctor "
+                     "says what is left, podferry rm --force on both gives it up");
+        return -EIO;
+}
+
 int mover_end(Mover *m, int r, Error *e) {
         bool by_itself = r == 0, moved, began;
         const char *step;
 
         m->ending = true;
+        if (by_itself && strcmp(m->source.state, "postcopy-broken") == 0)
+                return end_broken(m, e);
         if (by_itself)
                 m->step = "transfer";
         began = m->source.began || m->hooks.begun;

@@ -9,6 +9,8 @@
 #include "shim/migrate/migrate-options.h"
 #include "shim/wiring/ops.h"
 
+#define LAST_WORDS_USEC (2U * 1000U * 1000U)
+
 Relay *relay_new(Migrate *m, OpDone done, void *job) {
         Relay *r = calloc(1, sizeof(*r));
 
@@ -212,6 +214,45 @@ static int remove_source_scratch(Migrate *m, const ScsiDiskConfig *disk, Error *
         return disk->kind == SCSI_DISK_SCRATCH ? remove_source_disk(m, disk, reterr) : 0;
 }
 
+static void end_transport(Migrate *m) {
+        migrate_ferry_stop(m);
+        migrate_remove_dir(m);
+        migrate_forget_network(m);
+}
+
+void migrate_said_all(Migrate *m) {
+        Relay *relay = TAKE(m->last_words);
+
+        m->last_words_timer = sd_event_source_disable_unref(m->last_words_timer);
+        if (!relay)
+                return;
+        end_transport(m);
+        relay_done(relay, 0, NULL, NULL);
+}
+
+static int on_last_words_late(sd_event_source *source, uint64_t usec, void *userdata) {
+        migrate_said_all(userdata);
+        return 0;
+}
+
+/* The destination of a post-copy waits until it hears that the source has ended its half. 1: the
+ * transport is there until it has; 0: there is none, or nothing to say. */
+static int say_all(Migrate *m, OpDone done, void *job) {
+        FerryCounters c = {};
+
+        if (m->ferry)
+                ferry_counters(m->ferry, &c);
+        if (!c.up || !(m->last_words = relay_new(m, done, job)))
+                return 0;
+        if (sd_event_add_time_relative(m->shim->event, &m->last_words_timer, CLOCK_MONOTONIC,
+                                       LAST_WORDS_USEC, 0, on_last_words_late, m) < 0) {
+                free(TAKE(m->last_words));
+                return 0;
+        }
+        ferry_finish(m->ferry);
+        return 1;
+}
+
 int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                        const MigrationOptions *o, OpDone done, void *job, Error *reterr) {
         bool moved = outcome == MIGRATION_OUTCOME_MOVED;
@@ -234,9 +275,9 @@ int migrate_op_cleanup(void *u, MigrationRole role, MigrationOutcome outcome,
                 migrate_own_report_lost(m);
         }
         migrate_storage_forget(m);
-        migrate_ferry_stop(m);
-        migrate_remove_dir(m);
-        migrate_forget_network(m);
+        if (role == MIGRATION_SOURCE && moved && o->postcopy && say_all(m, done, job) > 0)
+                return 1;
+        end_transport(m);
         return 0;
 }
 
@@ -371,6 +412,14 @@ MigrationDomainState migrate_domain_state(const VirtDomain *d, MigrationRole rol
         return MIGRATION_AT_UNKNOWN;
 }
 
+static MigrationMemory memory_of(const VirtDomain *d, MigrationRole role) {
+        if (role == MIGRATION_SOURCE)
+                return MIGRATION_MEMORY_ALL;
+        return d->reason == VIRT_REASON_POSTCOPY          ? MIGRATION_MEMORY_COMING
+               : d->reason == VIRT_REASON_POSTCOPY_FAILED ? MIGRATION_MEMORY_TORN
+                                                          : MIGRATION_MEMORY_ALL;
+}
+
 /* No domain has no job. */
 static void on_domain_job(void *userdata, int r, const void *result, const Error *err) {
         const VirtJob *job = result;
@@ -399,6 +448,7 @@ static void on_domain(void *userdata, int r, const void *result, const Error *er
                 return;
         }
         d.state = migrate_domain_state(result, migration_role(m->migration));
+        d.memory = memory_of(vd, migration_role(m->migration));
         d.by_user = migration_role(m->migration) == MIGRATION_SOURCE && vd->state == VIRT_PAUSED &&
                     vd->reason == VIRT_REASON_USER;
         if (m->adopted && m->adopted_at == JOURNAL_PREPARED && d.state == MIGRATION_AT_PAUSED &&

@@ -93,6 +93,8 @@ struct Migrate {
         struct Relay *fence_waits; /* source: it is to be fenced, once QEMU has no question left */
         struct Relay *abort;       /* source: libvirt is to abort, once QEMU's part is over */
         sd_event_source *abort_timer;
+        struct Relay *last_words; /* source: the session's cleanup waits until they are heard */
+        sd_event_source *last_words_timer;
         bool holding; /* source: libvirt does not hear the peer's libvirt */
         /* source, handover=fast (migrate-fast.c): its libvirt's last call waits; QEMU is being
          * stopped; it stands, and the call has gone */
@@ -102,6 +104,7 @@ struct Migrate {
         bool checkpointed;
         Buf handoff;  /* destination: what was adopted */
         bool resumed; /* destination: the tree is bound */
+        char *ended;  /* destination: the guest has, which the tree hears once it is; why */
 
         /* migrate-kept.c: what a shim that starts again needs of the session */
         char *kept;           /* NULL: there is nothing to keep */
@@ -192,6 +195,7 @@ int migrate_op_domain(void *u, OpDone done, void *job, Error *reterr);
 int migrate_op_facts(void *u, MigrationFacts *ret, Error *reterr);
 /* Makes m->dir, where the sockets of the session go. */
 int migrate_make_dir(Migrate *m, Error *reterr);
+void migrate_said_all(Migrate *m);      /* the last words are heard, or will not be */
 void migrate_abort_libvirt(Migrate *m); /* if that is still due */
 int migrate_read_ticket(Migrate *m, const char *ticket, const MigrationOptions *options,
                         Error *reterr);

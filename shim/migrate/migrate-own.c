@@ -220,6 +220,10 @@ bool migrate_allows_postcopy(const Migrate *m) {
         return m->options.postcopy;
 }
 
+bool migrate_relays(const Migrate *m) {
+        return !m->options.transport[0];
+}
+
 int migrate_go_on(Migrate *m, const JournalRecord *from, const Buf *handoff, Error *reterr) {
         bool source = from->kind == JOURNAL_PREPARED || from->kind == JOURNAL_FENCING ||
                       from->kind == JOURNAL_RELEASED || from->kind == JOURNAL_DONE;

@@ -144,6 +144,7 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                         migration_on_transport(m->migration, false, &e.error);
                         if (e.type == FERRY_EVENT_FAILED)
                                 migrate_abort_libvirt(m);
+                        migrate_said_all(m);
                         if (!migration_is_active(m->migration))
                                 migrate_ferry_stop(m); /* all was said that there was to say */
                         break;
@@ -157,9 +158,11 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                 case FERRY_EVENT_CLOSED:
                         migrate_abort_libvirt(m);
                         break;
+                case FERRY_EVENT_SENT:
+                        migrate_said_all(m);
+                        break;
                 case FERRY_EVENT_CONNECTED:
                 case FERRY_EVENT_ENDED:
-                case FERRY_EVENT_SENT:
                         break;
                 }
                 look_at_streams(m);

@@ -210,7 +210,22 @@ int migrate_resume_destination(Migrate *m, Error *reterr) {
         keep_now(s->keep); /* from here on the link is this host's */
         migrate_publish_definition(m, migration_epoch(m->migration), true);
         migrate_reset_network(m);
+        if (m->ended)
+                shim_vm_gone(s, m->ended);
         return 0;
+}
+
+void migrate_guest_ended(Migrate *m, const char *reason) {
+        const JournalRecord *last = migrate_journal_last(m);
+
+        if (migration_role(m->migration) != MIGRATION_DESTINATION || !last ||
+            last->kind != JOURNAL_RUNNING ||
+            strcmp(last->session, migration_session(m->migration)) != 0)
+                return;
+        if (m->resumed)
+                shim_vm_gone(m->shim, reason);
+        else if (!m->ended)
+                m->ended = strdup(reason); /* NULL: doctor finds it */
 }
 
 int migrate_op_resume_tree(void *u, MigrationRole role, OpDone done, void *job, Error *reterr) {

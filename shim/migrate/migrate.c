@@ -269,6 +269,7 @@ Migrate *migrate_free(Migrate *m) {
         migrate_forget_kept(m);
         free(m->ticket);
         free(m->dest_xml);
+        free(m->ended);
         migrate_forget_network(m);
         migrate_forget_way(m);
         free(m);
@@ -495,7 +496,8 @@ int migrate_cleanup(Migrate *m, const char *session, OpDone done, void *job, Err
         if (r > 0) {
                 /* It waits for libvirt's call, which may wait for the peer's libvirt: nobody needs
                  * that any more. */
-                migrate_ferry_stop(m);
+                if (!m->last_words)
+                        migrate_ferry_stop(m);
                 return r;
         }
         if (r == 0)

@@ -22,6 +22,9 @@ Migration *migrate_controller(Migrate *m);
 /* From the first call of a session until its cleanup: the domain's coming and going is the
  * migration's business, so nobody else may take a stopped domain for a dead pod. */
 bool migrate_owns_domain(const Migrate *m);
+/* The domain has ended, and why. If it has come to run here, and only the session's end is left,
+ * that is the pod's end, as ever. */
+void migrate_guest_ended(Migrate *m, const char *reason);
 /* What libvirt says of a domain, as the tables of a hand-over have it. */
 MigrationDomainState migrate_domain_state(const VirtDomain *d, MigrationRole role);
 void migrate_on_virt_event(Migrate *m, const VirtEvent *e);
@@ -154,6 +157,8 @@ int migrate_keep_own(Migrate *m, Error *reterr);
 int migrate_find_held(Migrate *m, Error *reterr);
 /* The session that was kept may have gone over to post-copy. */
 bool migrate_allows_postcopy(const Migrate *m);
+/* What QEMU sends and receives goes through the shims, and ends with one of them. */
+bool migrate_relays(const Migrate *m);
 /* It is certain that the other side has nothing that runs or could come to. */
 void migrate_let_source_go(Migrate *m);
 /* The session goes on from this record, of the journal's session if it has it; the tree is

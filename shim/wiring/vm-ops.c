@@ -305,43 +305,40 @@ static void last_words(const Shim *s, char *ret, size_t n) {
         (void)snprintf(ret, n, ": %s", line);
 }
 
+/* Does it say that the domain is no more, and why? */
+static bool says_gone(const Shim *s, const VirtEvent *e, char *ret_reason, size_t n) {
+        char why[260];
+
+        if (e->kind == VIRT_EVENT_BACK && e->domain.state == VIRT_NONE) {
+                (void)snprintf(ret_reason, n, "libvirt no longer knows the VM");
+                return true;
+        }
+        if (e->kind != VIRT_EVENT_STOPPED && e->kind != VIRT_EVENT_CRASHED)
+                return false;
+        last_words(s, why, sizeof(why));
+        (void)snprintf(ret_reason, n, "the VM stopped (%s)%s", virt_reason_name(e->reason), why);
+        return true;
+}
+
 void shim_on_virt_event(void *userdata, const VirtEvent *e) {
         Shim *s = userdata;
-        char reason[320], why[260];
+        char reason[320];
+        bool gone = says_gone(s, e, reason, sizeof(reason));
 
         log_debug("libvirt: %s (%s)", virt_event_name(e->kind), virt_reason_name(e->reason));
         volume_move_on_virt_event(s, e);
         if (migrate_owns_domain(s->migrate)) {
                 migrate_on_virt_event(s->migrate, e);
                 /* Stopped again, by us, before the session was cleaned up. */
-                if ((e->kind == VIRT_EVENT_STOPPED || e->kind == VIRT_EVENT_CRASHED) && s->vm &&
-                    vm_state(s->vm) == VM_STOPPING)
+                if (gone && e->kind != VIRT_EVENT_BACK && s->vm && vm_state(s->vm) == VM_STOPPING)
                         shim_vm_calls_end(s, virt_reason_name(e->reason));
+                if (gone)
+                        migrate_guest_ended(s->migrate, reason);
                 return;
         }
-        switch (e->kind) {
-        case VIRT_EVENT_STOPPED:
-        case VIRT_EVENT_CRASHED:
-                last_words(s, why, sizeof(why));
-                (void)snprintf(reason, sizeof(reason), "the VM stopped (%s)%s",
-                               virt_reason_name(e->reason), why);
+        /* One that libvirt is only about to make is not known to it yet. */
+        if (gone && !(e->kind == VIRT_EVENT_BACK && s->vm && vm_state(s->vm) == VM_STARTING))
                 shim_vm_gone(s, reason);
-                break;
-        case VIRT_EVENT_BACK:
-                if (e->domain.state == VIRT_NONE && s->vm && vm_state(s->vm) != VM_STARTING)
-                        shim_vm_gone(s, "libvirt no longer knows the VM");
-                break;
-        case VIRT_EVENT_LOST:
+        else if (e->kind == VIRT_EVENT_LOST)
                 log_warning("libvirt is gone; connecting again");
-                break;
-        case VIRT_EVENT_STARTED:
-        case VIRT_EVENT_SUSPENDED:
-        case VIRT_EVENT_RESUMED:
-        case VIRT_EVENT_ITERATION:
-        case VIRT_EVENT_JOB_DONE:
-        case VIRT_EVENT_DEVICE_REMOVED:
-        case VIRT_EVENT_COPY:
-        case _VIRT_EVENT_KIND_MAX:
-                break;
-        }
 }

@@ -90,7 +90,7 @@ static MigrationDomain domain_of(const FakeSide *s) {
         if (s->role == MIGRATION_SOURCE)
                 return (MigrationDomain){ w->s, w->lv == FAKE_COPY || w->lv == FAKE_SWITCH ||
                                                         w->lv == FAKE_FINISHED };
-        return (MigrationDomain){ w->d, false, false };
+        return (MigrationDomain){ .state = w->d, .memory = w->memory };
 }
 
 /* -- what a verb does to the world when it is done -- */

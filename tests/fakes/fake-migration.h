@@ -102,6 +102,7 @@ struct FakeSide {
 struct FakeWorld {
         FakeSide side[2]; /* by MigrationRole */
         MigrationDomainState s, d;
+        MigrationMemory memory; /* of d */
         FakeLibvirt lv;
         bool abort_wanted, moved_on;
         bool stood;       /* the guest, for libvirt's migration */

@@ -107,6 +107,8 @@ static const Row rows[] = {
         { "given up, by a shim that was started anew", { IN_SESSION("switchover", "source", "none"), ON(POSTCOPY_BROKEN), WROTE(PREPARED), FAST }, {}, "postcopy-broken" },
         { "post-copy failed, by libvirt alone", { DEAD, ON(POSTCOPY_BROKEN), WROTE(PREPARED), FAST }, {}, "postcopy-broken" },
         { "post-copy failed, and the shim that it came through is dead", { DEAD, ON(RUNNING), .reason = "post-copy-failed", WROTE(RUNNING), FAST }, {}, "postcopy-broken" },
+        { "the same, and libvirt was not told", { DEAD, .domain = MIGRATION_AT_RUNNING, .qemu = DIAGNOSE_QEMU_RUNS, .reason = "post-copy", .control = "busy", WROTE(RUNNING), FAST }, {}, "postcopy-broken" },
+        { "post-copy goes on without its shim", { DEAD, ON(RUNNING), .reason = "post-copy", WROTE(RUNNING), FAST }, {}, "shim-dead", DIAGNOSE_ADOPT },
         { "post-copy failed, and the shim was started anew", { IDLE, ON(RUNNING), .reason = "post-copy-failed", WROTE(RUNNING), FAST }, {}, "postcopy-broken" },
         { "the same of the other host", { IN_SESSION("switchover", "source", "gone"), ON(POSTCOPY_BROKEN), WROTE(PREPARED), FAST }, { DEAD, ON(RUNNING), .reason = "post-copy-failed", WROTE(RUNNING), FAST }, "postcopy-broken", DIAGNOSE_NOTHING, true },
         { "the same, and its QEMU waits for a page", { DEAD, .domain = MIGRATION_AT_RUNNING, .qemu = DIAGNOSE_QEMU_RUNS, .reason = "post-copy-failed", .control = "busy", WROTE(RUNNING), FAST }, {}, "postcopy-broken" },

@@ -253,6 +253,70 @@ static void test_stream_ends(void **state) {
         }
 }
 
+/* The source has ended, or its QEMU has: which, the destination's libvirt knows, after a while. */
+static void test_torn(void **state) {
+        static const struct {
+                MigrationMemory first, last;
+                bool torn;
+        } rows[] = {
+                { MIGRATION_MEMORY_COMING, MIGRATION_MEMORY_ALL, false },
+                { MIGRATION_MEMORY_TORN, MIGRATION_MEMORY_ALL, false },
+                { MIGRATION_MEMORY_COMING, MIGRATION_MEMORY_TORN, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                unsigned looks = 0;
+                FakeWorld w;
+
+                begin(&w);
+                destination_runs(&w);
+                w.memory = rows[i].first;
+                w.s = MIGRATION_AT_NONE;
+                w.lv = FAKE_FAILED;
+                migration_on_streams(SRC(&w), false);
+                migration_on_streams(DST(&w), false);
+                migration_on_domain(SRC(&w), MIGRATION_DOMAIN_GONE, "");
+                talk(&w);
+                assert_int_equal(migration_state(DST(&w)), MIGRATION_SWITCHOVER);
+                for (int k = 0; k < 3; k++) {
+                        assert_true(fake_timer(side(&w, MIGRATION_DESTINATION),
+                                               MIGRATION_TIMER_REPEAT));
+                        talk(&w);
+                        assert_int_equal(migration_state(DST(&w)), MIGRATION_SWITCHOVER);
+                }
+                w.memory = rows[i].last;
+                while (migration_state(DST(&w)) == MIGRATION_SWITCHOVER) {
+                        assert_true(looks++ < 5);
+                        assert_true(fake_timer(side(&w, MIGRATION_DESTINATION),
+                                               MIGRATION_TIMER_REPEAT));
+                        talk(&w);
+                }
+                assert_int_equal(looks, rows[i].torn ? 5 : 1);
+                assert_int_equal(migration_state(DST(&w)), MIGRATION_TRANSFERRED);
+                assert_int_equal(migration_outcome(DST(&w)), MIGRATION_OUTCOME_MOVED);
+                assert_int_equal(migration_error(DST(&w))->code, rows[i].torn ? -EIO : 0);
+                fake_world_done(&w);
+        }
+}
+
+/* The guest ends at the destination before all of it has come. */
+static void test_ends_there(void **state) {
+        FakeWorld w;
+
+        begin(&w);
+        destination_runs(&w);
+        w.d = MIGRATION_AT_NONE;
+        migration_on_domain(DST(&w), MIGRATION_DOMAIN_GONE, "");
+        talk(&w);
+        assert_int_equal(migration_state(DST(&w)), MIGRATION_SWITCHOVER);
+        migration_on_streams(DST(&w), false);
+        talk(&w);
+        assert_int_equal(migration_state(DST(&w)), MIGRATION_TRANSFERRED);
+        assert_non_null(strstr(migration_error(DST(&w))->text, "the guest has ended here"));
+        assert_int_equal(side(&w, MIGRATION_SOURCE)->calls[FAKE_FENCE], 0);
+        fake_world_done(&w);
+}
+
 /* Where post-copy is not allowed, what is carried does not matter. */
 static void test_other_moves(void **state) {
         MigrationOptions o = migration_defaults();
@@ -271,9 +335,14 @@ static void test_other_moves(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_destination_waits), cmocka_unit_test(test_driver_dies),
-                cmocka_unit_test(test_last_words),        cmocka_unit_test(test_no_false_alarm),
-                cmocka_unit_test(test_libvirt_gives_up),  cmocka_unit_test(test_stream_ends),
+                cmocka_unit_test(test_destination_waits),
+                cmocka_unit_test(test_driver_dies),
+                cmocka_unit_test(test_last_words),
+                cmocka_unit_test(test_no_false_alarm),
+                cmocka_unit_test(test_libvirt_gives_up),
+                cmocka_unit_test(test_stream_ends),
+                cmocka_unit_test(test_torn),
+                cmocka_unit_test(test_ends_there),
                 cmocka_unit_test(test_other_moves),
         };
 
