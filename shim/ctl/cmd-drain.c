@@ -40,8 +40,8 @@ const Command command_drain = {
         .operands = "",
         .summary = "Move every pod of this host to others",
         .text = "Makes a plan of the pods that are here now, keeps it, and runs it like podferry\n"
-                "plan run; its file is named, for podferry plan status, cancel, resume and\n"
-                "rollback. Killed or interrupted, the same command goes on with it.\n"
+                "plan run; podferry plan status, cancel, resume and rollback have it by its name.\n"
+                "Killed or interrupted, the same command goes on with it.\n"
                 "\n"
                 "  podferry drain --to ssh://root@h2 --to ssh://root@h3\n"
                 "  podferry drain --to ssh://root@h2 --out 2 --set max-downtime=200ms",
@@ -233,6 +233,26 @@ static int make_plan(const Ctl *ctl, const Line *l, Plan *ret, unsigned *ret_n, 
         return r < 0 || *ret_n == 0 ? r : plan_from_json("drain", l->plan, ret, reterr);
 }
 
+/* One that was cut off goes on as it began, so it must be the one that is meant. */
+static int check_same(const Line *l, const PlanRun *last, Error *reterr) {
+        const Plan *p = &last->plan;
+        _cleanup_buf_ Buf to = {};
+        size_t n = 0, known = 0;
+
+        for (size_t i = 0; i < p->n_hosts; i++)
+                if (!p->hosts[i].here) {
+                        (void)buf_printf(&to, "%s%s", n++ > 0 ? ", " : "", p->hosts[i].name);
+                        known += is_listed(l->to, p->hosts[i].name);
+                }
+        if (known == n && words_count(l->to) == n)
+                return 0;
+        return error_setf(reterr, -EBUSY,
+                          "the last one was cut off, and goes to %.200s: podferry plan resume %s "
+                          "goes on with it, after podferry plan cancel %s it only ends what is "
+                          "under way",
+                          to.len ? (const char *)to.data : "nowhere", p->name, p->name);
+}
+
 /* One that was cut off goes on as it began, whatever pods are here now. */
 static int drain(Ctl *ctl, const Line *l) {
         _cleanup_(plan_store_done) PlanStore store = PLAN_STORE_INIT;
@@ -252,6 +272,8 @@ static int drain(Ctl *ctl, const Line *l) {
         if (r == 0 && last.node[0] && strcmp(last.node, plan_store_node()) != 0)
                 r = error_setf(&e, -EEXIST, "plan %s is one of another machine (%.*s): --name",
                                store.name, (int)strcspn(last.node, " "), last.node);
+        if (r == 0 && last.number > 0 && !last.finished && !last.busy)
+                r = check_same(l, &last, &e);
         if (r == 0 && last.number > 0 && !last.finished)
                 return plan_start(ctl, &store, &last.plan, l->json);
         if (r == 0)
@@ -264,7 +286,7 @@ static int drain(Ctl *ctl, const Line *l) {
                 r = keep_file(&store, l->plan, &e);
         if (r < 0)
                 return ctl_fail(r, &e, "drain");
-        ctl_say("drain: the plan is %s/plan.json", store.path);
+        ctl_say("drain: the plan is %s (%s/plan.json)", store.name, store.path);
         return plan_start(ctl, &store, &plan, l->json);
 }
 
@@ -292,5 +314,9 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 r = error_setf(&e, -EINVAL, "unexpected \"%.60s\"", operands[0]);
         if (r == 0 && !l.to)
                 r = error_setf(&e, -EINVAL, "--to is missing");
+        for (size_t i = 1; r == 0 && l.to[i]; i++)
+                for (size_t k = 0; r == 0 && k < i; k++)
+                        if (strcmp(l.to[i], l.to[k]) == 0)
+                                r = error_setf(&e, -EINVAL, "--to %.200s is there twice", l.to[i]);
         return r < 0 ? ctl_usage(self, &e) : drain(ctl, &l);
 }

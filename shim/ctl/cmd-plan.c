@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "controllers/ids.h"
 #include "shim/ctl/cmd-plan.h"
 #include "shim/ctl/commands.h"
 #include "shim/ctl/json.h"
@@ -25,7 +27,7 @@ static int archive_run(Ctl *ctl, const Command *self, int argc, char **argv);
 
 const Command command_plan_check = {
         .name = "plan check",
-        .operands = "FILE",
+        .operands = "PLAN",
         .summary = "Read a plan, and say what is wrong with it",
         .text = "Reads the file, asks every host which of the pods are there, and moves nothing.\n"
                 "Exit status 125 if the plan could not be carried out as it is.",
@@ -37,10 +39,11 @@ const Command command_plan_check = {
 
 const Command command_plan_run = {
         .name = "plan run",
-        .operands = "FILE",
+        .operands = "PLAN",
         .summary = "Move the pods of a plan",
-        .text = "FILE says which pods go from where to where, how many at once, and what then\n"
-                "happens with those that fail: docs/plans.md has the format by example.\n"
+        .text = "PLAN is a file that says which pods go from where to where, how many at once, and\n"
+                "what then happens with those that fail: docs/plans.md has the format by example.\n"
+                "One that was run before goes by its name, too.\n"
                 "\n"
                 "Each move is a podferry migrate of its own. What it does is journalled first, so\n"
                 "this command may be killed at any moment; moves that run go on, and podferry\n"
@@ -63,7 +66,7 @@ const Command command_plan_run = {
 
 const Command command_plan_status = {
         .name = "plan status",
-        .operands = "FILE",
+        .operands = "PLAN",
         .summary = "Show what became of the pods of a plan",
         .text = "Of the run that is under way, or the last one; from its journal, so it works\n"
                 "whether anybody drives it or not.",
@@ -75,7 +78,7 @@ const Command command_plan_status = {
 
 const Command command_plan_cancel = {
         .name = "plan cancel",
-        .operands = "FILE [POD]",
+        .operands = "PLAN [POD]",
         .summary = "Stop a run, or only its move of one pod",
         .text = "Pods that wait are left where they are; a move that runs is rolled back, unless\n"
                 "the pod has been handed over already. Returns at once: podferry plan status\n"
@@ -87,11 +90,11 @@ const Command command_plan_cancel = {
 
 const Command command_plan_resume = {
         .name = "plan resume",
-        .operands = "FILE",
+        .operands = "PLAN",
         .summary = "Go on with a run whose driver was killed or interrupted",
         .text = "Asks the hosts where each pod is whose move had begun, waits for a move that is\n"
                 "still at work, has podferry adopt decide what is undecided, and goes on. The\n"
-                "plan is the one that the run began with; FILE only says its name. Where plans\n"
+                "plan is the one that the run began with; a file only says its name. Where plans\n"
                 "are kept in etcd, on any machine, once the driver's lease has ended.",
         .options = json_options,
         .n_options = ELEMENTSOF(json_options),
@@ -101,7 +104,7 @@ const Command command_plan_resume = {
 
 const Command command_plan_rollback = {
         .name = "plan rollback",
-        .operands = "FILE",
+        .operands = "PLAN",
         .summary = "Move back what a plan has moved",
         .text = "Each pod to the host that it came from, the last one first, with the limits of\n"
                 "the plan. The hosts that it came from need an \"at\" in the plan.",
@@ -113,7 +116,7 @@ const Command command_plan_rollback = {
 
 const Command command_plan_archive = {
         .name = "plan archive",
-        .operands = "FILE",
+        .operands = "PLAN",
         .summary = "Put a plan and its history away",
         .text = "Its journals go to the archive, in files here; the plan can be run as a new one\n"
                 "then.",
@@ -128,8 +131,8 @@ int plan_report(const PlanRun *run, int r, const Error *e) {
 
         plan_run_count(run, &c);
         if (r == -ECANCELED) {
-                ctl_say("plan %s: interrupted; podferry plan resume goes on with it",
-                        run->plan.name);
+                ctl_say("plan %s: interrupted; podferry plan resume %s goes on with it",
+                        run->plan.name, run->plan.name);
                 return CTL_INTERRUPTED;
         }
         if (r < 0)
@@ -199,6 +202,46 @@ int plan_start(Ctl *ctl, PlanStore *store, const Plan *plan, bool json) {
         return CTL_OK;
 }
 
+/* -- which plan -- */
+
+/* As its last run began. -ENOENT: none of that name was run. */
+static int load_by_name(const Ctl *ctl, const char *name, Plan *ret, Error *reterr) {
+        _cleanup_(plan_store_done) PlanStore store = PLAN_STORE_INIT;
+        _cleanup_plan_run_ PlanRun last = {};
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (asprintf(&path, "%s/plans/%s", ctl->config.state_dir, name) < 0) {
+                path = NULL;
+                return error_oom(reterr);
+        }
+        if (!ctl->config.plans && access(path, F_OK) < 0)
+                return -ENOENT; /* opening its store would make one */
+        r = plan_store_open(ctl->config.state_dir, ctl->config.plans, name, &store, reterr);
+        if (r == 0)
+                r = plan_store_last(&store, &last, reterr);
+        if (r < 0 || last.number == 0)
+                return r < 0 ? r : -ENOENT;
+        return plan_from_json(name, last.plan.json, ret, reterr);
+}
+
+/* A file, or the name of a plan that was run. */
+static int load(const Ctl *ctl, const char *operand, Plan *ret, Error *reterr) {
+        Error e = ERROR_INIT;
+        int r = plan_load(operand, ret, &e), k;
+
+        if (r == -ENOENT && id_check("plan", operand, NULL) == 0) {
+                k = load_by_name(ctl, operand, ret, reterr);
+                if (k != -ENOENT)
+                        return k;
+                return error_setf(reterr, r, "%s: no such file, and no plan of that name was run",
+                                  operand);
+        }
+        if (reterr)
+                *reterr = e;
+        return r;
+}
+
 /* -- commands -- */
 
 typedef struct Line {
@@ -226,7 +269,7 @@ static bool begin(Ctl *ctl, const Command *self, int argc, char **argv, int max,
         if (!ctl_simple(self, argc, argv, 1, max, &l->json, &operands, &n, ret_status))
                 return false;
         l->pod = n > 1 ? operands[1] : NULL;
-        r = plan_load(operands[0], &l->plan, &e);
+        r = load(ctl, operands[0], &l->plan, &e);
         if (r == 0)
                 r = plan_store_open(ctl->config.state_dir, ctl->config.plans, l->plan.name,
                                     &l->store, &e);
@@ -291,7 +334,7 @@ static int check_way_back(const PlanRun *last, Error *reterr) {
                 if (last->engine.entries[i].begun && !h->at)
                         return error_setf(reterr, -EINVAL,
                                           "hosts.%s has no \"at\": the other hosts cannot reach "
-                                          "it; with one in FILE, run the plan again before",
+                                          "it; with one in its file, run the plan again before",
                                           h->name);
         }
         return 0;
@@ -406,8 +449,8 @@ static int status_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         if (id < 0)
                 return ctl_usage(self, &e);
         if (n != 1)
-                return ctl_usagef(self, n < 1 ? "FILE is missing" : "one FILE at a time");
-        r = plan_load(operands[0], &l.plan, &e);
+                return ctl_usagef(self, n < 1 ? "PLAN is missing" : "one PLAN at a time");
+        r = load(ctl, operands[0], &l.plan, &e);
         if (r == 0)
                 r = plan_store_open(ctl->config.state_dir, ctl->config.plans, l.plan.name, &l.store,
                                     &e);

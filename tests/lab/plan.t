@@ -167,8 +167,29 @@ like "$(grep '"pod":"t-p2"' <<<"$out" | grep '"state":"failed"')" '"class":"conn
 
 pf h1 drain --to "$(to h2)" --at "$(to h1)" --name t-drain --out 2 --json >"$work/out" 2>"$work/err"
 is "$? $(where t-p1 t-p2 t-p3)" "0 h2 h2 h2" "drain: every pod that was left here has moved" F78 || diag "$(cat "$work/out" "$work/err")"
-like "$(cat "$work/err")" 'the plan is .*/t-drain/plan.json' "its plan has a file"
+like "$(cat "$work/err")" 'the plan is t-drain .*/t-drain/plan.json' "its plan has a name and a file"
 like "$(pf h1 drain --to "$(to h2)" 2>&1)" 'no pod is on this host' "and nothing is left to drain"
+like "$(pf h1 plan status t-drain)" 't-p2 +moved' "a plan that was run goes by its name, too"
+out=$(pf h1 plan status t-none 2>&1)
+is "$? $(grep -c 'no such file, and no plan of that name' <<<"$out") $(on h1 ls /var/lib/podferry/plans | grep -c t-none)" "125 1 0" "one that was not is not known, and not made" || diag "$out"
+like "$(pf h2 drain --to "$(to h1)" --to "$(to h1)" 2>&1)" 'is there twice' "drain: a host that is named twice is refused"
+
+# One that is cut off goes on as it began: with another host, it is not what is meant.
+"$lab" enter h2 "$podferry" drain --to exec:/no/such --name t-cut >/dev/null 2>&1 &
+driver=$!
+until_ok 20 eval 'pf h2 plan status t-cut | grep -q "t-p3 *waiting"'
+kill -KILL $driver
+wait $driver 2>/dev/null
+out=$(pf h2 drain --to "$(to h1)" --name t-cut 2>&1)
+like "$? $out" '^125 .*was cut off, and goes to exec:/no/such: podferry plan resume t-cut' "a drain to another host than the one that was cut off is refused" F78 || diag "$out"
+is "$(where t-p1 t-p2 t-p3)" "h2 h2 h2" "and moves nothing" F78
+pf h2 plan cancel t-cut && pf h2 plan resume t-cut >/dev/null 2>&1
+pf h2 drain --to "$(to h1)" --name t-cut --out 2 >"$work/out" 2>&1
+is "$? $(where t-p1 t-p2 t-p3)" "0 h1 h1 h1" "once that is ended by its name, it goes there" F68 F78 || diag "$(cat "$work/out")"
+pf h2 plan rollback t-cut >"$work/out" 2>&1
+like "$? $(cat "$work/out")" '^125 .*has no "at"' "a way back needs to know how it is reached" F59
+pf h1 drain --to "$(to h2)" --name t-cut --out 2 >"$work/out" 2>&1
+is "$? $(where t-p1 t-p2 t-p3)" "0 h2 h2 h2" "drained back" || diag "$(cat "$work/out")"
 plan cold '' '{ "pod": "t-p3", "type": "cold", "from": "h2", "to": "h1" }'
 pf h1 plan run "$work/cold.json" >"$work/out" 2>&1
 is "$? $(where t-p2 t-p3)" "0 h2 h1" "a pod of type cold is stopped, moved and started there" F78 || diag "$(cat "$work/out")"
