@@ -116,10 +116,11 @@ static bool has_ended(Migration *m) {
                 (void)error_setf(&e, -EIO,
                                  "the guest has ended here, and part of its memory never came");
         else if (m->torn_looks >= TORN_LOOKS)
-                (void)error_setf(&e, -EIO,
-                                 "post-copy is broken: the source has ended with part of the "
-                                 "guest's memory. It stands as soon as it needs that; podferry rm "
-                                 "--force gives it up");
+                (void)error_setf(
+                        &e, -EIO,
+                        "post-copy is broken: the source, or the link to it, has ended with "
+                        "part of the guest's memory. The pod stands as soon as it needs "
+                        "that; podferry doctor says what is left");
         if (e.code < 0) {
                 m->torn = true;
                 migration_blame(m, "memory", e.code, &e);

@@ -208,7 +208,7 @@ ok "a pod that writes 30 MiB/s runs"
 leaves h1
 kill -KILL "$(on h1 cat /run/libvirt/qemu/podferry-t-p.pid)"
 wait $cli
-like "$? $(tail -n 1 "$work/out")" '^125 .*post-copy is broken: the source has ended with part of the guest' "the source's QEMU is killed in it: no success" F43 F67
+like "$? $(tail -n 1 "$work/out")" '^125 .*post-copy is broken: the source, or the link to it, has ended' "the source's QEMU is killed in it: no success" F43 F67
 is "$(doctor h2)" needs-action:postcopy-broken "doctor on h2 names it" F82 F83
 until_ok 30 eval '! on h1 test -e /run/podferry/t-p'
 ok "the other host has nothing of it" H4
