@@ -142,6 +142,19 @@ static int check_gone(const Ctl *ctl, const char *pod, Error *reterr) {
                           pod);
 }
 
+/* Post-copy is not called off: it waits for another transport, as long as it takes. */
+static int check_postcopy(json_object *dump, const char *pod, Error *reterr) {
+        json_object *m = json_get(dump, "migration");
+
+        if (!json_object_get_boolean(json_get(m, "post_copy")) ||
+            json_object_get_boolean(json_get(m, "transport")))
+                return 0;
+        return error_setf(reterr, -ENOTCONN,
+                          "%s: it is in post-copy, and waits for a transport; podferry adopt %s, "
+                          "with --to and the other host, goes on with it",
+                          pod, pod);
+}
+
 /* Whoever drove the migration is gone, and the shim, which has just heard so, ends it by itself.
  * Returns when it has: it owns the pod, or is gone with all that it had prepared. */
 static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
@@ -156,12 +169,15 @@ static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
                 free(state);
                 state = NULL;
                 r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "State", &state, NULL);
-                if (r == 0 && strcmp(state, "idle") == 0)
+                if (r == 0)
                         r = pod_dump(bus, &dump, NULL);
                 if (r < 0)
                         break;
-                if (json_get(dump, "tree"))
+                if (strcmp(state, "idle") == 0 && json_get(dump, "tree"))
                         return 0;
+                r = check_postcopy(dump, pod, reterr);
+                if (r < 0)
+                        return r;
                 if (clock_ms() >= end)
                         return error_setf(reterr, -ETIMEDOUT,
                                           "%s: the migration is %s here and waits for the other "

@@ -9,6 +9,7 @@
 #define LOOK_MS   250U   /* between two looks at the progress */
 #define IN_USE_MS 1000U  /* between two looks whether a transport is wanted */
 #define SETTLE_MS 60000U /* for a cancelled transfer to end */
+#define ALONE_MS  10000U /* the same, of a destination whose source's shim has died */
 
 /* When a broken transport is not worth another one: so many in a row that carried less than so much
  * of the pod, or so many in all. */
@@ -143,7 +144,7 @@ static bool is_awaited(const Mover *m, const Side *s) {
 }
 
 int mover_wait_for_end(Mover *m, Error *reterr) {
-        uint64_t end = m->ending ? clock_ms() + SETTLE_MS : UINT64_MAX, look = 0;
+        uint64_t begin = clock_ms(), look = 0;
 
         for (;;) {
                 int r = get_states(m, reterr);
@@ -156,8 +157,9 @@ int mover_wait_for_end(Mover *m, Error *reterr) {
                 if (!m->ending && strcmp(m->source.state, "cancelled") == 0)
                         return 0;
                 r = mover_interrupted(m, reterr);
-                if (r == 0 && clock_ms() >= end)
-                        r = error_setf(reterr, -ETIMEDOUT, "not decided in %u s", SETTLE_MS / 1000);
+                if (r == 0 && m->ending &&
+                    clock_ms() >= begin + (m->source.abandoned ? ALONE_MS : SETTLE_MS))
+                        r = error_setf(reterr, -ETIMEDOUT, "not decided in time");
                 if (r == 0 && !m->hopeless) {
                         r = keep_transport(m, reterr);
                         m->hopeless = r < 0;
