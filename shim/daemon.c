@@ -63,6 +63,10 @@ static int redirect(int to, const char *path, int flags, Error *reterr) {
         return 0;
 }
 
+int daemon_log(const char *path, Error *reterr) {
+        return redirect(STDERR_FILENO, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, reterr);
+}
+
 int daemon_ready(int fd, const char *log_path, Error *reterr) {
         int r;
 
@@ -72,7 +76,7 @@ int daemon_ready(int fd, const char *log_path, Error *reterr) {
         r = redirect(STDOUT_FILENO, "/dev/null", O_WRONLY, reterr);
         if (r < 0)
                 return r;
-        r = redirect(STDERR_FILENO, log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, reterr);
+        r = daemon_log(log_path, reterr);
         if (r < 0)
                 return r;
         if (write(fd, "+", 1) < 0 && errno != EPIPE) /* EPIPE: the starter was killed; we serve */

@@ -13,6 +13,8 @@
 int daemon_start(int *ret_fd, Error *reterr);
 /* The daemon serves: lets the starter go. From here on stdin and stdout are /dev/null, and stderr
  * goes to `log_path` (appended). */
+int daemon_log(const char *path,
+               Error *reterr); /* before it is ready, whoever starts it hears none */
 int daemon_ready(int fd, const char *log_path, Error *reterr);
 /* The daemon could not start: the starter prints the text and exits with 1. */
 void daemon_failed(int fd, const char *text);

@@ -196,12 +196,18 @@ static void on_adopted(void *userdata, int r, const void *result, const Error *e
                 a->err = *err;
 }
 
-/* Whoever started us hears of the outcome, so it is waited for. */
-static int adopt(sd_event *event, Shim *s, Error *reterr) {
+/* Whoever started us hears of the outcome, so it is waited for. What is found on the way belongs in
+ * the log that the shim before this one kept. */
+static int adopt(const Options *o, sd_event *event, Shim *s, Error *reterr) {
+        _cleanup_free_ char *log = run_dir_file(&s->dir, "shim.log");
         Adoption a = {};
         int r;
 
-        r = shim_adopt(s, on_adopted, &a, reterr);
+        if (!log)
+                return error_oom(reterr);
+        r = o->foreground ? 0 : daemon_log(log, reterr);
+        if (r == 0)
+                r = shim_adopt(s, on_adopted, &a, reterr);
         if (r <= 0)
                 return r;
         while (!a.done) {
@@ -253,7 +259,7 @@ static int prepare(const Options *o, sd_event **event, Shim **shim, Error *reter
         r = watch_signals(*event, *shim, reterr);
         if (r == 0 && o->bound)
                 r = bind_to_stdin(*shim, reterr);
-        return r == 0 && o->adopt ? adopt(*event, *shim, reterr) : r;
+        return r == 0 && o->adopt ? adopt(o, *event, *shim, reterr) : r;
 }
 
 static int announce(const Options *o, const Shim *s, int report_fd, Error *reterr) {
