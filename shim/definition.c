@@ -385,6 +385,8 @@ int definition_publish(const char *state, uint64_t epoch, Error *reterr) {
         if (!next)
                 return error_oom(reterr);
         r = read_epoch(next, &staged, reterr);
+        if (r == -ENOENT)
+                (void)rmdir(next); /* empty: whoever published it was killed before the last step */
         if (r == 0 && staged != epoch)
                 r = error_setf(reterr, -ENOENT, "%s is of epoch %llu, not %llu", next,
                                (unsigned long long)staged, (unsigned long long)epoch);

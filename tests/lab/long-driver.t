@@ -40,6 +40,8 @@ strike() {
 
         shift 3
         struck='' status=none
+        # A small pod's memory may be over before anybody is told.
+        [ "$phase" != memory ] || set -- "$@" --bandwidth 30M
         # A layer that an earlier migration has left there would not be sent.
         [ "$phase" != layers ] || on "$(other "$here")" sh -c 'rm -rf /var/lib/podferry/layers/*'
         rm -f "$work/events"

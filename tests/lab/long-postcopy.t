@@ -147,6 +147,9 @@ libvirtd_dies() {
 
         shift
         leaves "$from"
+        # An answer that QEMU still owes it, the next libvirtd takes for one to itself, and ends the guest (docs/policies.md).
+        until_ok 60 on "$(other "$from")" virsh -q -c qemu:///system qemu-monitor-command --hmp podferry-t-p 'info status'
+        ok "QEMU owes libvirt no answer" || diag "$(domstate "$(other "$from")")"
         for h in "$@"; do "$lab" libvirtd "$h" kill; done
         for h in "$@"; do "$lab" libvirtd "$h" start; done
         wait $cli
