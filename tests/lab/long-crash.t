@@ -22,8 +22,8 @@ for moment in before-fencing fencing stopped released before-owned owned before-
 done
 # Moves that do not come to their end.
 for moment in before-kept kept; do
-        crash "$moment" h1 --completion-timeout 300ms
-        crash "$moment" h1 both --completion-timeout 300ms
+        crash "$moment" h1 --completion-timeout 300ms --bandwidth 20M
+        crash "$moment" h1 both --completion-timeout 300ms --bandwidth 20M
 done
 for moment in fencing ready owned; do
         crash "$moment" h1 --handover runtime
