@@ -3,16 +3,8 @@
 # Plans of several pods: queue and limits, a driver that is killed, cancel, rollback, what is wrong with a plan.
 # shellcheck disable=SC2034,SC2154
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/plan-lib.sh"
 begin
-
-# What the plans keep on both hosts is this test's own.
-forget() {
-        local h
-
-        for h in h1 h2; do
-                on $h sh -c 'rm -rf /var/lib/podferry/plans'
-        done
-}
 
 # plan NAME LIMITS-AND-MORE PODS...: the file. Pods are JSON objects.
 plan() {
@@ -26,21 +18,6 @@ plan() {
   "defaults": { "from": "h1", "to": "h2" },
   "pods": [ ${pods%,} ] }
 END
-}
-
-# Where the pods t-p1 ... are, as in "h1 h2 h2"; with a host twice or none, so.
-where() {
-        local p h found line=''
-
-        for p in "$@"; do
-                found=''
-                for h in h1 h2; do
-                        on $h virsh -q -c qemu:///system domstate "podferry-$p" 2>/dev/null | grep -q running &&
-                                found="$found$h"
-                done
-                line="$line ${found:-none}"
-        done
-        echo "${line# }"
 }
 
 # The counter's lines, from 1, none missing and none twice, and it goes on.
@@ -174,22 +151,6 @@ out=$(pf h1 plan status t-none 2>&1)
 is "$? $(grep -c 'no such file, and no plan of that name' <<<"$out") $(on h1 ls /var/lib/podferry/plans | grep -c t-none)" "125 1 0" "one that was not is not known, and not made" || diag "$out"
 like "$(pf h2 drain --to "$(to h1)" --to "$(to h1)" 2>&1)" 'is there twice' "drain: a host that is named twice is refused"
 
-# One that is cut off goes on as it began: with another host, it is not what is meant.
-"$lab" enter h2 "$podferry" drain --to exec:/no/such --name t-cut >/dev/null 2>&1 &
-driver=$!
-until_ok 20 eval 'pf h2 plan status t-cut | grep -q "t-p3 *waiting"'
-kill -KILL $driver
-wait $driver 2>/dev/null
-out=$(pf h2 drain --to "$(to h1)" --name t-cut 2>&1)
-like "$? $out" '^125 .*was cut off, and goes to exec:/no/such: podferry plan resume t-cut' "a drain to another host than the one that was cut off is refused" F78 || diag "$out"
-is "$(where t-p1 t-p2 t-p3)" "h2 h2 h2" "and moves nothing" F78
-pf h2 plan cancel t-cut && pf h2 plan resume t-cut >/dev/null 2>&1
-pf h2 drain --to "$(to h1)" --name t-cut --out 2 >"$work/out" 2>&1
-is "$? $(where t-p1 t-p2 t-p3)" "0 h1 h1 h1" "once that is ended by its name, it goes there" F68 F78 || diag "$(cat "$work/out")"
-pf h2 plan rollback t-cut >"$work/out" 2>&1
-like "$? $(cat "$work/out")" '^125 .*has no "at"' "a way back needs to know how it is reached" F59
-pf h1 drain --to "$(to h2)" --name t-cut --out 2 >"$work/out" 2>&1
-is "$? $(where t-p1 t-p2 t-p3)" "0 h2 h2 h2" "drained back" || diag "$(cat "$work/out")"
 plan cold '' '{ "pod": "t-p3", "type": "cold", "from": "h2", "to": "h1" }'
 pf h1 plan run "$work/cold.json" >"$work/out" 2>&1
 is "$? $(where t-p2 t-p3)" "0 h2 h1" "a pod of type cold is stopped, moved and started there" F78 || diag "$(cat "$work/out")"
