@@ -4,6 +4,7 @@
 # a time, a driver that is killed and replaced from the other host, an etcd that goes away.
 # shellcheck disable=SC2034,SC2154
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/plan-lib.sh"
 begin
 
 etcd=$(command -v etcd "$PODFERRY_BUILD/unpacked-etcd/usr/bin/etcd" | head -n 1)
@@ -87,24 +88,6 @@ plan() {
 { "name": "$name", $more "hosts": { $hosts },
   "defaults": { "from": "h1", "to": "h2" }, "pods": [ ${pods%,} ] }
 END2
-}
-
-where() {
-        local p h found line=''
-
-        for p in "$@"; do
-                found=''
-                for h in h1 h2; do
-                        on $h virsh -q -c qemu:///system domstate "podferry-$p" 2>/dev/null | grep -q running &&
-                                found="$found$h"
-                done
-                line="$line ${found:-none}"
-        done
-        echo "${line# }"
-}
-
-whole() {
-        pf "$1" logs "$2" | awk '$1 == "count" { n++; if ($2 != n && !bad) bad = n } END { print (bad ? "hole at " bad : n ? "whole" : "nothing") }'
 }
 
 # start HOST VERB PLAN REGEX: a driver with the output in $work/events.PLAN, in $driver, once a line matches.
@@ -217,9 +200,7 @@ unset PODFERRY_CONFIG
 for i in 1 2 3; do
         pf h2 rm --force t-p$i
 done
-for h in h1 h2; do
-        on $h rm -rf /var/lib/podferry/plans
-done
+forget
 etcd_stop
 rm -rf "$d"
 finish

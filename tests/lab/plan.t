@@ -20,11 +20,6 @@ plan() {
 END
 }
 
-# The counter's lines, from 1, none missing and none twice, and it goes on.
-whole() {
-        pf "$1" logs "$2" | awk '$1 == "count" { n++; if ($2 != n && !bad) bad = n } END { print (bad ? "hole at " bad : n ? "whole" : "nothing") }'
-}
-
 event() {
         grep -c "\"event\": *\"$1\"" <<<"$2"
 }
