@@ -278,8 +278,13 @@ static size_t pass_gate(Ferry *f, Conn *c, size_t room) {
         if (c->packet_left > 0)
                 return c->packet_left;
         n = recv(c->watch.fd, f->chunk, FERRY_CHUNK, MSG_PEEK | MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN) {
+                /* No read to prove it: that may find what came since, and nobody looked at. */
+                c->watch.ready &= ~(uint32_t)(EPOLLIN | EPOLLRDHUP);
+                return 0;
+        }
         if (n <= 0)
-                return room; /* the read says what it is */
+                return room; /* at its end nothing follows: the read says what it is */
         switch (gate_look(f->chunk, (size_t)n, FERRY_CHUNK, &c->packet_left)) {
         case GATE_PASS:
                 break;
