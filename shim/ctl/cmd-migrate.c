@@ -30,6 +30,9 @@ static const Option options[] = {
         { PASSES, 0, "passes", "N", "with warm: over the disks while it runs, at most (8)" },
         { PROGRESS, 0, "progress", "json", "what happens, one JSON object a line, on stdout" },
         { LIMIT, 't', "timeout", "TIME", "roll back if it takes longer (no limit)" },
+        { MAX_OUT, 0, "out", "N",
+          "wait while N moves leave this host, whoever began them (no limit)" },
+        { MAX_IN, 0, "in", "N", "the same for moves to the other host" },
         { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
         { IDENTITY, 'i', "identity", "FILE", "the key that ssh uses" },
         { SSH_OPTION, 'o', "ssh-option", "NAME=VALUE",
@@ -243,6 +246,10 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                 return value_duration(value, &m->stop_ms, reterr);
         case PASSES:
                 return value_number(value, 1, WARM_PASSES_MAX, &m->passes, reterr);
+        case MAX_OUT:
+                return value_number(value, 1, PLACES_MAX, &m->max_out, reterr);
+        case MAX_IN:
+                return value_number(value, 1, PLACES_MAX, &m->max_in, reterr);
         case DISK_SPACE:
                 m->virtual_size = strcmp(value, "virtual") == 0;
                 return m->virtual_size || strcmp(value, "allocated") == 0

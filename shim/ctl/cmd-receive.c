@@ -7,6 +7,7 @@
  *      --pod NAME --cold          takes a pod that does not run: cold-receive.h
  *      --pod NAME --hooks EVENT   runs this host's hooks of that event: hook-serve.h
  *      --layer DIGEST --size N    takes one image layer from stdin
+ *      --place N                  has one of N places for a move to this host: places.h
  *      --measure                  counts what comes, for a forecast: migrate-link.c
  *
  * The shim is bound to the first, however that ends: if no pod has come by then, the shim ends with
@@ -30,13 +31,14 @@
 #include "shim/ctl/hook-serve.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/migrate.h"
+#include "shim/ctl/places.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
 
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 #define SETTLE_MS      60000U
 
-enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT, COLD, HOOKS, MEASURE };
+enum { POD = 1, TRANSPORT, SESSION, LAYER, SIZE, ADOPT, COLD, HOOKS, MEASURE, PLACE, PLACED };
 
 static const Option options[] = {
         { POD, 'p', "pod", "NAME", "name of the pod on this host" },
@@ -46,6 +48,8 @@ static const Option options[] = {
         { HOOKS, 0, "hooks", "EVENT", "run this host's hooks of that event" },
         { LAYER, 0, "layer", "DIGEST", "take this image layer from stdin" },
         { SIZE, 0, "size", "BYTES", "with --layer: its size" },
+        { PLACE, 0, "place", "N", "wait until fewer than N moves come here, then be one of them" },
+        { PLACED, 0, "placed", NULL, "with --pod: the move has its place already" },
         { MEASURE, 0, "measure", NULL, "count what comes from stdin, and drop it" },
         { ADOPT, 0, "adopt", NULL, "of a pod that is here, and a hand-over that was cut off" },
 };
@@ -189,6 +193,12 @@ static int wait_settled(const Ctl *ctl, const char *pod, Error *reterr) {
                         ;
         }
         return check_gone(ctl, pod, reterr);
+}
+
+/* Counted as a move to this host; one that cannot be counted goes on all the same. */
+static void be_counted(const Ctl *ctl, bool placed, Place *ret) {
+        if (!placed)
+                (void)place_take(ctl->config.run_dir, PLACE_IN, 0, ret, NULL, NULL);
 }
 
 static int carry_calls(const Ctl *ctl, const char *pod, Error *reterr) {
@@ -349,9 +359,10 @@ static int take_layer(const Ctl *ctl, const char *digest, uint64_t size, Error *
 
 static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
         const char *pod = NULL, *session = NULL, *layer = NULL, *hooks = NULL;
-        bool transport = false, adopt = false, cold = false, measure = false;
+        bool transport = false, adopt = false, cold = false, measure = false, placed = false;
+        _cleanup_place_ Place counted = PLACE_INIT;
         Error e = ERROR_INIT;
-        uint64_t size = 0;
+        uint64_t size = 0, place = 0;
         OptionParser p;
         int id, r = 0;
 
@@ -379,11 +390,16 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                         cold = true;
                 else if (id == MEASURE)
                         measure = true;
+                else if (id == PLACE)
+                        r = value_number(p.value, 1, PLACES_MAX, &place, &e);
+                else if (id == PLACED)
+                        placed = true;
                 else
                         transport = true;
         }
-        if (r == 0 && (pod != NULL) + (layer != NULL) + measure != 1)
-                r = error_setf(&e, -EINVAL, "one of --pod, --layer and --measure is expected");
+        if (r == 0 && (pod != NULL) + (layer != NULL) + measure + (place > 0) != 1)
+                r = error_setf(&e, -EINVAL,
+                               "one of --pod, --layer, --measure and --place is expected");
         if (r == 0 && (p.n_operands > 0 || (adopt && !pod) ||
                        (hooks && (!pod || transport || cold || adopt)) ||
                        ((transport || cold) && (!pod || !session || transport == cold))))
@@ -396,8 +412,12 @@ static int self_run(Ctl *ctl, const Command *self, int argc, char **argv) {
                 r = id_check("session", session, &e);
         if (r < 0)
                 return ctl_usage(self, &e);
+        if (pod && !hooks && !transport && !adopt)
+                be_counted(ctl, placed, &counted);
         if (measure)
                 r = link_measure_serve(&e);
+        else if (place > 0)
+                r = place_serve(ctl->config.run_dir, (unsigned)place, &e);
         else if (layer)
                 r = take_layer(ctl, layer, size, &e);
         else if (hooks)

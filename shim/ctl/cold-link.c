@@ -88,8 +88,8 @@ static int read_link(void *userdata, void *p, size_t n, Error *reterr) {
 }
 
 int cold_link_open(ColdLink *l, Mover *m, Error *reterr) {
-        const char *args[] = { "receive",   "--pod",    m->new_name, "--cold",
-                               "--session", m->session, NULL };
+        const char *args[] = { "receive",   "--pod",    m->new_name,     "--cold",
+                               "--session", m->session, mover_placed(m), NULL };
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         int pair[2], r;
 

@@ -41,7 +41,7 @@ static int explain_command(Mover *m, int r, Error *reterr) {
 
 int mover_start_destination(Mover *m, Error *reterr) {
         _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
-        const char *args[] = { "receive", "--pod", m->new_name, NULL };
+        const char *args[] = { "receive", "--pod", m->new_name, mover_placed(m), NULL };
         int pair[2], fd, r;
 
         m->destination.name = "destination";

@@ -221,11 +221,18 @@ int mover_run(Mover *m) {
         Error e = ERROR_INIT;
         int r;
 
+        m->step = "preflight";
+        r = mover_choose(m, &it, &e);
+        if (r == 0)
+                r = mover_queue(m, &e);
         if (m->time_limit_ms > 0)
                 m->end_ms = clock_ms() + m->time_limit_ms;
-        r = mover_choose(m, &it, &e);
+        if (r == 0) {
+                m->step = "preflight";
+                r = mover_choose(m, &it, &e); /* it may have waited */
+        }
         if (r < 0) {
-                show_failure(&m->show, "preflight", error_text(&e, r), "nothing was changed");
+                show_failure(&m->show, m->step, error_text(&e, r), "nothing was changed");
                 return r;
         }
         m->live = &live;

@@ -311,6 +311,7 @@ int mover_end(Mover *m, int r, Error *e) {
 void mover_done(Mover *m) {
         m->source.bus = sd_bus_close_unref(m->source.bus);
         disconnect_destination(m, NULL);
+        mover_leave_queue(m);
         (void)json_object_put(m->source.result);
         (void)json_object_put(m->destination.result);
         (void)json_object_put(m->facts);

@@ -47,6 +47,8 @@ enum {
         HOOK,
         NO_HOOKS,
         FORECAST,
+        MAX_OUT,
+        MAX_IN,
 };
 
 typedef struct Texts {
@@ -65,7 +67,8 @@ typedef struct Line {
 #define MOVER_INIT(c)                                                                              \
         {                                                                                          \
                 .ctl = (c), .stop_ms = 10000, .signal_fd = -EBADF, .calls = REMOTE_RUN_INIT,       \
-                .transport = REMOTE_RUN_INIT, .wishes = WISHES_INIT                                \
+                .transport = REMOTE_RUN_INIT, .wishes = WISHES_INIT, .out = PLACE_INIT,            \
+                .place = REMOTE_RUN_INIT, .place_fd = -EBADF                                       \
         }
 
 /* < 0: *ret_status is the exit status, and the user was told. */

@@ -10,6 +10,7 @@
 #include "shim/ctl/json.h"
 #include "shim/ctl/migrate-hooks.h"
 #include "shim/ctl/migrate-show.h"
+#include "shim/ctl/places.h"
 #include "shim/ctl/remote.h"
 #include "shim/ctl/wish.h"
 
@@ -18,6 +19,7 @@
  *      cmd-migrate.c   the command line, and what its end means
  *      migrate-check.c the check before it
  *      migrate-hooks.c programs of the hosts that run around it
+ *      migrate-queue.c its turn, where only so many move at once
  *      migrate-link.c  for a forecast: how fast the link is
  *      migrate-calls.c single calls and the commands on the other host
  *      itinerary.c     the engine: steps in their order
@@ -64,12 +66,16 @@ struct Mover {
         } options[OPTIONS_MAX];
         size_t n_options;
         char **disks;                   /* "FILE=THERE" each, NULL-terminated; may be NULL */
+        uint64_t max_out, max_in;       /* --out, --in; 0: no limit */
         uint64_t time_limit_ms, end_ms; /* --timeout, and when that is; 0: none */
 
         MoverHooks hooks;
         Show show;
         const char *step; /* what is under way, for the message of a failure */
         Side source, destination;
+        Place out;       /* one of the moves from here */
+        RemoteRun place; /* what has the place over there */
+        int place_fd;    /* and its stdin and stdout */
         RemoteRun calls, transport;
         json_object *facts;        /* of the source */
         json_object *rules;        /* its options, all of them; NULL: it did not say */
@@ -140,6 +146,14 @@ int mover_measure_link(Mover *m, LinkSpeed *ret, Error *reterr);
 /* The other end: from stdin, until it ends; how many bytes came in all, as 8 bytes big-endian, to
  * stdout after each read. */
 int link_measure_serve(Error *reterr);
+
+/* -- migrate-queue.c -- */
+/* Waits for its turn, here and there, if it has limits; it has it until mover_leave_queue(). */
+int mover_queue(Mover *m, Error *reterr);
+void mover_leave_queue(Mover *m);
+/* The last argument of the first command on the other host: it need not be counted there. NULL: it
+ * is to be. */
+const char *mover_placed(const Mover *m);
 
 /* -- migrate-wait.c -- */
 /* True once Ctrl-C (or SIGTERM, SIGHUP) came. */

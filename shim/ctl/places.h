@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "lib/error.h"
+
+/* How many moves leave a host, and how many come to it, whoever began them: a file for each in
+ * RUN_DIR/.moves/out and in, locked as long as the move lasts, so that a command that is killed
+ * leaves its place at once. Whoever has a limit of N waits while N others are there; who has none
+ * is counted all the same. */
+typedef enum PlaceKind {
+        PLACE_OUT,
+        PLACE_IN,
+        _PLACE_KIND_MAX,
+} PlaceKind;
+
+typedef struct Place {
+        int dir_fd, fd;
+        char name[16];
+} Place;
+
+#define PLACE_INIT                                                                                 \
+        (Place) {                                                                                  \
+                .dir_fd = -EBADF, .fd = -EBADF                                                     \
+        }
+
+#define PLACES_MAX 256U /* of a kind */
+
+/* Takes a place. limit 0: as many as there may be. -EAGAIN: *ret_taken have one, which is `limit`
+ * or more; -EUSERS: PLACES_MAX have one. *ret_taken may be NULL. */
+int place_take(const char *run_dir, PlaceKind kind, unsigned limit, Place *ret, unsigned *ret_taken,
+               Error *reterr);
+void place_leave(Place *p);
+#define _cleanup_place_ _cleanup_(place_leave)
+
+/* What has something to read when a place may have become free: *ret_fd, the caller's. One that is
+ * killed closes its file a moment before the lock goes (__fput() of Linux), so that it is to be
+ * looked after PLACE_LOOK_MS, too. */
+int place_watch(const char *run_dir, PlaceKind kind, int *ret_fd, Error *reterr);
+void place_watch_read(int fd); /* what it has, before place_take() is tried again */
+#define PLACE_LOOK_MS 1000U
+
+/* The other host's end of it, for podferry receive --place: takes a place of PLACE_IN and has it
+ * until stdin ends. Says "wait N" on stdout while N others are in the way, whenever that changes,
+ * and "have" when it has it; a line each. */
+int place_serve(const char *run_dir, unsigned limit, Error *reterr);
