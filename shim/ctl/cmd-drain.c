@@ -23,7 +23,7 @@ static const Option options[] = {
         { NAME, 0, "name", "NAME", "name of the plan (drain; drain-HOST where etcd keeps it)" },
         { AT, 0, "at", "HOST", "how the others reach this host, for rollback" },
         { EXCEPT, 0, "except", "POD", "which stays; again for more" },
-        { OUT, 0, "out", "N", "moves away from here at once (1)" },
+        { OUT, 0, "out", "N", "moves away from here at once, whoever began them (1)" },
         { IN, 0, "in", "N", "moves to each host at once (2)" },
         { ALL, 0, "all", "N", "moves at once (5)" },
         { RETRIES, 0, "retries", "N", "further tries of a move that failed (3)" },

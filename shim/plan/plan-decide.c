@@ -30,30 +30,19 @@ PlanClass plan_classify(const char *step) {
                 const char *step;
                 PlanClass class;
         } steps[] = {
-                { "preflight", PLAN_CLASS_CHECK },
-                { "connect", PLAN_CLASS_CONNECT },
-                { "layers", PLAN_CLASS_PREPARE },
-                { "export", PLAN_CLASS_PREPARE },
-                { "import", PLAN_CLASS_PREPARE },
-                { "patch", PLAN_CLASS_PREPARE },
-                { "prepare", PLAN_CLASS_PREPARE },
-                { "transfer", PLAN_CLASS_TRANSFER },
-                { "storage", PLAN_CLASS_TRANSFER },
-                { "memory", PLAN_CLASS_TRANSFER },
-                { "switchover", PLAN_CLASS_HANDOVER },
-                { "handoff", PLAN_CLASS_HANDOVER },
-                { "resume", PLAN_CLASS_HANDOVER },
-                { "finalize", PLAN_CLASS_FINISH },
-                { "cleanup", PLAN_CLASS_FINISH },
-                { "pre-source", PLAN_CLASS_PREPARE },
-                { "pre-target", PLAN_CLASS_PREPARE },
+                { "queue", PLAN_CLASS_CHECK },        { "preflight", PLAN_CLASS_CHECK },
+                { "connect", PLAN_CLASS_CONNECT },    { "layers", PLAN_CLASS_PREPARE },
+                { "export", PLAN_CLASS_PREPARE },     { "import", PLAN_CLASS_PREPARE },
+                { "patch", PLAN_CLASS_PREPARE },      { "prepare", PLAN_CLASS_PREPARE },
+                { "transfer", PLAN_CLASS_TRANSFER },  { "storage", PLAN_CLASS_TRANSFER },
+                { "memory", PLAN_CLASS_TRANSFER },    { "switchover", PLAN_CLASS_HANDOVER },
+                { "handoff", PLAN_CLASS_HANDOVER },   { "resume", PLAN_CLASS_HANDOVER },
+                { "finalize", PLAN_CLASS_FINISH },    { "cleanup", PLAN_CLASS_FINISH },
+                { "pre-source", PLAN_CLASS_PREPARE }, { "pre-target", PLAN_CLASS_PREPARE },
                 { "offer", PLAN_CLASS_CHECK }, /* cold, warm */
-                { "ahead", PLAN_CLASS_TRANSFER },
-                { "stop", PLAN_CLASS_PREPARE },
-                { "copy", PLAN_CLASS_TRANSFER },
-                { "hand-over", PLAN_CLASS_HANDOVER },
-                { "commit", PLAN_CLASS_HANDOVER },
-                { "start", PLAN_CLASS_HANDOVER },
+                { "ahead", PLAN_CLASS_TRANSFER },     { "stop", PLAN_CLASS_PREPARE },
+                { "copy", PLAN_CLASS_TRANSFER },      { "hand-over", PLAN_CLASS_HANDOVER },
+                { "commit", PLAN_CLASS_HANDOVER },    { "start", PLAN_CLASS_HANDOVER },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(steps); i++)

@@ -95,12 +95,21 @@ static int add_maps(char ***words, const PlanPod *p, const PlanHost *from, const
         return 0;
 }
 
+/* What the plan's own queue lets begin may still have to wait for the moves of others. */
+static int add_limits(char ***words, const PlanHost *from, const PlanHost *to) {
+        char out[16], in[16];
+
+        (void)snprintf(out, sizeof(out), "%u", from->out);
+        (void)snprintf(in, sizeof(in), "%u", to->in);
+        return add(words, "--out", out) < 0 || add(words, "--in", in) < 0 ? -ENOMEM : 0;
+}
+
 static int make_move(const PlanPod *p, const PlanHost *from, const PlanHost *to, bool undo,
                      char ***ret) {
         _cleanup_(words_freep) char **words = NULL;
 
         if (add(&words, p->way->command, p->pod) < 0 || add(&words, "--to", to->at) < 0 ||
-            add(&words, "--progress", "json") < 0 ||
+            add(&words, "--progress", "json") < 0 || add_limits(&words, from, to) < 0 ||
             (p->way->type && add(&words, "--type", p->way->type) < 0) ||
             (to->program && add(&words, "--podferry", to->program) < 0))
                 return -ENOMEM;
@@ -114,6 +123,15 @@ static int make_move(const PlanPod *p, const PlanHost *from, const PlanHost *to,
 }
 
 /* -- what migrate says -- */
+
+static void tell_queue(const PlanJob *j, const char *text) {
+        char clean[200];
+
+        (void)snprintf(clean, sizeof(clean), "%s", text);
+        text_clean(clean);
+        plan_show_note(j->driver->show, j->driver->run->engine.entries[j->entry].pod->pod, "%s",
+                       clean);
+}
 
 static void on_line(void *userdata, const char *line, size_t n) {
         _cleanup_json_ json_object *o = NULL;
@@ -132,6 +150,8 @@ static void on_line(void *userdata, const char *line, size_t n) {
                 j->live.percent = (unsigned)json_get_number(p, "percent");
                 j->live.rate = (double)json_get_number(p, "throughput");
         }
+        if (strcmp(json_get_text(o, "step"), "queue") == 0)
+                tell_queue(j, json_get_text(o, "text"));
         if (*json_get_text(p ?: o, p ? "phase" : "step"))
                 (void)snprintf(j->live.step, sizeof(j->live.step), "%s",
                                json_get_text(p ?: o, p ? "phase" : "step"));
