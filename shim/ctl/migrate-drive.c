@@ -95,7 +95,7 @@ static int judge_break(Mover *m, Error *reterr) {
         m->retry_ms = clock_ms() + (m->fruitless > 1 ? 50U << m->fruitless : 0);
         (void)snprintf(text, sizeof(text), "the transport broke (%.200s); connecting again (%u)",
                        why.text, m->transports);
-        show_note(&m->show, text);
+        show_trouble(&m->show, text);
         return 0;
 }
 

@@ -312,6 +312,7 @@ void mover_done(Mover *m) {
         m->source.bus = sd_bus_close_unref(m->source.bus);
         disconnect_destination(m, NULL);
         mover_leave_queue(m);
+        show_done(&m->show);
         (void)json_object_put(m->source.result);
         (void)json_object_put(m->destination.result);
         (void)json_object_put(m->facts);

@@ -179,7 +179,7 @@ static void run_and_tell(Mover *m, HookCall call, const char *after) {
                 return;
         (void)snprintf(text, sizeof(text), "warning: %s: %s%s", hook_event_name(call.event),
                        error_text(&why, r), after);
-        show_note(&m->show, text);
+        show_trouble(&m->show, text);
 }
 
 void mover_hooks_after_move(Mover *m) {

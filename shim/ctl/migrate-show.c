@@ -11,8 +11,18 @@
 #define BAR_WIDTH 24U
 
 void show_init(Show *s, bool json) {
-        *s = (Show){ .json = json, .started_ms = clock_ms() };
+        *s = (Show){ .json = json,
+                     .started_ms = clock_ms(),
+                     .since_1970_ms = clock_ns(CLOCK_REALTIME) / 1000000U };
         s->terminal = !json && isatty(STDERR_FILENO);
+}
+
+void show_done(Show *s) {
+        pipeline_done(&s->pipeline);
+}
+
+static uint64_t now_ms(const Show *s) {
+        return s->since_1970_ms + clock_ms() - s->started_ms;
 }
 
 static void close_line(Show *s) {
@@ -36,6 +46,7 @@ static void put_event(Show *s, const char *event, const char *key, const char *v
 }
 
 void show_step(Show *s, const char *step, const char *text) {
+        pipeline_enter(&s->pipeline, step, now_ms(s));
         if (s->json) {
                 put_event(s, "step", "step", step, text, NULL);
                 return;
@@ -48,6 +59,7 @@ void show_step(Show *s, const char *step, const char *text) {
 }
 
 void show_phase(Show *s, const char *phase) {
+        pipeline_enter(&s->pipeline, phase, now_ms(s));
         if (s->json)
                 put_event(s, "phase", "phase", phase, NULL, NULL);
 }
@@ -82,6 +94,15 @@ static void print_moving_line(Show *s, json_object *p) {
         s->line_open = true;
 }
 
+static void note_progress(Show *s, json_object *p) {
+        json_object *memory = json_get(p, "memory"), *disk = json_get(p, "disk");
+        int64_t total = json_get_number(memory, "total") + json_get_number(disk, "total");
+        int64_t done = json_get_number(memory, "processed") + json_get_number(disk, "processed");
+
+        if (total > 0 && done >= 0)
+                pipeline_progress(&s->pipeline, (uint64_t)done, (uint64_t)total);
+}
+
 void show_progress(Show *s, json_object *p) {
         const char *phase = json_get_text(p, "phase");
         unsigned percent = (unsigned)json_get_number(p, "percent");
@@ -89,6 +110,7 @@ void show_progress(Show *s, json_object *p) {
 
         if (!*phase)
                 return;
+        note_progress(s, p);
         if (s->json) {
                 put_event(s, "progress", NULL, NULL, NULL, p);
                 return;
@@ -117,6 +139,11 @@ void show_note(Show *s, const char *text) {
                 put_event(s, "note", NULL, NULL, text, NULL);
         else
                 show_step(s, "note", text);
+}
+
+void show_trouble(Show *s, const char *text) {
+        pipeline_trouble(&s->pipeline, text);
+        show_note(s, text);
 }
 
 #define HOOK_LINES 10U /* of what it said, for people */
@@ -173,6 +200,7 @@ void show_hook(Show *s, json_object *hook) {
 }
 
 void show_change(Show *s, const char *to, const char *text) {
+        pipeline_done(&s->pipeline); /* that way is over, and another begins */
         if (s->json)
                 put_event(s, "change", "to", to, text, NULL);
         else
@@ -190,7 +218,9 @@ static void print_phases(json_object *result) {
 static void put_moved(Show *s, json_object *source, json_object *destination) {
         _cleanup_json_ json_object *o = json_object_new_object();
 
-        if (o && json_add(o, "source", json_object_get(source) ?: json_object_new_object()) == 0 &&
+        pipeline_end(&s->pipeline, NULL, NULL, now_ms(s));
+        if (o && json_add(o, "pipeline", pipeline_json(&s->pipeline)) == 0 &&
+            json_add(o, "source", json_object_get(source) ?: json_object_new_object()) == 0 &&
             json_add(o, "destination", json_object_get(destination) ?: json_object_new_object()) ==
                     0)
                 put_event(s, "result", "outcome", "moved", NULL, o);
@@ -244,7 +274,9 @@ void show_failure(Show *s, const char *step, const char *why, const char *after)
         if (s->json) {
                 _cleanup_json_ json_object *o = json_object_new_object();
 
-                if (o && json_add_string(o, "step", step) == 0 &&
+                pipeline_end(&s->pipeline, step, why, now_ms(s));
+                if (o && json_add(o, "pipeline", pipeline_json(&s->pipeline)) == 0 &&
+                    json_add_string(o, "step", step) == 0 &&
                     json_add_string(o, "reason", why) == 0 &&
                     json_add_string(o, "after", after) == 0)
                         put_event(s, "result", "outcome", "failed", NULL, o);

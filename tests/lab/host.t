@@ -156,6 +156,11 @@ like "$(jq -sr 'map(.result.source? // empty) | last | .phases | map(.name) | jo
         '^export connect (storage )?(memory )?switchover handoff$' "and which phases there were" F60 # a short one may be over before it is looked at
 jq -es 'map(.result.source? // empty) | last | .phases | all(.ms >= 0) and any(.ms > 0)' "$work/out" >/dev/null
 ok "with the time of each" F60 || diag "$(cat "$work/out")"
+is "$(jq -sr 'map(.result.pipeline? // empty) | last | map(.name) | join(" ")' "$work/out")" \
+        "check prepare transfer hand-over clean-up" "the coarse steps are told, too" F60
+jq -es 'map(.result.pipeline? // empty) | last | all(.started <= .completed and .description != "" and .errors == []) and
+        (.[2].progress | .total > 0 and .completed == .total)' "$work/out" >/dev/null
+ok "with their times, and how far they got" F60 || diag "$(cat "$work/out")"
 session=$(sed -n 's/^SESSION=//p' "$work/journal" | head -n 1)
 [ -n "$session" ] && journal_has POD=t-n "SESSION=$session"
 ok "messages about a migration name its session" || diag "$(grep -a MESSAGE "$work/journal" | tail -n 20)"

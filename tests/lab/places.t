@@ -116,6 +116,8 @@ for bad in 0 -1 257 many; do
 done
 like "$(pf h1 migrate t-a --to exec:/no/such --in 1 2>&1)" 'connect: .*/no/such.*nothing was changed' "a host that cannot be asked for a place"
 like "$(pf h1 migrate t-a --to exec:/bin/echo --in 1 2>&1)" "connect: .*not podferry receive's" "one that says something else"
+is "$(pf h1 migrate t-a --to exec:/no/such --progress json 2>/dev/null | jq -r '.result.pipeline? // empty | .[] | [.name, (.reason != null), (.errors | length)] | join(" ")')" \
+        "check true 1" "the step in which it failed has the reason" F60
 is "$(where t-a t-b)" "h1 h1" "and the pods run where they were"
 for p in a b c; do
         pf h1 rm --force t-$p
