@@ -35,7 +35,7 @@ static int take_out(Mover *m, Error *reterr) {
                 (void)place_take(m->ctl->config.run_dir, PLACE_OUT, 0, &m->out, NULL, NULL);
                 return 0;
         }
-        r = place_watch(m->ctl->config.run_dir, PLACE_OUT, &watch_fd, reterr);
+        r = place_watch(m->ctl->config.run_dir, &watch_fd, reterr);
         while (r == 0 && (r = place_take(m->ctl->config.run_dir, PLACE_OUT, (unsigned)m->max_out,
                                          &m->out, &taken, reterr)) == -EAGAIN) {
                 if (taken != told)

@@ -14,27 +14,10 @@
 
 static const char *const kinds[_PLACE_KIND_MAX] = { [PLACE_OUT] = "out", [PLACE_IN] = "in" };
 
-static int open_directory(const char *run_dir, PlaceKind kind, char **ret_path, int *ret_fd,
-                          Error *reterr) {
-        _cleanup_free_ char *above = NULL, *path = NULL;
-        int r;
+static int open_directory(const char *run_dir, int *ret_fd, Error *reterr) {
+        int r = directory_make(run_dir, 0711, reterr);
 
-        if (asprintf(&above, "%s/.moves", run_dir) < 0)
-                above = NULL;
-        if (asprintf(&path, "%s/.moves/%s", run_dir, kinds[kind]) < 0)
-                path = NULL;
-        if (!above || !path)
-                return error_oom(reterr);
-        r = directory_make(run_dir, 0711, reterr);
-        if (r == 0)
-                r = directory_make(above, 0700, reterr);
-        if (r == 0)
-                r = directory_make(path, 0700, reterr);
-        if (r == 0)
-                r = files_open_directory(path, ret_fd, reterr);
-        if (r == 0 && ret_path)
-                *ret_path = TAKE(path);
-        return r;
+        return r < 0 ? r : files_open_directory(run_dir, ret_fd, reterr);
 }
 
 /* One at a time looks at the places, or changes them. */
@@ -49,31 +32,33 @@ static void unlock_directory(int fd) {
         (void)flock(fd, LOCK_UN);
 }
 
-/* 1: somebody has it. Opened for reading only: the end of that wakes nobody who waits. */
+/* 1: somebody has it. Opened for reading only: the end of that wakes nobody who waits. What one
+ * that was killed left goes. */
 static int is_taken(int dir_fd, const char *name, Error *reterr) {
         _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
         if (fd < 0)
-                return errno == ENOENT ? 0 : error_setf(reterr, -errno, "place %s: %m", name);
+                return errno == ENOENT ? 0 : error_setf(reterr, -errno, "%s: %m", name);
         if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-                return 0; /* of one that was killed */
-        return errno == EWOULDBLOCK ? 1 : error_setf(reterr, -errno, "place %s: %m", name);
+                return unlinkat(dir_fd, name, 0) < 0 ? error_setf(reterr, -errno, "%s: %m", name)
+                                                     : 0;
+        return errno == EWOULDBLOCK ? 1 : error_setf(reterr, -errno, "%s: %m", name);
 }
 
 static int take_file(Place *p, Error *reterr) {
         p->fd = openat(p->dir_fd, p->name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (p->fd < 0 || flock(p->fd, LOCK_EX | LOCK_NB) < 0)
-                return error_setf(reterr, -errno, "place %s: %m", p->name);
+                return error_setf(reterr, -errno, "%s: %m", p->name);
         return 0;
 }
 
-static int look(Place *p, unsigned limit, unsigned *taken, Error *reterr) {
+static int look(Place *p, PlaceKind kind, unsigned limit, unsigned *taken, Error *reterr) {
         *taken = 0;
         for (unsigned i = 0; i < PLACES_MAX; i++) {
                 char name[sizeof(p->name)];
                 int r;
 
-                (void)snprintf(name, sizeof(name), "%u", i);
+                (void)snprintf(name, sizeof(name), ".move-%s-%u", kinds[kind], i);
                 r = is_taken(p->dir_fd, name, reterr);
                 if (r < 0)
                         return r;
@@ -94,12 +79,12 @@ int place_take(const char *run_dir, PlaceKind kind, unsigned limit, Place *ret, 
         unsigned taken;
         int r;
 
-        r = open_directory(run_dir, kind, NULL, &p.dir_fd, reterr);
+        r = open_directory(run_dir, &p.dir_fd, reterr);
         if (r == 0)
                 r = lock_directory(p.dir_fd, reterr);
         if (r < 0)
                 return r;
-        r = look(&p, limit, &taken, reterr);
+        r = look(&p, kind, limit, &taken, reterr);
         if (ret_taken)
                 *ret_taken = taken;
         if (r == 0)
@@ -123,17 +108,16 @@ void place_leave(Place *p) {
         *p = PLACE_INIT;
 }
 
-int place_watch(const char *run_dir, PlaceKind kind, int *ret_fd, Error *reterr) {
-        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
-        _cleanup_free_ char *path = NULL;
+int place_watch(const char *run_dir, int *ret_fd, Error *reterr) {
+        _cleanup_close_ int fd = -EBADF;
         int r;
 
-        r = open_directory(run_dir, kind, &path, &dir_fd, reterr);
+        r = directory_make(run_dir, 0711, reterr);
         if (r < 0)
                 return r;
         fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (fd < 0 || inotify_add_watch(fd, path, IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR) < 0)
-                return error_setf(reterr, -errno, "%s: cannot be watched: %m", path);
+        if (fd < 0 || inotify_add_watch(fd, run_dir, IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR) < 0)
+                return error_setf(reterr, -errno, "%s: cannot be watched: %m", run_dir);
         *ret_fd = TAKE_FD(fd);
         return 0;
 }
@@ -171,7 +155,7 @@ int place_serve(const char *run_dir, unsigned limit, Error *reterr) {
         char text[32];
         int r;
 
-        r = place_watch(run_dir, PLACE_IN, &watch_fd, reterr);
+        r = place_watch(run_dir, &watch_fd, reterr);
         if (r < 0)
                 return r;
         while ((r = place_take(run_dir, PLACE_IN, limit, &p, &taken, reterr)) == -EAGAIN) {
