@@ -387,13 +387,17 @@ int cold_stop(Mover *m, Error *reterr) {
 int cold_start_again(Mover *m, Error *reterr) {
         _cleanup_free_ char *vm = NULL;
         Cold *c = m->cold;
-        int r = 0;
 
         wishes_close(&m->wishes); /* from here on its name may be another one's */
         offline_unlock(&c->lock); /* it keeps a shim out */
-        if (machine_state(m, &vm, NULL) < 0 || strcmp(vm, "running") != 0)
-                r = pod_start(m->ctl, m->pod, &c->why_not);
-        c->restarted = r == 0;
+        /* One that died in the stop has left the pod as it was: another one finds out how. */
+        if (machine_state(m, &vm, NULL) == -ECONNREFUSED)
+                (void)shim_start_again(m->ctl, m->pod, NULL);
+        free(TAKE(vm));
+        if (machine_state(m, &vm, NULL) == 0 && strcmp(vm, "running") == 0)
+                c->stopped = false; /* it never was */
+        else
+                c->restarted = pod_start(m->ctl, m->pod, &c->why_not) == 0;
         /* What the other host has goes all the same; without the lock the record stays. */
         (void)offline_lock(m->ctl->config.state_dir, m->pod, &c->lock, NULL);
         return 0;

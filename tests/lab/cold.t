@@ -258,6 +258,16 @@ kill -INT $pid
 touch "$work/open"
 wait $pid
 like "$? $(cat "$work/moving")" '130 .*interrupted; rolled back: the pod runs on here, started again, and nothing is left' "Ctrl-C rolls back" F68
+# Its container does not end when it is told to, so it has 10 s to live when its shim dies.
+run h1 t-r /bin/probe count 20 >/dev/null
+"$lab" enter h1 "$podferry" migrate t-r --type cold --to "$(to h2)" >"$work/stopping" 2>&1 &
+pid=$!
+until_ok 20 grep -q 'stop  *stopping it' "$work/stopping"
+on h1 sh -c 'kill -9 $(cat /run/podferry/t-r/pid)'
+wait $pid
+like "$? $(cat "$work/stopping")" '125 .*stop: .*; rolled back: the pod runs on here, and nothing is left' "a shim that dies in the stop: another one has the pod" F68 F83
+is "$(pf h1 exec t-r /bin/echo works) $(pf h1 logs t-r | awk '$1 == "count" && $2 == 1' | wc -l)" "works 1" "which runs on as it was"
+pf h1 rm --force t-r
 started h1 5
 ok "and it runs again" || diag "$(pf h1 logs t-p/first)"
 gone h2 "with nothing on the other host"
