@@ -410,7 +410,7 @@ static const Rule rules[] = {
         { "disk-error", DIAGNOSE_ACT, "paused x none", ONE(disk_error), .says = "QEMU has paused it, since a disk failed or is full", .mend = "mend the disk or make room, then virsh resume podferry-POD" },
         { "paused", DIAGNOSE_ADVISES, "paused x none", ONE(paused), .says = "its machine is paused, and no migration is under way", .mend = "whoever paused it may virsh resume podferry-POD" },
         { "agent-silent", DIAGNOSE_ADVISES, "running x none", ONE(agent_silent), .says = "it runs, and the agent in its guest does not answer", .mend = "a guest that begins or is very busy comes back; else see its console.log" },
-        { "incomplete", DIAGNOSE_ADVISES, "running x none", ONE(incomplete), .says = "half-copied disks of a migration that failed are left, marked .incomplete", .mend = "the next migration replaces them; nothing runs on them" },
+        { "incomplete", DIAGNOSE_ADVISES, "running x none", ONE(incomplete), .says = "half-copied disks of a migration that failed are left, marked .incomplete", .mend = "the next migration replaces them; nothing runs on them. Where none is to come, podferry rm --force removes them" },
         { "ended", DIAGNOSE_ADVISES, "shut off x none", ONE(ended), .says = "its machine has ended, unasked", .mend = "see its console.log; podferry start runs it again" },
         { "no-definition", DIAGNOSE_ADVISES, "running x none", ONE(no_definition), .says = "how it was made is not known on this host: once stopped, podferry start cannot run it again", .mend = "keep what it was run with, to run it anew then" },
         { "elsewhere", DIAGNOSE_OK, "none x running", BOTH(elsewhere), .says = "it runs on the other host", .mend = "" },

@@ -242,6 +242,21 @@ static int check_idle(sd_bus *bus, const char *pod, Error *reterr) {
         return r;
 }
 
+/* No shim, and no way to start it: what a move left when it was cut off. */
+static int remove_remains(const End *x, const char *pod, sd_bus **ret_bus, Error *reterr) {
+        int r;
+
+        if (!pod_has_remains(x->ctl, pod))
+                return -ENOENT;
+        if (!x->force)
+                return error_setf(reterr, -EBADFD,
+                                  "%s: no pod, but what a move to this host left of one; podferry "
+                                  "doctor %s shows it, podferry rm --force %s removes it",
+                                  pod, pod, pod);
+        r = shim_start_to_remove(x->ctl, pod, reterr);
+        return r < 0 ? r : pod_connect(x->ctl->config.run_dir, pod, ret_bus, reterr);
+}
+
 static int rm_one(const End *x, const char *pod, const char *container, Error *reterr) {
         _cleanup_bus_ sd_bus *bus = NULL;
         int r;
@@ -261,7 +276,8 @@ static int rm_one(const End *x, const char *pod, const char *container, Error *r
                 r = shim_restart(x->ctl, pod, reterr);
                 if (r == 0)
                         r = pod_connect(x->ctl->config.run_dir, pod, &bus, reterr);
-        }
+        } else if (r == -ENOENT && !container)
+                r = remove_remains(x, pod, &bus, reterr);
         if (r < 0)
                 return r;
         if (container)

@@ -230,7 +230,8 @@ int pods_list(const Ctl *ctl, char ***ret, Error *reterr) {
         return list_names(ctl->config.run_dir, ret, reterr);
 }
 
-bool pod_is_stopped(const Ctl *ctl, const char *pod) {
+/* With no shim, living or dead. */
+static bool has_state(const Ctl *ctl, const char *pod, bool definition) {
         _cleanup_free_ char *run = NULL, *state = NULL;
 
         if (id_check("pod", pod, NULL) < 0)
@@ -239,7 +240,16 @@ bool pod_is_stopped(const Ctl *ctl, const char *pod) {
                 run = NULL;
         if (asprintf(&state, "%s/pods/%s", ctl->config.state_dir, pod) < 0)
                 state = NULL;
-        return run && state && access(run, F_OK) < 0 && definition_is_there(state);
+        return run && state && access(run, F_OK) < 0 && access(state, F_OK) == 0 &&
+               definition_is_there(state) == definition;
+}
+
+bool pod_is_stopped(const Ctl *ctl, const char *pod) {
+        return has_state(ctl, pod, true);
+}
+
+bool pod_has_remains(const Ctl *ctl, const char *pod) {
+        return has_state(ctl, pod, false);
 }
 
 int pods_list_known(const Ctl *ctl, char ***ret, Error *reterr) {

@@ -25,7 +25,9 @@ int pod_start(const Ctl *ctl, const char *pod, Error *reterr);
 int pod_drop_offline(const Ctl *ctl, const char *pod, bool force, Error *reterr);
 /* Is the pod known here, stopped, with no shim? It has a definition (shim/definition.h). */
 bool pod_is_stopped(const Ctl *ctl, const char *pod);
-/* Names of such pods, sorted. NULL-terminated. */
+/* Has it a state directory, though it neither runs nor could be started? */
+bool pod_has_remains(const Ctl *ctl, const char *pod);
+/* Names of stopped pods, sorted. NULL-terminated. */
 int pods_list_stopped(const Ctl *ctl, char ***ret, Error *reterr);
 /* Names of all that have a state directory, running or not. */
 int pods_list_known(const Ctl *ctl, char ***ret, Error *reterr);

@@ -250,4 +250,12 @@ on h1 rm -r /run/podferry/t-x /var/lib/podferry/pods/t-x
 like "$(pf h1 doctor --fix)" 't-x +needs-action +orphan-domain' "a machine that no shim can take up"
 is "$(where t-x)" h1 "is not ended" F82
 on h1 virsh -q -c qemu:///system destroy podferry-t-x >/dev/null
+
+# -- what a move to this host left, without shim or machine --
+on h1 sh -c 'mkdir -m 711 /var/lib/podferry/pods/t-y && cd /var/lib/podferry/pods/t-y && truncate -s 1M scratch-main.raw &&
+        echo "t-y m1" >scratch-main.raw.incomplete'
+finds "0 advises:incomplete" "half-copied disks that nobody will go on with" F57 h1 t-y
+like "$(pf h1 rm t-y 2>&1)" "what a move to this host left.*podferry rm --force t-y removes it" "are no pod" F57
+pf h1 rm --force t-y && on h1 test ! -e /var/lib/podferry/pods/t-y
+ok "and can be removed" F57 F85
 finish
