@@ -291,13 +291,15 @@ static uint64_t cut(double x) {
         return !(x > 0.0) ? 0 : x >= 1.8e19 ? UINT64_MAX : (uint64_t)(x + 0.5);
 }
 
-/* Each disk is copied by itself; with `bandwidth` a hole takes as long as data. */
+/* With `bandwidth` they share it, and holes cost nothing; but where libvirt has the transport, each
+ * disk has it for itself, and a hole takes as long as data. */
 static double disks_ms(const ForecastLoad *l, const MigrationOptions *o, double link) {
-        double ms = (double)l->disks / link;
+        double rate = (double)o->bandwidth / 1000.0;
 
-        if (o->bandwidth > 0)
-                ms = MAX_OF(ms, (double)l->largest_disk / ((double)o->bandwidth / 1000.0));
-        return ms;
+        if (o->bandwidth == 0)
+                return (double)l->disks / link;
+        return o->transport[0] ? MAX_OF((double)l->disks / link, (double)l->largest_disk / rate)
+                               : (double)l->disks / MIN_OF(link, rate);
 }
 
 static ForecastOutcome forced(Walk *w, Forecast *ret) {

@@ -309,7 +309,8 @@ static size_t pass_gate(Ferry *f, Conn *c, size_t room) {
 /* Socket to channel. True: it may have more. */
 static bool pump_conn(Ferry *f, Conn *c) {
         for (size_t moved = 0; !c->in_done && !c->full;) {
-                size_t room;
+                size_t room, most;
+                bool ended;
                 ssize_t n;
                 void *p;
 
@@ -320,16 +321,20 @@ static bool pump_conn(Ferry *f, Conn *c) {
                 }
                 if (!(c->watch.ready & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
                         return false;
-                if (f->stalls[c->kind] && !(c->watch.ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+                ended = c->watch.ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+                if (f->stalls[c->kind] && !ended)
                         return false;
                 if (moved >= FERRY_CHUNK)
                         return true;
+                most = ended ? FERRY_CHUNK : ferry_pace_room(f, c->kind, FERRY_CHUNK);
+                if (most == 0)
+                        return false;
                 p = session_reserve(f->session, c->channel, &room);
                 if (!p) {
                         c->full = true;
                         return false;
                 }
-                room = pass_gate(f, c, MIN_OF(room, (size_t)FERRY_CHUNK));
+                room = pass_gate(f, c, MIN_OF(room, most));
                 if (room == 0) {
                         if (c->gated && c->deaf)
                                 continue;
@@ -339,6 +344,7 @@ static bool pump_conn(Ferry *f, Conn *c) {
                 if (n > 0) {
                         c->packet_left -= MIN_OF(c->packet_left, (uint32_t)n);
                         session_commit(f->session, c->channel, (size_t)n);
+                        ferry_pace_took(f, c->kind, (size_t)n);
                         f->counters.kind[c->kind].sent += (uint64_t)n;
                         moved += (size_t)n;
                 } else if (n < 0 && errno == EAGAIN) {
@@ -463,6 +469,7 @@ bool ferry_serve(Ferry *f) {
 
         control_accept(f);
         control_retry(f);
+        ferry_pacer_read(f);
         more = serve_conns(f);
         tell_closed(f);
         control_flush(f);

@@ -53,6 +53,13 @@ typedef struct Conn {
         uint32_t packet_left; /* with a gate: of a packet that passes */
 } Conn;
 
+/* A kind's pace: what it may take now, which grows with time up to a burst. */
+typedef struct Pace {
+        uint64_t rate; /* bytes a second; 0: no limit */
+        uint64_t room; /* bytes */
+        uint64_t at_us;
+} Pace;
+
 typedef enum CommandType {
         COMMAND_TRANSPORT,
         COMMAND_LISTEN,
@@ -61,6 +68,7 @@ typedef enum CommandType {
         COMMAND_LET_GO,
         COMMAND_STALL,
         COMMAND_FLOW,
+        COMMAND_PACE,
         COMMAND_CUT,
         COMMAND_REFUSE,
         COMMAND_DEAFEN,
@@ -73,6 +81,7 @@ typedef struct Command {
         CommandType type;
         FerryKind kind;
         int fd, out_fd; /* owned */
+        uint64_t rate;  /* bytes a second */
         char *path;     /* owned */
 } Command;
 
@@ -99,12 +108,14 @@ struct Ferry {
         int epoll;
         Watch wake;    /* eventfd of the commands */
         Watch timer;   /* timerfd: connects to try again */
+        Watch pacer;   /* timerfd: a kind with a pace may go on */
         Watch in, out; /* the transport; out.fd == in.fd if it is one socket */
         bool attached, up_announced;
         Watch listeners[_FERRY_KIND_MAX];
         char *rules[_FERRY_KIND_MAX];
         bool held[_FERRY_KIND_MAX];
         bool stalls[_FERRY_KIND_MAX];   /* SOURCE: what is said here is not taken */
+        Pace paces[_FERRY_KIND_MAX];    /* SOURCE */
         bool refusing[_FERRY_KIND_MAX]; /* SOURCE: nobody is let in any more */
         bool deafened[_FERRY_KIND_MAX]; /* FERRY_EVENT_CLOSED is due */
         bool gate;                      /* SOURCE: what libvirt says is looked at */
@@ -129,6 +140,13 @@ void ferry_post(Ferry *f, FerryEventType type, FerryKind kind, int r, const Erro
 Command *ferry_take_commands(Ferry *f);
 void ferry_publish(Ferry *f);
 bool ferry_stopped(Ferry *f);
+
+/* ferry-pace.c */
+void ferry_set_pace(Ferry *f, FerryKind kind, uint64_t rate);
+/* How many bytes of this kind may be taken now, at most `max`. 0: none, and the pacer wakes us. */
+size_t ferry_pace_room(Ferry *f, FerryKind kind, size_t max);
+void ferry_pace_took(Ferry *f, FerryKind kind, size_t n);
+void ferry_pacer_read(Ferry *f);
 
 /* ferry-conn.c */
 extern const SessionOps ferry_session_ops;

@@ -216,6 +216,9 @@ static void run_commands(Ferry *f) {
                 case COMMAND_FLOW: /* what waits is still marked as readable */
                         f->stalls[c->kind] = c->type == COMMAND_STALL;
                         break;
+                case COMMAND_PACE:
+                        ferry_set_pace(f, c->kind, c->rate);
+                        break;
                 case COMMAND_GATE:
                 case COMMAND_OPEN_GATE:
                         f->gate = c->type == COMMAND_GATE;

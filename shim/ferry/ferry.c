@@ -292,6 +292,21 @@ int ferry_stall(Ferry *f, FerryKind kind, bool stall, Error *reterr) {
         return command_kind(f, stall ? COMMAND_STALL : COMMAND_FLOW, kind, reterr);
 }
 
+int ferry_pace(Ferry *f, FerryKind kind, uint64_t bytes_per_s, Error *reterr) {
+        Command *c;
+
+        if (f->role != FERRY_SOURCE)
+                return error_setf(reterr, -EOPNOTSUPP,
+                                  "a destination's ferry takes all that comes");
+        if (kind <= FERRY_MESSAGES || kind >= _FERRY_KIND_MAX)
+                return error_setf(reterr, -EINVAL, "no such kind of connection: %d", (int)kind);
+        if (command_new(COMMAND_PACE, kind, &c) < 0)
+                return error_oom(reterr);
+        c->rate = bytes_per_s;
+        send_command(f, c);
+        return 0;
+}
+
 int ferry_cut(Ferry *f, FerryKind kind, Error *reterr) {
         return command_kind(f, COMMAND_CUT, kind, reterr);
 }
@@ -341,6 +356,10 @@ static int make_fds(Ferry *f) {
                         EPOLLIN);
         if (r < 0)
                 return r;
+        r = ferry_watch(f, &f->pacer, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+                        EPOLLIN);
+        if (r < 0)
+                return r;
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return -errno;
         (void)setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
@@ -378,7 +397,7 @@ int ferry_new(const FerryConfig *config, Ferry **ret, Error *reterr) {
         f->max_connections = config->max_connections ?: DEFAULT_CONNECTIONS;
         f->shared.last = &f->shared.first;
         f->message_fd = f->event_fd = f->epoll = -EBADF;
-        f->wake.fd = f->timer.fd = f->in.fd = f->out.fd = -EBADF;
+        f->wake.fd = f->timer.fd = f->pacer.fd = f->in.fd = f->out.fd = -EBADF;
         for (int i = 0; i < _FERRY_KIND_MAX; i++)
                 f->listeners[i].fd = -EBADF;
         (void)pthread_mutex_init(&f->shared.lock, NULL); /* cannot fail for a default mutex */
@@ -422,6 +441,7 @@ Ferry *ferry_free(Ferry *f) {
         ferry_unwatch(f, &f->in);
         ferry_unwatch(f, &f->wake);
         ferry_unwatch(f, &f->timer);
+        ferry_unwatch(f, &f->pacer);
         for (int i = 0; i < _FERRY_KIND_MAX; i++) {
                 ferry_unwatch(f, &f->listeners[i]);
                 if (f->listening[i])

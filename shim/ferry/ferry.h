@@ -76,6 +76,10 @@ int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr);
 /* SOURCE: nothing is taken from what connects here as this kind, so that it stands when the
  * socket's buffer is full, until this ends. One that hangs up meanwhile is read to its end. */
 int ferry_stall(Ferry *f, FerryKind kind, bool stall, Error *reterr);
+/* SOURCE: of all that connect here as this kind, at most so many bytes a second are taken in all;
+ * 0: as many as there are. Within a twentieth of a second, the first ones made come first. What one
+ * that has hung up left in its socket goes at once. */
+int ferry_pace(Ferry *f, FerryKind kind, uint64_t bytes_per_s, Error *reterr);
 int ferry_cut(Ferry *f, FerryKind kind, Error *reterr);
 /* SOURCE: cuts them, and closes every later one as soon as it is made. */
 int ferry_refuse(Ferry *f, FerryKind kind, Error *reterr);

@@ -32,6 +32,15 @@ typedef struct MigrateNetwork {
         bool shut;     /* rebind: the gates open when the guest has its new addresses */
 } MigrateNetwork;
 
+/* migrate-pace.c: source, its disks are copied through the ferry. */
+typedef struct MigratePace {
+        bool disks;   /* so it is, and libvirt has no limit for them */
+        uint64_t mib; /* a second; 0: no limit */
+        bool waits;   /* memory, until libvirt has its limit */
+        bool told;    /* libvirt */
+        bool lifted;  /* the pod stands */
+} MigratePace;
+
 struct Migrate {
         Shim *shim;
         Migration *migration;
@@ -67,6 +76,8 @@ struct Migrate {
         MigrateNetwork network;
         uint64_t complete_ms; /* destination: the copy was complete */
         sd_event_source *quiet_timer;
+
+        MigratePace pace;
 
         /* migrate-logs.c */
         LogCursor *logs;
@@ -168,6 +179,16 @@ int migrate_patch_vm(Migrate *m, Error *reterr);
 int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr);
 void migrate_op_uncheckpoint(void *u);
 int migrate_op_adopt(void *u, const void *handoff, size_t n, Error *reterr);
+
+/* migrate-pace.c */
+uint64_t migrate_mib_of(uint64_t bytes); /* rounded up */
+/* Before libvirt begins, with so many disks to copy: m->pace. */
+int migrate_pace_begin(Migrate *m, size_t n_copies, Error *reterr);
+void migrate_pace_memory(Migrate *m); /* its connection is made */
+int migrate_flow_memory(Migrate *m, Error *reterr);
+/* Another limit, 0: none. As virt_set_bandwidth(). */
+int migrate_pace_set(Migrate *m, uint64_t mib, OpDone done, void *userdata, Error *reterr);
+void migrate_pace_lift(Migrate *m);
 
 /* migrate-source.c, migrate-destination.c */
 int migrate_op_migrate(void *u, const MigrationOptions *o, OpDone done, void *job, Error *reterr);

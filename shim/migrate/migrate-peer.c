@@ -162,6 +162,9 @@ static int on_ferry_events(sd_event_source *source, int fd, uint32_t revents, vo
                         migrate_said_all(m);
                         break;
                 case FERRY_EVENT_CONNECTED:
+                        if (e.kind == FERRY_MEMORY)
+                                migrate_pace_memory(m);
+                        break;
                 case FERRY_EVENT_ENDED:
                         break;
                 }

@@ -8,7 +8,6 @@
 #include "shim/migrate/migrate-options.h"
 
 #define STATISTICS_USEC (250U * 1000U)
-#define BANDWIDTH_ANY   (INT64_MAX >> 20) /* MiB a second: the most that libvirt takes */
 
 int migrate_make_dir(Migrate *m, Error *reterr) {
         int r;
@@ -193,10 +192,6 @@ static void on_migrated(void *userdata, int r, const void *result, const Error *
         relay_done(relay, r, NULL, err);
 }
 
-static uint64_t mib_of(uint64_t bytes) {
-        return (bytes >> 20) + ((bytes & ((1U << 20) - 1)) > 0);
-}
-
 static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
         const MigrationOptions *o = &m->options;
         Slots slots = { .migrate = m };
@@ -210,8 +205,8 @@ static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
                            .copy_slots = slots.slots,
                            .n_copy_slots = slots.n,
                            .flags = flags_of(o, slots.n),
-                           .bandwidth_mib = mib_of(o->bandwidth),
-                           .bandwidth_postcopy_mib = mib_of(o->bandwidth_postcopy),
+                           .bandwidth_mib = migrate_mib_of(o->bandwidth),
+                           .bandwidth_postcopy_mib = migrate_mib_of(o->bandwidth_postcopy),
                            .max_downtime_ms = migration_downtime_allowed(m->migration),
                            .compression_cache = o->compression_cache,
                            .throttle_initial = o->auto_converge_initial,
@@ -225,8 +220,12 @@ static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
                 v.migrate_uri = o->migrate_uri[0] ? o->migrate_uri : NULL;
         } else {
                 r = listen_for_libvirt(m, &a, reterr);
+                if (r == 0)
+                        r = migrate_pace_begin(m, slots.n, reterr);
                 if (r < 0)
                         return r;
+                if (m->pace.disks)
+                        v.bandwidth_mib = 0;
                 v.dest_uri = a.libvirt;
                 v.migrate_uri = a.memory;
                 v.disks_uri = slots.n > 0 ? a.disk : NULL;
@@ -494,8 +493,7 @@ static int tell_virt(Migrate *m, MigrationCall what, uint64_t value, Relay *rela
         Virt *v = m->shim->virt;
 
         if (what == MIGRATION_CALL_SET_BANDWIDTH)
-                return virt_set_bandwidth(v, value ? value : BANDWIDTH_ANY, on_tuned, relay,
-                                          reterr);
+                return migrate_pace_set(m, value, on_tuned, relay, reterr);
         if (what == MIGRATION_CALL_SET_MAX_DOWNTIME)
                 return virt_set_max_downtime(v, value, on_tuned, relay, reterr);
         if (what == MIGRATION_CALL_SWITCH_TO_POSTCOPY)
@@ -527,7 +525,7 @@ int migrate_op_tune(void *u, MigrationCall what, uint64_t value, OpDone done, vo
 void migrate_op_let_go(void *u) {
         Migrate *m = u;
         Error e = ERROR_INIT;
-        int r = m->ferry ? ferry_stall(m->ferry, FERRY_MEMORY, false, &e) : 0;
+        int r = migrate_flow_memory(m, &e);
 
         if (r < 0)
                 migration_on_host_failed(m->migration, "cutover", r, &e);

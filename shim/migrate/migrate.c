@@ -313,6 +313,7 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                 } else if (!destination && e->reason == VIRT_REASON_MIGRATION) {
                         migrate_mark_fence(m);
                         migrate_hold_libvirt(m);
+                        migrate_pace_lift(m);
                         migrate_gates(m, false);
                         migration_on_domain(g, MIGRATION_DOMAIN_BLACKOUT, reason);
                 } else if (destination && (e->reason == VIRT_REASON_MIGRATED ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What keeps libvirt from deciding before the shims have: the peer's answers are held back, then
  * let go or cut, and connections of the other kinds notice nothing.
- * rows: H2 F82 */
+ * rows: H2 F82 F34 */
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -363,6 +363,7 @@ static void test_cut_there(void **state) {
 
         up(&r);
         assert_int_equal(ferry_cut(r.destination, FERRY_LIBVIRT, NULL), 0);
+        exchange(&r, FERRY_DISK); /* or the next connection might be cut, too */
         fd = dial(&r, FERRY_LIBVIRT);
         say(fd, "there?");
         hear(fd, "there?");
@@ -412,14 +413,107 @@ static void test_kinds(void **state) {
         rig_down(&r);
 }
 
+static double seconds(void) {
+        struct timespec t;
+
+        assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &t), 0);
+        return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Never faster than it may be, all connections of the kind together, and nothing is lost. */
+static void test_pace(void **state) {
+        Client c[] = { { .kind = FERRY_DISK, .bytes = 2500000 },
+                       { .kind = FERRY_DISK, .bytes = 1500000 },
+                       { .kind = FERRY_LIBVIRT, .bytes = 5000000 } };
+        Rig r = { .seed = 71 };
+        double begin;
+
+        up(&r);
+        assert_int_equal(ferry_pace(r.source, FERRY_DISK, 4000000, NULL), 0);
+        exchange(&r, FERRY_LIBVIRT);
+        begin = seconds();
+        rig_run_clients(&r, c, 3);
+        /* A burst may be there at once, and what is in both sockets when they are shut. */
+        assert_true(seconds() - begin >= (4000000.0 - 200000 - 2 * 1000000) / 4000000.0);
+        for (size_t i = 0; i < 3; i++)
+                assert_true(c[i].ok);
+        rig_down(&r);
+}
+
+/* So slow that nothing goes: the others go on, and so does it once it may. */
+static void test_pace_again(void **state) {
+        Rig r = { .seed = 72 };
+        FerryCounters n;
+        uint64_t before;
+        int fd;
+
+        up(&r);
+        ferry_counters(r.source, &n);
+        before = n.kind[FERRY_DISK].sent;
+        assert_int_equal(ferry_pace(r.source, FERRY_DISK, 1, NULL), 0);
+        exchange(&r, FERRY_LIBVIRT);
+        fd = dial(&r, FERRY_DISK);
+        say(fd, "slowly");
+        exchange(&r, FERRY_LIBVIRT);
+        hear_nothing(fd);
+        ferry_counters(r.source, &n);
+        assert_int_equal(n.kind[FERRY_DISK].sent, before);
+        assert_int_equal(ferry_pace(r.source, FERRY_DISK, 100000000, NULL), 0);
+        hear(fd, "slowly");
+        assert_int_equal(ferry_pace(r.source, FERRY_DISK, 1, NULL), 0);
+        exchange(&r, FERRY_LIBVIRT);
+        say(fd, "and on");
+        assert_int_equal(ferry_pace(r.source, FERRY_DISK, UINT64_MAX, NULL), 0); /* no limit */
+        hear(fd, "and on");
+        (void)close(fd);
+        rig_down(&r);
+}
+
+/* One that hangs up meanwhile, and one that is cut, end. */
+static void test_pace_end(void **state) {
+        Rig r = { .seed = 73 };
+        int fd, other;
+
+        up(&r);
+        assert_int_equal(ferry_pace(r.source, FERRY_DISK, 1, NULL), 0);
+        exchange(&r, FERRY_LIBVIRT);
+        fd = dial(&r, FERRY_DISK);
+        say(fd, "never");
+        until_open(r.destination, FERRY_DISK, 1);
+        assert_int_equal(ferry_cut(r.source, FERRY_DISK, NULL), 0);
+        hear_the_end(fd);
+        until_open(r.destination, FERRY_DISK, 0);
+        other = dial(&r, FERRY_DISK);
+        say(other, "last");
+        assert_int_equal(shutdown(other, SHUT_WR), 0);
+        assert_int_equal(ferry_pace(r.source, FERRY_DISK, 0, NULL), 0);
+        hear(other, "last");
+        hear_the_end(other);
+        (void)close(fd);
+        (void)close(other);
+        rig_down(&r);
+}
+
+static void test_pace_bad(void **state) {
+        Rig r = { .seed = 74 };
+
+        up(&r);
+        assert_int_equal(ferry_pace(r.destination, FERRY_DISK, 1, NULL), -EOPNOTSUPP);
+        assert_int_equal(ferry_pace(r.source, FERRY_MESSAGES, 1, NULL), -EINVAL);
+        assert_int_equal(ferry_pace(r.source, _FERRY_KIND_MAX, 1, NULL), -EINVAL);
+        rig_down(&r);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_hold),      cmocka_unit_test(test_hold_end),
-                cmocka_unit_test(test_stall),     cmocka_unit_test(test_stall_end),
-                cmocka_unit_test(test_full),      cmocka_unit_test(test_cut),
-                cmocka_unit_test(test_cut_there), cmocka_unit_test(test_hold_torn),
-                cmocka_unit_test(test_kinds),     cmocka_unit_test(test_refuse),
-                cmocka_unit_test(test_deafen),
+                cmocka_unit_test(test_hold),       cmocka_unit_test(test_hold_end),
+                cmocka_unit_test(test_stall),      cmocka_unit_test(test_stall_end),
+                cmocka_unit_test(test_full),       cmocka_unit_test(test_cut),
+                cmocka_unit_test(test_cut_there),  cmocka_unit_test(test_hold_torn),
+                cmocka_unit_test(test_kinds),      cmocka_unit_test(test_refuse),
+                cmocka_unit_test(test_deafen),     cmocka_unit_test(test_pace),
+                cmocka_unit_test(test_pace_again), cmocka_unit_test(test_pace_end),
+                cmocka_unit_test(test_pace_bad),
         };
 
         return cmocka_run_group_tests_name("ferry-hold", tests, NULL, NULL);
