@@ -82,6 +82,12 @@ rm "$work/image/initrd"
 pf h1 migrate t-m --to "$there" >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*the guest image is not on this host' "no guest image over there" H5
 
+# Its scratch disk is 4 GiB of holes, which cost nothing: it would take three minutes, and pf waits for less than two.
+pf h1 run --name t-h --rootfs "$rootfs" --detach -- /bin/probe count 50 >/dev/null
+move h1 t-h --bandwidth 20M >"$work/out" 2>&1
+ok "a limit of bandwidth counts what is sent, not holes" F34 F58 || diag "$(cat "$work/out")"
+pf h2 rm --force t-h
+
 # Held: however little a pod does and however fast the link is, it stays until it is told.
 pf h1 run --name t-h --rootfs "$rootfs" --detach -- /bin/probe count 50 >/dev/null
 listening=$(for h in h1 h2; do on $h ss -Hltn; done | sort)

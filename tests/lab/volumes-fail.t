@@ -12,7 +12,7 @@ done
 
 # Starts a migration whose copy takes some seconds, and waits until it is in the middle of it.
 slow_move() {
-        timeout --foreground 100 "$lab" enter h1 "$podferry" migrate t-d --to "$(to h2)" --bandwidth 60M >"$work/out" 2>&1 &
+        timeout --foreground 100 "$lab" enter h1 "$podferry" migrate t-d --to "$(to h2)" --bandwidth 15M >"$work/out" 2>&1 &
         mover=$!
         until_ok 10 eval "on h2 test -e $own/disk.incomplete && [ \$(on h2 stat -c %b $own/disk) -gt 20000 ]"
 }
