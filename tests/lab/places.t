@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Limits of a host hold for all moves, whoever began them: commands, plans, and what moves cold.
-# shellcheck disable=SC2154
+# shellcheck disable=SC2034,SC2154
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/plan-lib.sh"
 begin
