@@ -15,7 +15,6 @@
 #define ANSWER_MS 120000U /* as for any first answer of the other host */
 #define LEAVE_MS  3000U
 
-/* `others` 0: not known. */
 static void tell(Mover *m, bool out, uint64_t limit, unsigned others) {
         char text[160];
 

@@ -182,7 +182,7 @@ int migrate_op_adopt(void *u, const void *handoff, size_t n, Error *reterr);
 
 /* migrate-pace.c */
 uint64_t migrate_mib_of(uint64_t bytes); /* rounded up */
-/* Before libvirt begins, with so many disks to copy: m->pace. */
+/* Before libvirt begins, with so many disks to copy over our transport: m->pace. */
 int migrate_pace_begin(Migrate *m, size_t n_copies, Error *reterr);
 void migrate_pace_memory(Migrate *m); /* its connection is made */
 int migrate_flow_memory(Migrate *m, Error *reterr);

@@ -19,8 +19,7 @@ int migrate_pace_begin(Migrate *m, size_t n_copies, Error *reterr) {
         uint64_t mib = migrate_mib_of(m->options.bandwidth);
         int r;
 
-        m->pace = (MigratePace){};
-        if (!m->ferry || n_copies == 0)
+        if (n_copies == 0)
                 return 0;
         m->pace = (MigratePace){ .disks = true, .mib = mib, .waits = mib > 0 };
         if (mib == 0)
@@ -65,7 +64,7 @@ void migrate_pace_memory(Migrate *m) {
 }
 
 int migrate_pace_set(Migrate *m, uint64_t mib, OpDone done, void *userdata, Error *reterr) {
-        if (m->pace.disks && !m->pace.lifted) {
+        if (m->pace.disks && !m->pace.lifted && m->ferry) {
                 int r = ferry_pace(m->ferry, FERRY_DISK, mib << 20, reterr);
 
                 if (r < 0)

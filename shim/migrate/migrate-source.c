@@ -212,6 +212,7 @@ static int start_libvirt(Migrate *m, Relay *relay, Error *reterr) {
                            .throttle_initial = o->auto_converge_initial,
                            .throttle_increment = o->auto_converge_increment,
                            .parallel_connections = o->connections };
+        m->pace = (MigratePace){};
         if (o->transport[0]) {
                 r = migration_options_libvirt_uri(o, direct, sizeof(direct), reterr);
                 if (r < 0)

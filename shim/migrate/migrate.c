@@ -306,6 +306,7 @@ void migrate_on_virt_event(Migrate *m, const VirtEvent *e) {
                 break;
         case VIRT_EVENT_SUSPENDED:
                 if (!destination && e->reason == VIRT_REASON_POSTCOPY) {
+                        migrate_pace_lift(m);
                         migrate_gates(m, false);
                         migration_on_domain(g, MIGRATION_DOMAIN_POSTCOPY, reason);
                 } else if (!destination && e->reason == VIRT_REASON_POSTCOPY_FAILED) {
