@@ -270,15 +270,26 @@ int ferry_rule(Ferry *f, FerryKind kind, const char *path, Error *reterr) {
         return 0;
 }
 
-static int command_kind(Ferry *f, CommandType type, FerryKind kind, Error *reterr) {
+static int command_rate(Ferry *f, CommandType type, FerryKind kind, uint64_t rate, Error *reterr) {
         Command *c;
 
         if (kind <= FERRY_MESSAGES || kind >= _FERRY_KIND_MAX)
                 return error_setf(reterr, -EINVAL, "no such kind of connection: %d", (int)kind);
         if (command_new(type, kind, &c) < 0)
                 return error_oom(reterr);
+        c->rate = rate;
         send_command(f, c);
         return 0;
+}
+
+static int command_kind(Ferry *f, CommandType type, FerryKind kind, Error *reterr) {
+        return command_rate(f, type, kind, 0, reterr);
+}
+
+static int need_source(const Ferry *f, Error *reterr) {
+        return f->role == FERRY_SOURCE ? 0
+                                       : error_setf(reterr, -EOPNOTSUPP,
+                                                    "a destination's ferry takes all that comes");
 }
 
 int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr) {
@@ -286,25 +297,15 @@ int ferry_hold(Ferry *f, FerryKind kind, bool hold, Error *reterr) {
 }
 
 int ferry_stall(Ferry *f, FerryKind kind, bool stall, Error *reterr) {
-        if (f->role != FERRY_SOURCE)
-                return error_setf(reterr, -EOPNOTSUPP,
-                                  "a destination's ferry takes all that comes");
-        return command_kind(f, stall ? COMMAND_STALL : COMMAND_FLOW, kind, reterr);
+        int r = need_source(f, reterr);
+
+        return r < 0 ? r : command_kind(f, stall ? COMMAND_STALL : COMMAND_FLOW, kind, reterr);
 }
 
 int ferry_pace(Ferry *f, FerryKind kind, uint64_t bytes_per_s, Error *reterr) {
-        Command *c;
+        int r = need_source(f, reterr);
 
-        if (f->role != FERRY_SOURCE)
-                return error_setf(reterr, -EOPNOTSUPP,
-                                  "a destination's ferry takes all that comes");
-        if (kind <= FERRY_MESSAGES || kind >= _FERRY_KIND_MAX)
-                return error_setf(reterr, -EINVAL, "no such kind of connection: %d", (int)kind);
-        if (command_new(COMMAND_PACE, kind, &c) < 0)
-                return error_oom(reterr);
-        c->rate = bytes_per_s;
-        send_command(f, c);
-        return 0;
+        return r < 0 ? r : command_rate(f, COMMAND_PACE, kind, bytes_per_s, reterr);
 }
 
 int ferry_cut(Ferry *f, FerryKind kind, Error *reterr) {
