@@ -30,7 +30,7 @@ is "$(tail -n 1 "$work/sink")" "sink end 12000000 $("$rootfs/bin/probe" hash 120
 is "$(grep -cv '^sink' "$work/sink")$(cat "$work/sink.err")" 0 "and it has nothing to say about the moves"
 awk '$2 == "end" { next } $2 <= last { bad = 1 } { last = $2 } END { exit bad || NR < 100 }' "$work/sink"
 ok "what it shows: no line twice" B1
-until_ok 100 eval 'pf $host logs --tail 2 t-s/out 2>/dev/null | grep -q "^stream done"' # the whole log each time would slow the pod down
+until_ok 60 eval 'pf $host logs --tail 2 t-s/out 2>/dev/null | grep -q "^stream done"' # the whole log each time would slow the pod down
 ok "the stream comes to its end"
 pf $host logs t-s/out >"$work/stdout" 2>"$work/stderr"
 is "$(stream_ok "$work/stdout")" whole "stdout: every byte once" B1
