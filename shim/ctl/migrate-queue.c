@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "lib/clock.h"
+#include "shim/ctl/lock-files.h"
 #include "shim/ctl/migrate.h"
 #include "shim/ctl/values.h"
 
@@ -34,14 +35,14 @@ static int take_out(Mover *m, Error *reterr) {
                 (void)place_take(m->ctl->config.run_dir, PLACE_OUT, 0, &m->out, NULL, NULL);
                 return 0;
         }
-        r = place_watch(m->ctl->config.run_dir, &watch_fd, reterr);
+        r = lock_files_watch(m->ctl->config.run_dir, &watch_fd, reterr);
         while (r == 0 && (r = place_take(m->ctl->config.run_dir, PLACE_OUT, (unsigned)m->max_out,
                                          &m->out, &taken, reterr)) == -EAGAIN) {
                 if (taken != told)
                         tell(m, true, m->max_out, taken);
                 told = taken;
-                (void)mover_wait_for_fd(m, watch_fd, PLACE_LOOK_MS);
-                place_watch_read(watch_fd);
+                (void)mover_wait_for_fd(m, watch_fd, LOCK_LOOK_MS);
+                lock_files_watch_read(watch_fd);
                 r = mover_interrupted(m, reterr);
         }
         return r;
@@ -109,7 +110,7 @@ static int wait_for_place(Mover *m, Error *reterr) {
                         r = explain(m, -ETIMEDOUT, "podferry receive does not answer there",
                                     reterr);
                 if (r == 0)
-                        (void)mover_wait_for_fd(m, m->place_fd, PLACE_LOOK_MS);
+                        (void)mover_wait_for_fd(m, m->place_fd, LOCK_LOOK_MS);
         }
         return r < 0 ? r : 0;
 }

@@ -6,7 +6,7 @@
 /* How many moves leave a host, and how many come to it, whoever began them: a file for each in
  * RUN_DIR, .move-out-N or .move-in-N, locked as long as the move lasts, so that a command that is
  * killed leaves its place at once. Whoever has a limit of N waits while N others are there; who has
- * none is counted all the same. */
+ * none is counted all the same. lock_files_watch() tells when a place may have become free. */
 typedef enum PlaceKind {
         PLACE_OUT,
         PLACE_IN,
@@ -31,13 +31,6 @@ int place_take(const char *run_dir, PlaceKind kind, unsigned limit, Place *ret, 
                Error *reterr);
 void place_leave(Place *p);
 #define _cleanup_place_ _cleanup_(place_leave)
-
-/* What has something to read when a place may have become free, of either kind: *ret_fd, the
- * caller's. One that is killed closes its file a moment before the lock goes (__fput() of Linux),
- * so that it is to be looked after PLACE_LOOK_MS, too. */
-int place_watch(const char *run_dir, int *ret_fd, Error *reterr);
-void place_watch_read(int fd); /* what it has, before place_take() is tried again */
-#define PLACE_LOOK_MS 1000U
 
 /* The other host's end of it, for podferry receive --place: takes a place of PLACE_IN and has it
  * until stdin ends. Says "wait N" on stdout while N others are in the way, whenever that changes,

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "lib/cleanup.h"
+#include "shim/ctl/lock-files.h"
 #include "shim/ctl/places.h"
 
 #define WAIT_MS 10000
@@ -87,13 +88,13 @@ static void test_watch(void **state) {
         int fd;
 
         assert_int_equal(take(PLACE_OUT, 1, &a, NULL), 0);
-        assert_int_equal(place_watch(dir, &fd, NULL), 0);
+        assert_int_equal(lock_files_watch(dir, &fd, NULL), 0);
         for (int i = 0; i < 3; i++)
                 assert_int_equal(take(PLACE_OUT, 1, &b, NULL), -EAGAIN);
         assert_false(has_news(fd, 0));
         place_leave(&a);
         assert_true(has_news(fd, WAIT_MS));
-        place_watch_read(fd);
+        lock_files_watch_read(fd);
         assert_false(has_news(fd, 0));
         assert_int_equal(take(PLACE_OUT, 1, &b, NULL), 0);
         (void)close(fd);
@@ -105,7 +106,7 @@ static void test_killed(void **state) {
         pid_t pid;
         char c;
 
-        assert_int_equal(place_watch(dir, &fd, NULL), 0);
+        assert_int_equal(lock_files_watch(dir, &fd, NULL), 0);
         assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
         pid = fork();
         if (pid == 0) {
