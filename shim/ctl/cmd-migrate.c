@@ -33,6 +33,8 @@ static const Option options[] = {
         { MAX_OUT, 0, "out", "N",
           "wait while N moves leave this host, whoever began them (no limit)" },
         { MAX_IN, 0, "in", "N", "the same for moves to the other host" },
+        { COPIES, 0, "copies", "wait|now|with:NAME",
+          "of a cold move: begin when the copies that go there\nalready are done (wait), at once, or together with those\nof the same NAME" },
         { PROGRAM, 0, "podferry", "PATH", "this program over there (podferry)" },
         { IDENTITY, 'i', "identity", "FILE", "the key that ssh uses" },
         { SSH_OPTION, 'o', "ssh-option", "NAME=VALUE",
@@ -183,6 +185,16 @@ static int take_cutover(Mover *m, const char *value) {
         return 0;
 }
 
+static int take_copies(Mover *m, const char *value, Error *reterr) {
+        m->copies = value;
+        if (strcmp(value, "wait") == 0 || strcmp(value, "now") == 0)
+                return 0;
+        if (strncmp(value, "with:", 5) != 0)
+                return error_setf(reterr, -EINVAL,
+                                  "--copies \"%.60s\": wait, now or with:NAME is expected", value);
+        return id_check("--copies with:", value + 5, reterr);
+}
+
 /* NAME=VALUE; what it means, the shims know. */
 static int take_any(Mover *m, Texts *t, const char *text, Error *reterr) {
         size_t n = strcspn(text, "=");
@@ -250,6 +262,8 @@ static int take_option(Mover *m, Line *l, Texts *t, int id, const char *value, E
                 return value_number(value, 1, PLACES_MAX, &m->max_out, reterr);
         case MAX_IN:
                 return value_number(value, 1, PLACES_MAX, &m->max_in, reterr);
+        case COPIES:
+                return take_copies(m, value, reterr);
         case DISK_SPACE:
                 m->virtual_size = strcmp(value, "virtual") == 0;
                 return m->virtual_size || strcmp(value, "allocated") == 0

@@ -325,9 +325,16 @@ static int write_stdout(void *userdata, const void *p, size_t n, Error *reterr) 
         return r < 0 ? error_setf(reterr, r, "cannot write: %s", strerrordesc_np(-r)) : 0;
 }
 
+static int wait_stdin(void *userdata, int fd, int timeout_ms) {
+        struct pollfd p[] = { { .fd = STDIN_FILENO, .events = POLLIN },
+                              { .fd = fd, .events = POLLIN } };
+
+        return poll(p, ELEMENTSOF(p), timeout_ms) > 0 && p[0].revents;
+}
+
 /* It lives as long as the connection: what it has to remove it removes after that. */
 static int carry_cold(const Ctl *ctl, const char *pod, const char *session, Error *reterr) {
-        static const ColdPipe pipe = { read_stdin, write_stdout, NULL };
+        static const ColdPipe pipe = { read_stdin, write_stdout, NULL, wait_stdin };
 
         (void)signal(SIGPIPE, SIG_IGN);
         (void)signal(SIGHUP, SIG_IGN);

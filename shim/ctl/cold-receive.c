@@ -35,6 +35,7 @@ static int do_hello(ColdReceiver *c, json_object *request, json_object *answer, 
                 state = offline_state_name(in.state);
         (void)gethostname(host, sizeof(host) - 1);
         return json_add_string(answer, "host", host) < 0 ||
+                               json_add(answer, "join", json_object_new_boolean(true)) < 0 ||
                                json_add_string(answer, "state", state) < 0 ||
                                json_add(answer, "hooks", hooks_facts(&c->ctl->config.hooks, true)) <
                                        0 ||
@@ -102,6 +103,7 @@ static int do_discard(ColdReceiver *c, json_object *request, json_object *answer
         int r = check_session(c, &state, reterr);
 
         cold_remove_tokens(c);
+        copy_leave(&c->copy);
         c->offered = false;
         return r < 0 ? r : offline_discard(c->state, false, reterr);
 }
@@ -132,6 +134,7 @@ static const struct {
         ColdTake *take;
 } requests[] = {
         { "hello", do_hello },
+        { "join", cold_take_join },   /* it is to be copied: when may that begin */
         { "offer", do_offer },        /* what comes: is it possible, and what is missing */
         { "ahead", cold_take_ahead }, /* disks follow, and the pod still runs there */
         { "check", do_check },        /* the same, but nothing is made */
@@ -158,7 +161,7 @@ static int answer_request(ColdReceiver *c, const Buf *text, json_object *answer,
                           what);
 }
 
-static int send_answer(const ColdReceiver *c, json_object *answer, Error *reterr) {
+int cold_answer(const ColdReceiver *c, json_object *answer, Error *reterr) {
         const char *text = json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN);
 
         if (!text)
@@ -184,10 +187,10 @@ static int serve_one(ColdReceiver *c, Error *reterr) {
 
                 text_clean(why.text);
                 if (json_add_string(answer, "error", error_text(&why, r)) == 0)
-                        (void)send_answer(c, answer, NULL);
+                        (void)cold_answer(c, answer, NULL);
                 return r;
         }
-        return send_answer(c, answer, reterr);
+        return cold_answer(c, answer, reterr);
 }
 
 static int take_lock(ColdReceiver *c, Error *reterr) {
@@ -219,6 +222,7 @@ int cold_receive(const Ctl *ctl, const char *name, const char *session, const Co
                            .name = name,
                            .session = session,
                            .lock = OFFLINE_LOCK_INIT,
+                           .copy = COPY_INIT,
                            .pipe = pipe };
         int r;
 
@@ -235,6 +239,7 @@ int cold_receive(const Ctl *ctl, const char *name, const char *session, const Co
                 k = drop_half(&c, r == 0 ? reterr : NULL);
                 r = r < 0 ? r : k;
         }
+        copy_leave(&c.copy);
         offline_unlock(&c.lock);
         c.warm = warm_tables_free(c.warm);
         cold_plan_done(&c.plan);

@@ -3,6 +3,7 @@
 
 #include "shim/ctl/cold-plan.h"
 #include "shim/ctl/cold-stream.h"
+#include "shim/ctl/copies.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/warm-stream.h"
 #include "shim/offline.h"
@@ -12,7 +13,8 @@
  *
  *      cold-receive.c   requests, and the record
  *      cold-take.c      what is checked, made and filled
- *      warm-receive.c   what is filled while the pod still runs over there */
+ *      warm-receive.c   what is filled while the pod still runs over there
+ *      cold-join.c      its turn, where other copies come, too (copies.h) */
 typedef struct ColdReceiver {
         const Ctl *ctl;
         const char *name, *session;
@@ -21,6 +23,7 @@ typedef struct ColdReceiver {
         const ColdPipe *pipe;
         ColdPlan plan;
         OfflineRecord record;  /* as it is to be written */
+        Copy copy;             /* it takes part in the copies to this host */
         bool offered;          /* the plan is there, and its disks are made */
         json_object *findings; /* it is only asked whether it could come: what ends the move is
                                   noted here, and nothing is made. NULL: it comes */
@@ -33,6 +36,8 @@ int cold_receive(const Ctl *ctl, const char *name, const char *session, const Co
 /* -- cold-take.c: each of a request -- */
 typedef int ColdTake(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr);
 ColdTake cold_take_offer, cold_take_files, cold_take_seal;
+/* -- cold-join.c: answers as long as it has to wait, and once more when it need not -- */
+ColdTake cold_take_join;
 /* -- warm-receive.c -- */
 ColdTake cold_take_ahead;
 /* A pass over a disk that was copied ahead (c->warm). */
@@ -42,4 +47,5 @@ int warm_take_disk(const ColdReceiver *c, const ColdDisk *d, uint64_t which, Err
 int cold_heed_here(ColdReceiver *c, const char *code, int r, Error *reterr);
 /* Nothing of this name runs, or could be started, here. */
 int cold_check_free(const ColdReceiver *c, Error *reterr);
+int cold_answer(const ColdReceiver *c, json_object *answer, Error *reterr);
 void cold_remove_tokens(const ColdReceiver *c);

@@ -39,11 +39,13 @@ typedef struct ColdFrame {
         uint64_t number;
 } ColdFrame;
 
-/* The bytes below: all n of them, or < 0. */
+/* The bytes below: all n of them, or < 0; -ENODATA: the end, before the first of them. wait: until
+ * there is something to read, be it the end (1), or `fd` has something (0). */
 typedef struct ColdPipe {
         int (*read)(void *userdata, void *p, size_t n, Error *reterr);
         int (*write)(void *userdata, const void *p, size_t n, Error *reterr);
         void *userdata;
+        int (*wait)(void *userdata, int fd, int timeout_ms); /* NULL: this side waits for nothing */
 } ColdPipe;
 
 /* -EBADMSG: no such type, or longer than one of it may be. */

@@ -392,10 +392,11 @@ static int receive_logs(const ColdReceiver *c, json_object *logs, uint64_t which
  * then the logs. */
 int cold_take_files(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr) {
         uint64_t which = 0;
-        int r = 0;
+        int r;
 
         if (!c->offered)
                 return error_setf(reterr, -EBADFD, "nothing was offered");
+        r = copy_begin(&c->copy, reterr);
         for (size_t i = 0; r == 0 && i < c->plan.n_disks; i++)
                 if (cold_is_copy(&c->plan.disks[i]))
                         r = receive_disk(c, &c->plan.disks[i], which++, reterr);
@@ -455,5 +456,8 @@ int cold_take_seal(ColdReceiver *c, json_object *request, json_object *answer, E
         if (r == 0) /* the pod's own directory may be new */
                 r = disk_sync_entry(c->state, reterr);
         c->record.state = OFFLINE_READY;
-        return r < 0 ? r : offline_write(c->state, OFFLINE_INCOMING, &c->record, reterr);
+        if (r == 0)
+                r = offline_write(c->state, OFFLINE_INCOMING, &c->record, reterr);
+        copy_leave(&c->copy);
+        return r;
 }

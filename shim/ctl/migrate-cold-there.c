@@ -29,6 +29,7 @@ int cold_connect(Mover *m, Error *reterr) {
         (void)snprintf(c->host, sizeof(c->host), "%.63s", json_get_text(answer, "host"));
         (void)snprintf(c->there, sizeof(c->there), "%.15s", json_get_text(answer, "state"));
         c->shim_there = json_object_get_boolean(json_get(answer, "shim"));
+        c->join_there = json_object_get_boolean(json_get(answer, "join"));
         text_clean(c->host);
         mover_hooks_learn(&m->hooks, json_get(answer, "hooks"), c->host);
         text_clean(c->there);

@@ -24,6 +24,7 @@ static const ItineraryStep steps[] = {
         { "connect", "the other host", .run = cold_connect },
         { "preflight", NULL, .wanted = cold_is_new, .run = mover_hooks_check },
         { "resume", "an earlier attempt", .wanted = cold_is_given, .run = cold_resume },
+        { "queue", NULL, .wanted = cold_joins, .run = cold_join },
         { "offer", "disks over there", .wanted = cold_is_new, .run = cold_offer,
           .undo = cold_withdraw },
         { "layers", NULL, .wanted = cold_is_new, .run = cold_layers },

@@ -11,6 +11,7 @@
  *      migrate-cold.c        the table of steps
  *      migrate-cold-here.c   steps at the source: what there is, stop, give, remove
  *      migrate-cold-there.c  steps at the destination: offer, files, commit, start
+ *      cold-join.c           its turn, where other copies go to the same host
  *      migrate-cold-end.c    the end, and what is said of it
  *      migrate-cold-check.c  podferry check: the same steps, as far as they only look */
 typedef struct Warm Warm;
@@ -24,6 +25,7 @@ struct Cold {
         char host[64];   /* how the other host calls itself */
         char there[16];  /* the other host's record, when it was asked */
         bool shim_there; /* and whether it has a shim for the pod */
+        bool join_there; /* it knows generations of copies */
         char **missing;  /* layers */
         bool resumed;    /* an attempt before this one has given the pod away */
         bool runs;       /* resumed, and it was started over there since */
@@ -71,15 +73,16 @@ int cold_heed(Mover *m, const char *code, int r, Error *reterr);
 int cold_ask_check(Mover *m, Error *reterr);
 
 /* Of which move a step is one: one that begins, or one that has given the pod away before; of a pod
- * that runs; of one that is to run over there. */
+ * that runs; of one that is to run over there; of one that has a turn among others. */
 bool cold_is_new(const Mover *m);
 bool cold_is_given(const Mover *m);
 bool cold_runs(const Mover *m);
 bool cold_starts(const Mover *m);
+bool cold_joins(const Mover *m);
 
 /* -- steps, and their way back -- */
 typedef int ColdStep(Mover *m, Error *reterr);
 ColdStep cold_look, cold_stop, cold_start_again, cold_leave, cold_give, cold_remove;
-ColdStep cold_resume, cold_offer, cold_withdraw, cold_layers, cold_files, cold_take_back;
+ColdStep cold_resume, cold_join, cold_offer, cold_withdraw, cold_layers, cold_files, cold_take_back;
 ColdStep cold_commit, cold_start_there;
 int cold_end(Mover *m, int r, Error *err);

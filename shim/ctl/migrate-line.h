@@ -49,6 +49,7 @@ enum {
         FORECAST,
         MAX_OUT,
         MAX_IN,
+        COPIES,
 };
 
 typedef struct Texts {
@@ -68,7 +69,7 @@ typedef struct Line {
         {                                                                                          \
                 .ctl = (c), .stop_ms = 10000, .signal_fd = -EBADF, .calls = REMOTE_RUN_INIT,       \
                 .transport = REMOTE_RUN_INIT, .wishes = WISHES_INIT, .out = PLACE_INIT,            \
-                .place = REMOTE_RUN_INIT, .place_fd = -EBADF                                       \
+                .place = REMOTE_RUN_INIT, .place_fd = -EBADF, .copies = "wait"                     \
         }
 
 /* < 0: *ret_status is the exit status, and the user was told. */

@@ -66,6 +66,7 @@ struct Mover {
         } options[OPTIONS_MAX];
         size_t n_options;
         char **disks;                   /* "FILE=THERE" each, NULL-terminated; may be NULL */
+        const char *copies;             /* --copies */
         uint64_t max_out, max_in;       /* --out, --in; 0: no limit */
         uint64_t time_limit_ms, end_ms; /* --timeout, and when that is; 0: none */
 

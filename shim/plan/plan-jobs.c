@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the engine's actions do for one pod: its lock, its move, its adoption. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 
+#include "controllers/ids.h"
 #include "lib/clock.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/values.h"
@@ -104,19 +106,34 @@ static int add_limits(char ***words, const PlanHost *from, const PlanHost *to) {
         return add(words, "--out", out) < 0 || add(words, "--in", in) < 0 ? -ENOMEM : 0;
 }
 
-static int make_move(const PlanPod *p, const PlanHost *from, const PlanHost *to, bool undo,
-                     char ***ret) {
+/* Copies of one plan begin together: how many there are at once is for its limits to say. A plan
+ * that other machines do not see has its name on this one only. */
+static int add_set(char ***words, const PlanDriver *d) {
+        char word[5 + ID_MAX + 1] = "with:", node[HOST_NAME_MAX + 1] = "";
+        int n;
+
+        if (!plan_store_is_shared(d->store) && gethostname(node, sizeof(node) - 1) < 0)
+                node[0] = '\0';
+        n = snprintf(word, sizeof(word), "with:%s%s%s", d->run->plan.name, node[0] ? "." : "",
+                     node);
+        if (n >= (int)sizeof(word) || id_check("set", word + 5, NULL) < 0)
+                (void)snprintf(word, sizeof(word), "with:%s", d->run->plan.name);
+        return add(words, "--copies", word);
+}
+
+static int make_move(const PlanDriver *d, const PlanPod *p, const PlanHost *from,
+                     const PlanHost *to, char ***ret) {
         _cleanup_(words_freep) char **words = NULL;
 
         if (add(&words, p->way->command, p->pod) < 0 || add(&words, "--to", to->at) < 0 ||
             add(&words, "--progress", "json") < 0 || add_limits(&words, from, to) < 0 ||
-            (p->way->type && add(&words, "--type", p->way->type) < 0) ||
+            add_set(&words, d) < 0 || (p->way->type && add(&words, "--type", p->way->type) < 0) ||
             (to->program && add(&words, "--podferry", to->program) < 0))
                 return -ENOMEM;
         for (size_t i = 0; p->options && p->options[i]; i++)
                 if (words_add(&words, p->options[i]) < 0)
                         return -ENOMEM;
-        if (add_maps(&words, p, from, to, undo) < 0)
+        if (add_maps(&words, p, from, to, d->run->rollback) < 0)
                 return -ENOMEM;
         *ret = TAKE(words);
         return 0;
@@ -253,7 +270,7 @@ void plan_job_start(PlanDriver *d, PlanJob *j) {
         if (j->settling && !e->pod->way->repeats)
                 r = make_settle(e->pod, j->on == e->from ? to : from, &words, &err);
         else
-                r = make_move(e->pod, from, to, d->run->rollback, &words);
+                r = make_move(d, e->pod, from, to, &words);
         begin(d, j, words, r, &err);
 }
 

@@ -59,8 +59,8 @@ ok "another pod"
 until_ok 10 eval '[ "$(starts $from t-b)" = 1 ]'
 pf $from stop -t 1s t-b
 diag "row 4: A and B off, A is started"
-goes_cold t-a
-goes_cold t-b
+goes_cold t-a --copies with:rows
+goes_cold t-b --copies with:rows
 begin_start t-a
 arrives t-a
 runs_there t-a 5
@@ -74,8 +74,8 @@ changes t-b 0
 back
 pf $from stop -t 1s t-a
 diag "row 5: A and B off, both are started"
-goes_cold t-a
-goes_cold t-b
+goes_cold t-a --copies with:rows
+goes_cold t-b --copies with:rows
 pf $from start t-a t-b
 ok "both are started" F55
 arrives t-a
@@ -131,13 +131,16 @@ goes_live t-a
 goes_cold t-b
 begin_stop t-a
 open t-a
-arrives t-a
-rests_there t-a 8
+until_ok 20 grep -q 'queue  *generation .* still copies t-b$' "$work/t-a.out"
+ok "t-a waits for the copy of t-b, which was there first, and says so" F56 || diag "$(cat "$work/t-a.out")"
 kill -0 "${mover[b]}" && ! grep -q change "$work/t-b.out"
 ok "t-b copies on, undisturbed" F55 F56
 open t-b
 arrives t-b
 rests_there t-b 3
+arrives t-a
+rests_there t-a 8
+changes t-a 1
 
 pf $to rm t-a t-b
 ok "both are removed"
