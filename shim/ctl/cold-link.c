@@ -7,10 +7,12 @@
 #include <sys/socket.h>
 
 #include "lib/clock.h"
+#include "shim/ctl/migrate-cold.h"
 #include "shim/ctl/values.h"
 
 #define STALL_MS  150000U /* as a live transfer's progress_timeout */
 #define SETTLE_MS 75000U  /* for the other host's command to remove what it has */
+#define LOOK_MS   250U    /* at --timeout */
 #define WORDS_MS  3000U   /* for its last words, once the stream broke; for a stranger */
 
 /* The stream broke: what the command says itself is the better reason. */
@@ -28,6 +30,28 @@ static int explain(ColdLink *l, int r, Error *reterr) {
         return error_prefix(reterr, r, "%s", l->mover->remote.name);
 }
 
+/* Until so much time has gone by, or the stream ended. */
+static int wait_pace(ColdLink *l, uint64_t us, Error *reterr) {
+        uint64_t end = clock_us() + us, now;
+
+        while ((now = clock_us()) < end) {
+                struct pollfd fds[] = { { .fd = l->fd },
+                                        { .fd = l->mover->signal_fd, .events = POLLIN },
+                                        mover_wish_fd(l->mover) };
+                uint64_t left = MIN_OF(end - now, LOOK_MS * 1000ULL);
+                struct timespec t = { .tv_nsec = (long)(left * 1000) };
+                int r = mover_interrupted(l->mover, reterr);
+
+                if (r < 0)
+                        return r;
+                if (ppoll(fds, ELEMENTSOF(fds), &t, NULL) < 0 && errno != EINTR)
+                        return error_setf(reterr, -errno, "poll: %m");
+                if (fds[0].revents & (POLLHUP | POLLERR))
+                        return 0; /* what is sent next finds out */
+        }
+        return 0;
+}
+
 static int wait_for(ColdLink *l, short events, Error *reterr) {
         struct pollfd fds[] = { { .fd = l->fd, .events = events },
                                 { .fd = l->mover->signal_fd, .events = POLLIN },
@@ -39,7 +63,7 @@ static int wait_for(ColdLink *l, short events, Error *reterr) {
 
                 if (r < 0)
                         return r;
-                if (poll(fds, ELEMENTSOF(fds), 250) < 0 && errno != EINTR)
+                if (poll(fds, ELEMENTSOF(fds), LOOK_MS) < 0 && errno != EINTR)
                         return error_setf(reterr, -errno, "poll: %m");
                 if (fds[0].revents)
                         return 0;
@@ -53,16 +77,21 @@ static int write_link(void *userdata, const void *p, size_t n, Error *reterr) {
         ColdLink *l = userdata;
 
         for (size_t done = 0; done < n;) {
-                ssize_t k = send(l->fd, (const uint8_t *)p + done, n - done, MSG_NOSIGNAL);
+                size_t room = pace_room(&l->pace, n - done, clock_us());
+                ssize_t k =
+                        room == 0 ? 0 : send(l->fd, (const uint8_t *)p + done, room, MSG_NOSIGNAL);
                 int r = 0;
 
-                if (k < 0 && errno == EAGAIN)
+                if (room == 0)
+                        r = wait_pace(l, pace_wait_us(&l->pace), reterr);
+                else if (k < 0 && errno == EAGAIN)
                         r = wait_for(l, POLLOUT, reterr);
                 else if (k < 0 && errno != EINTR)
                         r = error_setf(reterr, -errno, "the stream broke: %m");
                 if (r < 0)
                         return explain(l, r, reterr);
                 done += k > 0 ? (size_t)k : 0;
+                pace_took(&l->pace, k > 0 ? (size_t)k : 0);
         }
         return 0;
 }
@@ -104,6 +133,8 @@ int cold_link_open(ColdLink *l, Mover *m, Error *reterr) {
                 return error_setf(reterr, -errno, "socketpair: %m");
         l->mover = m;
         l->answered = l->refused = l->broken = false;
+        /* From a full bucket: what is said first is little. */
+        pace_set(&l->pace, m->cold->bandwidth, clock_us() - 1000000U);
         l->fd = TAKE_FD(ours);
         l->pipe = (ColdPipe){ read_link, write_link, l };
         return 0;

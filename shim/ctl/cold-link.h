@@ -3,6 +3,7 @@
 
 #include <json-c/json.h>
 
+#include "lib/pace.h"
 #include "shim/ctl/cold-stream.h"
 #include "shim/ctl/migrate.h"
 
@@ -14,6 +15,7 @@ typedef struct ColdLink {
         int fd; /* -EBADF: not connected */
         RemoteRun run;
         ColdPipe pipe;
+        Pace pace;     /* of what is sent */
         bool answered; /* at all */
         bool refused;  /* it answered with an error, and ends */
         bool broken;   /* the stream */

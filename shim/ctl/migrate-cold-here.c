@@ -81,7 +81,8 @@ int cold_record(Mover *m, OfflineState state, Error *reterr) {
 /* The shims' options have no meaning where no shim takes part. */
 static bool is_taken(const char *option) {
         static const char *const names[] = { "storage", "keep_source_disks",
-                                             "remove_source_volumes", "transport_timeout" };
+                                             "remove_source_volumes", "transport_timeout",
+                                             "bandwidth" };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
                 if (strcmp(names[i], option) == 0)
@@ -134,6 +135,7 @@ static int take_options(Mover *m, MigrationOptions *o, Error *reterr) {
                                   "options keep_source_disks and remove_source_volumes exclude "
                                   "each other");
         c->storage = o->storage;
+        c->bandwidth = o->bandwidth;
         c->keep_scratch = o->keep_source_disks;
         c->remove_volumes = o->remove_source_volumes;
         return 0;

@@ -355,8 +355,10 @@ static int send_disks(Mover *m, uint64_t *which, Error *reterr) {
         const ColdPlan *p = &m->cold->plan;
         bool rest = warm_has_begun(m->cold);
 
-        if (rest)
+        if (rest) {
                 warm_begin_pass(m, false);
+                pace_set(&m->cold->link.pace, 0, 0); /* the pod stands */
+        }
         for (size_t i = 0; i < p->n_disks; i++) {
                 const ScsiDiskConfig *disk = &p->disks[i].spec->disk;
                 bool raw = strcmp(disk->format, "raw") == 0;

@@ -31,6 +31,7 @@ struct Cold {
         bool runs;       /* resumed, and it was started over there since */
         bool start;      /* it ran, and is to run over there */
         MigrationStorage storage;
+        uint64_t bandwidth; /* bytes a second; 0: no limit */
         bool keep_scratch, remove_volumes;
         bool planned;   /* its definition could be read: the plan is there */
         bool offered;   /* something may be left over there */

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 
 #include "lib/message.h"
+#include "lib/pace.h"
 #include "shim/ferry/ferry.h"
 
 /* What the files of the ferry share.
@@ -52,13 +53,6 @@ typedef struct Conn {
         bool gated;           /* its next packet waits at the gate */
         uint32_t packet_left; /* with a gate: of a packet that passes */
 } Conn;
-
-/* A kind's pace: what it may take now, which grows with time up to a burst. */
-typedef struct Pace {
-        uint64_t rate; /* bytes a second; 0: no limit */
-        uint64_t room; /* bytes */
-        uint64_t at_us;
-} Pace;
 
 typedef enum CommandType {
         COMMAND_TRANSPORT,

@@ -150,11 +150,14 @@ pf h2 stop t-p
 # As after a reboot: no shim, and no log of the last run.
 on h2 sh -c 'kill -9 $(cat /run/podferry/t-p/pid); rm -r /run/podferry/t-p'
 rm "$work/v1"
-move h2 t-p --disk "$(there 2 1)" --progress json >"$work/out" 2>"$work/err"
+move h2 t-p --disk "$(there 2 1)" --bandwidth 2M --progress json >"$work/out" 2>"$work/err"
 ok "it moves back, without a shim" F53 || diag "$(cat "$work/out" "$work/err")"
 like "$(tail -n 1 "$work/out")" '"outcome":"moved".*"type":"cold".*"state":"stopped"' "the result is JSON"
 like "$(cat "$work/out")" '"step":"offer".*"step":"copy".*"progress":.*"percent":100.*"step":"commit"' "and so are steps and progress"
 gone h2 "the host that it left has nothing of it"
+# 5 MiB of random content, less what a full bucket lets through at once.
+tail -n 1 "$work/out" | jq -e '.elapsed_ms >= 2400' >"$work/slow"
+ok "not faster than it was allowed" F34 || diag "$(tail -n 1 "$work/out")"
 rm "$work/v2"
 
 # -- killed at each moment; the pod is stopped on h1 --
