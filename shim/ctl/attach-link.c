@@ -148,12 +148,11 @@ int attach_link_home(AttachLink *l, const AttachWay *way, const AttachTarget *t,
 }
 
 int attach_link_remote(AttachLink *l, const AttachWay *way, const AttachTarget *t, Error *reterr) {
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         char offset[24];
         const char *args[16] = { "relay",  "--pod",    way->pod,   "--container", t->container,
                                  "--exec", t->exec_id, "--offset", offset };
         size_t n = 9;
-        int pair[2], r;
+        int r;
 
         *l = ATTACH_LINK_INIT;
         (void)snprintf(offset, sizeof(offset), "%" PRIu64, way->offset);
@@ -161,22 +160,14 @@ int attach_link_remote(AttachLink *l, const AttachWay *way, const AttachTarget *
                 args[n++] = "--stdin";
         if (t->wishes.lines)
                 args[n++] = "--lines";
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-                return error_setf(reterr, -errno, "socket: %m");
         r = remote_parse(way->to, *way->program ? way->program : NULL, NULL, &l->remote, reterr);
         if (r == 0)
                 r = remote_ask_nothing(&l->remote, reterr);
         if (r == 0)
-                r = remote_start(&l->remote, args, theirs, theirs, &l->run, reterr);
-        if (r < 0) {
+                r = remote_start_stream(&l->remote, args, &l->run, &l->fd, reterr);
+        if (r < 0)
                 attach_link_close(l);
-                return r;
-        }
-        l->fd = TAKE_FD(ours);
-        return 0;
+        return r;
 }
 
 bool attach_link_is_remote(const AttachLink *l) {

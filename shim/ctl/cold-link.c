@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shim/ctl/cold-link.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -46,8 +45,10 @@ static int wait_pace(ColdLink *l, uint64_t us, Error *reterr) {
                         return r;
                 if (ppoll(fds, ELEMENTSOF(fds), &t, NULL) < 0 && errno != EINTR)
                         return error_setf(reterr, -errno, "poll: %m");
-                if (fds[0].revents & (POLLHUP | POLLERR))
-                        return 0; /* what is sent next finds out */
+                if (fds[0].revents & (POLLHUP | POLLERR)) {
+                        pace_set(&l->pace, 0, 0); /* what is sent next finds out */
+                        return 0;
+                }
         }
         return 0;
 }
@@ -119,23 +120,16 @@ static int read_link(void *userdata, void *p, size_t n, Error *reterr) {
 int cold_link_open(ColdLink *l, Mover *m, Error *reterr) {
         const char *args[] = { "receive",   "--pod",    m->new_name,     "--cold",
                                "--session", m->session, mover_placed(m), NULL };
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
-        int pair[2], r;
+        int r;
 
         (void)cold_link_close(l);
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        r = remote_start(&m->remote, args, theirs, theirs, &l->run, reterr);
+        r = remote_start_stream(&m->remote, args, &l->run, &l->fd, reterr);
         if (r < 0)
                 return r;
-        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
         l->mover = m;
         l->answered = l->refused = l->broken = false;
         /* From a full bucket: what is said first is little. */
         pace_set(&l->pace, m->cold->bandwidth, clock_us() - 1000000U);
-        l->fd = TAKE_FD(ours);
         l->pipe = (ColdPipe){ read_link, write_link, l };
         return 0;
 }

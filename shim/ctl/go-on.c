@@ -163,21 +163,6 @@ static bool is_settled(const Half *h) {
 
 /* -- both sides -- */
 
-static int start_remote(GoOn *g, const char *const args[], RemoteRun *run, int *ret_fd,
-                        Error *reterr) {
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
-        int pair[2], r;
-
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        r = remote_start(&g->remote, args, theirs, theirs, run, reterr);
-        if (r < 0)
-                return r;
-        *ret_fd = TAKE_FD(ours);
-        return 0;
-}
-
 static int connect_there(GoOn *g, Error *reterr) {
         const char *const args[] = { "receive", "--pod", g->there_name, "--adopt", NULL };
         Error why = ERROR_INIT;
@@ -185,7 +170,7 @@ static int connect_there(GoOn *g, Error *reterr) {
 
         g->there.bus = sd_bus_flush_close_unref(g->there.bus);
         (void)remote_finish(&g->calls, 3000, NULL);
-        r = start_remote(g, args, &g->calls, &fd, reterr);
+        r = remote_start_stream(&g->remote, args, &g->calls, &fd, reterr);
         if (r < 0)
                 return r;
         if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
@@ -260,7 +245,7 @@ static int give_transport(GoOn *g, bool resume, Error *reterr) {
                 return error_setf(reterr, -ECONNRESET, "the transport broke %u times%s%.300s",
                                   TRANSPORTS_MAX, g->why.text[0] ? "; the last time: " : "",
                                   g->why.text);
-        r = start_remote(g, args, &g->transport, &fd, reterr);
+        r = remote_start_stream(&g->remote, args, &g->transport, &fd, reterr);
         if (r < 0)
                 return r;
         r = pod_call(g->here.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,

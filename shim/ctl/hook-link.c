@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shim/ctl/hook-link.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "hostdev/image/files.h"
 #include "lib/clock.h"
 #include "shim/ctl/hook-run.h"
 #include "shim/ctl/hook-serve.h"
@@ -64,6 +62,13 @@ static int make_request(const Mover *m, const HookCall *call, json_object **ret,
         return 0;
 }
 
+/* A new socket has room for it. One that has ended already says why when it is listened to. */
+static int say(const Link *l, const char *text, size_t n) {
+        ssize_t k = send(l->fd, text, n, MSG_NOSIGNAL);
+
+        return k == (ssize_t)n || (k < 0 && errno == EPIPE) ? 0 : k < 0 ? -errno : -EIO;
+}
+
 static int send_request(Link *l, Error *reterr) {
         _cleanup_json_ json_object *o = NULL;
         const char *text;
@@ -77,9 +82,9 @@ static int send_request(Link *l, Error *reterr) {
                 return error_oom(reterr);
         if (strlen(text) > HOOK_REQUEST_MAX)
                 return error_setf(reterr, -EINVAL, "--hook: all of them together are too long");
-        r = files_write_all(l->fd, text, strlen(text)); /* a new socket has room for it */
+        r = say(l, text, strlen(text));
         if (r == 0)
-                r = files_write_all(l->fd, "\n", 1);
+                r = say(l, "\n", 1);
         return r < 0 ? error_setf(reterr, r, "cannot ask: %s", strerrordesc_np(-r)) : 0;
 }
 
@@ -87,24 +92,16 @@ static int open_link(Link *l, Error *reterr) {
         const char *event = hook_event_name(l->call->event);
         const char *here[] = { "hooks", "--run", event, NULL };
         const char *there[] = { "receive", "--pod", l->mover->new_name, "--hooks", event, NULL };
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         _cleanup_(remote_done) Remote self = {};
-        int pair[2], r = 0;
+        int r = 0;
 
         if (!l->call->there)
                 r = remote_here(&self, reterr);
+        if (r == 0)
+                r = remote_start_stream(l->call->there ? &l->mover->remote : &self,
+                                        l->call->there ? there : here, &l->run, &l->fd, reterr);
         if (r < 0)
                 return r;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        r = remote_start(l->call->there ? &l->mover->remote : &self, l->call->there ? there : here,
-                         theirs, theirs, &l->run, reterr);
-        if (r < 0)
-                return r;
-        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        l->fd = TAKE_FD(ours);
         l->end_ms = clock_ms() + CONNECT_MS;
         return send_request(l, reterr);
 }

@@ -40,21 +40,13 @@ static int explain_command(Mover *m, int r, Error *reterr) {
 }
 
 int mover_start_destination(Mover *m, Error *reterr) {
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         const char *args[] = { "receive", "--pod", m->new_name, mover_placed(m), NULL };
-        int pair[2], fd, r;
+        int fd, r;
 
         m->destination.name = "destination";
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        r = remote_start(&m->remote, args, theirs, theirs, &m->calls, reterr);
+        r = remote_start_stream(&m->remote, args, &m->calls, &fd, reterr);
         if (r < 0)
                 return r;
-        theirs = close_fd(theirs);
-        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        fd = TAKE_FD(ours);
         r = pod_connect_fds(fd, fd, &m->destination.bus, reterr);
         return r < 0 ? explain_command(m, r, reterr) : 0;
 }
@@ -439,20 +431,17 @@ int mover_prepare(Mover *m, Error *reterr) {
 }
 
 int mover_connect_transport(Mover *m, Error *reterr) {
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         const char *args[] = { "receive",   "--pod",    m->new_name, "--transport",
                                "--session", m->session, NULL };
-        int pair[2], r;
+        _cleanup_close_ int fd = -EBADF;
+        int r;
 
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        r = remote_start(&m->remote, args, theirs, theirs, &m->transport, reterr);
+        r = remote_start_stream(&m->remote, args, &m->transport, &fd, reterr);
         if (r < 0)
                 return r;
         m->transports++;
         r = pod_call(m->source.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
-                     "RegisterSocket", "sh", m->session, ours);
+                     "RegisterSocket", "sh", m->session, fd);
         return r < 0 ? error_prefix(reterr, r, "source") : 0;
 }
 

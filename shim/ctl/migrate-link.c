@@ -6,7 +6,6 @@
  * speed is taken, since what is between takes megabytes at once; and so that a slow link is not
  * left with seconds of work when this is over, no more is under way than has arrived before. */
 #include <endian.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/random.h>
@@ -144,32 +143,25 @@ static int explain(RemoteRun *run, int r, Error *reterr) {
 }
 
 int mover_measure_link(Mover *m, LinkSpeed *ret, Error *reterr) {
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         const char *args[] = { "receive", "--measure", NULL };
+        _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ Meter *meter = calloc(1, sizeof(*meter));
         uint64_t begin = clock_ms();
         RemoteRun run = REMOTE_RUN_INIT;
-        int pair[2], r;
+        int r;
 
         if (!meter)
                 return error_oom(reterr);
         r = fill(meter->chunk, CHUNK, reterr);
+        if (r == 0)
+                r = remote_start_stream(&m->remote, args, &run, &fd, reterr);
         if (r < 0)
                 return r;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        r = remote_start(&m->remote, args, theirs, theirs, &run, reterr);
-        if (r < 0)
-                return r;
-        theirs = close_fd(theirs);
-        meter->fd = ours;
+        meter->fd = fd;
         r = measure(m, meter, reterr);
         if (r < 0)
                 r = explain(&run, r, reterr);
-        ours = close_fd(ours);
+        fd = close_fd(fd);
         (void)remote_finish(&run, 1000, NULL);
         if (r < 0)
                 return r;

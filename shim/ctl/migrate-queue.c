@@ -2,7 +2,6 @@
 /* Waiting until fewer moves leave this host, or come to the other one (places.h). Before anything
  * else is done: a pod that waits is as it was, and nobody else waits for it. Out before in, always,
  * so that no two moves wait for each other. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,23 +115,15 @@ static int wait_for_place(Mover *m, Error *reterr) {
 }
 
 static int take_in(Mover *m, Error *reterr) {
-        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
         char number[24];
         const char *args[] = { "receive", "--place", number, NULL };
-        int pair[2], r;
+        int r;
 
         if (m->max_in == 0) /* it is counted there, by its first command */
                 return 0;
         (void)snprintf(number, sizeof(number), "%u", (unsigned)m->max_in);
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return error_setf(reterr, -errno, "socketpair: %m");
-        ours = pair[0], theirs = pair[1];
-        r = remote_start(&m->remote, args, theirs, theirs, &m->place, reterr);
-        if (r < 0)
-                return r;
-        m->place_fd = TAKE_FD(ours);
-        theirs = close_fd(theirs);
-        return wait_for_place(m, reterr);
+        r = remote_start_stream(&m->remote, args, &m->place, &m->place_fd, reterr);
+        return r < 0 ? r : wait_for_place(m, reterr);
 }
 
 int mover_queue(Mover *m, Error *reterr) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -252,6 +253,23 @@ int remote_start(const Remote *r, const char *const args[], int in, int out, Rem
         if (k < 0)
                 return error_setf(reterr, k, "cannot run %s: %s", argv[0], strerrordesc_np(-k));
         *ret = (RemoteRun){ .pid = pid, .stderr_fd = TAKE_FD(err_r) };
+        return 0;
+}
+
+int remote_start_stream(const Remote *r, const char *const args[], RemoteRun *ret, int *ret_fd,
+                        Error *reterr) {
+        _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
+        int pair[2], k;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        ours = pair[0], theirs = pair[1];
+        if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+                return error_setf(reterr, -errno, "socketpair: %m");
+        k = remote_start(r, args, theirs, theirs, ret, reterr);
+        if (k < 0)
+                return k;
+        *ret_fd = TAKE_FD(ours);
         return 0;
 }
 

@@ -44,6 +44,9 @@ typedef struct RemoteRun {
  */
 int remote_start(const Remote *r, const char *const args[], int in, int out, RemoteRun *ret,
                  Error *reterr);
+/* The same, with one stream for both; *ret_fd is our end of it, which does not block. */
+int remote_start_stream(const Remote *r, const char *const args[], RemoteRun *ret, int *ret_fd,
+                        Error *reterr);
 /* True once it has ended. */
 bool remote_has_ended(RemoteRun *run);
 /* Waits for its end, at most so long. True: it has ended. */
