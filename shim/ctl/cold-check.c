@@ -37,6 +37,8 @@ const ColdRule cold_rules[] = {
         { "disk-missing", "F06", "blocks", "put it there first, or share it", true },
         { "layers-missing", "F07", "advises",
           "nothing; to save the time, copy the image there before", true },
+        { "copies-wait", "F56", "advises",
+          "nothing: it waits as it is until those are done; --copies now does not wait", true },
         { "destination-unreachable", "F10", "blocks",
           "see that --to works: podferry must be there and start", true },
 };

@@ -14,8 +14,7 @@
 
 /* -- the destination -- */
 
-static int say_ahead(const ColdReceiver *c, const CopiesAhead *a, Error *reterr) {
-        _cleanup_json_ json_object *o = json_object_new_object();
+static int add_ahead(json_object *o, const CopiesAhead *a, Error *reterr) {
         json_object *wait = json_object_new_object(), *pods = json_object_new_array();
 
         if (json_add(o, "wait", wait) < 0) {
@@ -29,7 +28,21 @@ static int say_ahead(const ColdReceiver *c, const CopiesAhead *a, Error *reterr)
         for (unsigned i = 0; i < MIN_OF(a->n, COPIES_TOLD_MAX); i++)
                 if (json_append(pods, json_object_new_string(a->pods[i])) < 0)
                         return error_oom(reterr);
-        return cold_answer(c, o, reterr);
+        return 0;
+}
+
+static int say_ahead(const ColdReceiver *c, const CopiesAhead *a, Error *reterr) {
+        _cleanup_json_ json_object *o = json_object_new_object();
+        int r = o ? add_ahead(o, a, reterr) : error_oom(reterr);
+
+        return r < 0 ? r : cold_answer(c, o, reterr);
+}
+
+int cold_tell_ahead(const ColdReceiver *c, json_object *answer, Error *reterr) {
+        CopiesAhead ahead;
+        int r = copies_look(c->ctl->config.run_dir, c->name, &ahead, reterr);
+
+        return r < 0 || ahead.n == 0 ? r : add_ahead(answer, &ahead, reterr);
 }
 
 /* Whoever waits says nothing: what comes is the end, or no podferry's. */
@@ -86,10 +99,10 @@ int cold_take_join(ColdReceiver *c, json_object *request, json_object *answer, E
 
 /* -- the source -- */
 
-static void tell(Mover *m, json_object *wait) {
+void cold_describe_wait(const Mover *m, json_object *wait, char *ret, size_t size) {
         json_object *pods = json_get_array(wait, "pods"), *v;
         int64_t n = json_get_number(wait, "copies");
-        char text[400], names[300] = "";
+        char names[300] = "";
         size_t len = 0, shown = 0;
 
         for (JSON_EACH(i, pods, v)) {
@@ -102,9 +115,15 @@ static void tell(Mover *m, json_object *wait) {
                                         pod);
                 shown++;
         }
-        (void)snprintf(text, sizeof(text), "generation %u of copies to %s still copies %s%s",
+        (void)snprintf(ret, size, "generation %u of copies to %s still copies %s%s",
                        (unsigned)json_get_number(wait, "generation"), m->cold->host,
                        shown ? names : "others", n > (int64_t)shown ? ", ..." : "");
+}
+
+static void tell(Mover *m, json_object *wait) {
+        char text[400];
+
+        cold_describe_wait(m, wait, text, sizeof(text));
         show_step(&m->show, "queue", text);
 }
 

@@ -85,7 +85,7 @@ static int do_check(ColdReceiver *c, json_object *request, json_object *answer, 
         if (r == 0)
                 r = cold_take_offer(c, request, answer, reterr);
         c->findings = NULL;
-        return r;
+        return r < 0 ? r : cold_tell_ahead(c, answer, reterr);
 }
 
 static int do_commit(ColdReceiver *c, json_object *request, json_object *answer, Error *reterr) {

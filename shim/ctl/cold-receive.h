@@ -38,6 +38,8 @@ typedef int ColdTake(ColdReceiver *c, json_object *request, json_object *answer,
 ColdTake cold_take_offer, cold_take_files, cold_take_seal;
 /* -- cold-join.c: answers as long as it has to wait, and once more when it need not -- */
 ColdTake cold_take_join;
+/* For a check: what it would wait for, if it would. */
+int cold_tell_ahead(const ColdReceiver *c, json_object *answer, Error *reterr);
 /* -- warm-receive.c -- */
 ColdTake cold_take_ahead;
 /* A pass over a disk that was copied ahead (c->warm). */

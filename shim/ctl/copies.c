@@ -192,20 +192,30 @@ static int open_next(const Copy *c, json_object **g, Error *reterr) {
         return r < 0 ? r : write_generation(c->dir_fd, *g, reterr);
 }
 
+/* Those of the generation that are left, but for this one. */
+static int look_ahead(const Copy *c, json_object *g, CopiesAhead *ret, Error *reterr) {
+        Search s = { c, g, ret };
+
+        *ret = (CopiesAhead){ .generation = (unsigned)json_get_number(g, "generation") };
+        return for_each_party(c->dir_fd, count_ahead, &s, reterr);
+}
+
+static bool is_up(json_object *g) {
+        return json_object_get_boolean(json_get(g, "up"));
+}
+
 /* What of a copy that was killed is still in it is this one's, which goes on in its place. */
 static int find_turn(Copy *c, json_object **g, CopiesAhead *ret, Error *reterr) {
-        Search s = { c, *g, ret };
         int r;
 
-        *ret = (CopiesAhead){ .generation = (unsigned)json_get_number(*g, "generation") };
         if (belongs(*g, c->pod, c->set))
                 return 0;
-        r = for_each_party(c->dir_fd, count_ahead, &s, reterr);
+        r = look_ahead(c, *g, ret, reterr);
         if (r < 0)
                 return r;
         if (ret->n == 0)
                 return open_next(c, g, reterr);
-        if (json_object_get_boolean(json_get(*g, "up")))
+        if (is_up(*g))
                 return -EAGAIN;
         if (add_party(*g, c->pod, c->set) < 0)
                 return error_oom(reterr);
@@ -227,6 +237,25 @@ int copy_try(Copy *c, CopiesAhead *ret, Error *reterr) {
         return r;
 }
 
+int copies_look(const char *run_dir, const char *pod, CopiesAhead *ret, Error *reterr) {
+        _cleanup_json_ json_object *g = NULL;
+        _cleanup_copy_ Copy c = COPY_INIT;
+        int r;
+
+        *ret = (CopiesAhead){};
+        (void)snprintf(c.pod, sizeof(c.pod), "%s", pod);
+        r = lock_files_open(run_dir, &c.dir_fd, reterr);
+        if (r == 0)
+                r = lock_files_begin(c.dir_fd, reterr);
+        if (r < 0)
+                return r;
+        r = read_generation(c.dir_fd, &g, reterr);
+        if (r == 0 && is_up(g) && !belongs(g, pod, ""))
+                r = look_ahead(&c, g, ret, reterr);
+        lock_files_end(c.dir_fd);
+        return r;
+}
+
 int copy_begin(const Copy *c, Error *reterr) {
         _cleanup_json_ json_object *g = NULL;
         int r;
@@ -237,7 +266,7 @@ int copy_begin(const Copy *c, Error *reterr) {
         if (r < 0)
                 return r;
         r = read_generation(c->dir_fd, &g, reterr);
-        if (r == 0 && is_generation(g) && !json_object_get_boolean(json_get(g, "up"))) {
+        if (r == 0 && is_generation(g) && !is_up(g)) {
                 r = json_add(g, "up", json_object_new_boolean(true)) < 0
                             ? error_oom(reterr)
                             : write_generation(c->dir_fd, g, reterr);

@@ -46,6 +46,8 @@ typedef struct CopiesAhead {
 /* Is it this copy's turn? 0: c->generation is set. -EAGAIN: not yet; *ret is what it waits for, and
  * lock_files_watch() tells when to ask again. */
 int copy_try(Copy *c, CopiesAhead *ret, Error *reterr);
+/* What a copy that came now would wait for; ret->n 0: nothing. Changes nothing. */
+int copies_look(const char *run_dir, const char *pod, CopiesAhead *ret, Error *reterr);
 /* It is about to be filled: who is not in its generation by now comes in the next one. */
 int copy_begin(const Copy *c, Error *reterr);
 /* It is finished with. */

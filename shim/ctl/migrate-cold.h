@@ -70,6 +70,8 @@ int cold_connect(Mover *m, Error *reterr);
 /* A step has found what ends the move: r as it is. In a check it is noted under this code (a row of
  * cold-check.h), and 0 lets the step look on. */
 int cold_heed(Mover *m, const char *code, int r, Error *reterr);
+/* What the other host says that it waits for, for people. */
+void cold_describe_wait(const Mover *m, json_object *wait, char *ret, size_t size);
 /* Asks the other host what an offer would be refused for; it makes nothing. */
 int cold_ask_check(Mover *m, Error *reterr);
 

@@ -40,6 +40,7 @@ ends t-b 130 "Ctrl-C while it waits"
 is "$(resting)" "t-a t-b" "its pod is as it was"
 goes t-b
 waits_for t-b t-a
+like "$(pf $from check t-c --type cold --to "$(to $to)" 2>&1)" 'advises +destination +copies-wait .*still copies t-a' "a check says that it would wait" F01 F56
 goes t-c --type cold
 waits_for t-c t-a
 running $from t-c

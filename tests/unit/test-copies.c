@@ -93,8 +93,16 @@ static int forget(void **state) {
 
 static void test_frozen(void **state) {
         _cleanup_copy_ Copy a = enter("a", ""), b = COPY_INIT, c = COPY_INIT;
+        CopiesAhead ahead;
 
+        assert_int_equal(copies_look(dir, "b", &ahead, NULL), 0);
+        assert_int_equal(ahead.n, 0);
         assert_begins(&a, 1);
+        assert_int_equal(copies_look(dir, "b", &ahead, NULL), 0);
+        assert_int_equal(ahead.n, 1);
+        assert_string_equal(ahead.pods[0], "a");
+        assert_int_equal(copies_look(dir, "a", &ahead, NULL), 0);
+        assert_int_equal(ahead.n, 0); /* it belongs to it */
         b = enter("b", "");
         c = enter("c", "");
         assert_waits(&b, 1, "a", 1);
