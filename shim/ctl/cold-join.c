@@ -53,13 +53,21 @@ static int heed_source(const ColdReceiver *c, Error *reterr) {
         return r < 0 ? r : error_setf(reterr, -EBADMSG, "a request while the last one waits");
 }
 
+static bool is_same(const CopiesAhead *a, const CopiesAhead *b) {
+        bool same = a->generation == b->generation && a->n == b->n;
+
+        for (unsigned i = 0; same && i < MIN_OF(a->n, COPIES_TOLD_MAX); i++)
+                same = strcmp(a->pods[i], b->pods[i]) == 0;
+        return same;
+}
+
 static int wait_for_turn(ColdReceiver *c, int watch_fd, Error *reterr) {
         CopiesAhead ahead, told = {};
         uint64_t sign_ms = 0;
         int r;
 
         while ((r = copy_try(&c->copy, &ahead, reterr)) == -EAGAIN) {
-                if (memcmp(&ahead, &told, sizeof(ahead)) != 0 || clock_ms() >= sign_ms) {
+                if (!is_same(&ahead, &told) || clock_ms() >= sign_ms) {
                         r = say_ahead(c, &ahead, reterr);
                         if (r < 0)
                                 return r;

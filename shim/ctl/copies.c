@@ -88,9 +88,10 @@ static void read_set(int dir_fd, const char *name, char ret[static ID_MAX + 1]) 
                 ret[0] = '\0';
 }
 
+/* < 0: no memory; 1: enough. */
 typedef int (*OnParty)(void *userdata, const char *pod, const char *set);
 
-/* Each that is alive. */
+/* Each that is alive. 1: on_party() had enough. */
 static int for_each_party(int dir_fd, OnParty on_party, void *userdata, Error *reterr) {
         _cleanup_close_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -142,8 +143,11 @@ int copy_enter(const char *run_dir, const char *pod, const char *set, Copy *ret,
                 r = error_setf(reterr, -EBUSY, "pod %s is being copied to this host already", pod);
         if (r == 0)
                 r = lock_file_take(c.dir_fd, name, &c.fd, reterr);
-        if (r == 0)
+        if (r == 0) {
                 r = files_write_all(c.fd, set, strlen(set));
+                if (r < 0)
+                        (void)error_setf(reterr, r, "%s: %s", name, strerrordesc_np(-r));
+        }
         lock_files_end(c.dir_fd);
         if (r < 0)
                 return r;
@@ -275,6 +279,16 @@ int copy_begin(const Copy *c, Error *reterr) {
         return r;
 }
 
+static int found_one(void *userdata, const char *pod, const char *set) {
+        return 1;
+}
+
+/* The last one leaves nothing. */
+static void drop_generation(int dir_fd) {
+        if (for_each_party(dir_fd, found_one, NULL, NULL) == 0)
+                (void)unlinkat(dir_fd, GENERATION, 0);
+}
+
 /* Out of the set, too: another copy of this pod is a new one. */
 static void drop_from_set(const Copy *c) {
         _cleanup_json_ json_object *g = NULL;
@@ -298,6 +312,7 @@ void copy_leave(Copy *c) {
                 (void)snprintf(name, sizeof(name), PARTY_FORMAT, c->pod);
                 drop_from_set(c);
                 lock_file_leave(c->dir_fd, name, &c->fd);
+                drop_generation(c->dir_fd);
                 lock_files_end(c->dir_fd);
         }
         (void)close_fd(c->fd);

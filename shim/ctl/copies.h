@@ -20,7 +20,8 @@
  * (--copies with:NAME, as plans do): these begin whenever they are there.
  *
  * In RUN_DIR the file .copies is the generation, and .copy-POD, locked as long as it takes part, is
- * who is there or waits; in it the name of its set. So a copy that is killed holds up nobody. */
+ * who is there or waits; in it the name of its set. So a copy that is killed holds up nobody. The
+ * last one takes the generation along; the next is number 1 then. */
 typedef struct Copy {
         int dir_fd, fd; /* -EBADF: it takes no part */
         char pod[ID_MAX + 1], set[ID_MAX + 1];

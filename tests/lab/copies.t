@@ -122,7 +122,7 @@ diag "what is wrong"
 for bad in later with: with:../x with: "with:a b"; do
         like "$(pf $to migrate t-a --to "exec:$work/way $from" --copies "$bad" 2>&1)" '--copies' "--copies \"$bad\" is refused"
 done
-is "$(on $to sh -c 'ls -A /run/podferry | grep "^\.copy-"')$(on $from sh -c 'ls -A /run/podferry | grep "^\.copy-"')" "" "no copy is left that takes part"
+is "$(on $to sh -c 'ls -A /run/podferry | grep "^\.cop"')$(on $from sh -c 'ls -A /run/podferry | grep "^\.cop"')" "" "nothing is left of who took part"
 pf $to rm t-a t-b t-c
 ok "all are removed"
 pf $from plan archive together >/dev/null
