@@ -24,6 +24,7 @@ typedef enum MigrationDomainState {
 typedef enum MigrationMemory {
         MIGRATION_MEMORY_ALL,
         MIGRATION_MEMORY_COMING,
+        MIGRATION_MEMORY_SILENT, /* the same, but for long no byte of it has come */
         MIGRATION_MEMORY_TORN, /* the rest comes no more, unless QEMU is helped to another stream */
 } MigrationMemory;
 

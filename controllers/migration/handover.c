@@ -181,6 +181,15 @@ static void op_failed(Migration *m, MigrationOp op, int r, const Error *err) {
         }
 }
 
+/* Destination of a post-copy: as far as this look goes, the rest does not come. A QEMU that stands
+ * because it needs a page itself tells libvirt nothing of the end of its stream: then it is the
+ * silence that tells, once the source has ended. */
+static bool looks_torn(const Migration *m) {
+        if (m->domain.memory == MIGRATION_MEMORY_SILENT)
+                return !m->streams || (m->up && m->peer == MIGRATION_PEER_RELEASED);
+        return m->domain.memory == MIGRATION_MEMORY_TORN;
+}
+
 static void op_succeeded(Migration *m, MigrationOp op, const void *result) {
         bool job = m->migrating;
 
@@ -192,7 +201,7 @@ static void op_succeeded(Migration *m, MigrationOp op, const void *result) {
                 if (m->role == MIGRATION_DESTINATION && m->journal == JOURNAL_RUNNING &&
                     m->domain.state == MIGRATION_AT_RUNNING)
                         m->whole |= m->domain.memory == MIGRATION_MEMORY_ALL;
-                m->torn_looks = m->domain.memory == MIGRATION_MEMORY_TORN ? m->torn_looks + 1 : 0;
+                m->torn_looks = looks_torn(m) ? m->torn_looks + 1 : 0;
                 m->domain.job_active |= job;
                 if (m->role == MIGRATION_SOURCE && m->postcopy && job &&
                     m->domain.state == MIGRATION_AT_PAUSED)

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "hostdev/image/disk.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "shim/migrate/migrate-internal.h"
 #include "shim/migrate/migrate-options.h"
@@ -412,9 +413,28 @@ MigrationDomainState migrate_domain_state(const VirtDomain *d, MigrationRole rol
         return MIGRATION_AT_UNKNOWN;
 }
 
-static MigrationMemory memory_of(const VirtDomain *d, MigrationRole role) {
-        if (role == MIGRATION_SOURCE)
+/* No byte of memory since the first look of those that found no other number, for as long as a
+ * transfer may stand. */
+static bool is_silent(Migrate *m) {
+        uint64_t bytes, now = clock_ms();
+        FerryCounters c;
+
+        if (!m->ferry || m->options.progress_timeout_ms == 0)
+                return false;
+        ferry_counters(m->ferry, &c);
+        bytes = c.kind[FERRY_MEMORY].received;
+        if (m->silent_since_ms == 0 || bytes != m->silent_bytes) {
+                m->silent_bytes = bytes;
+                m->silent_since_ms = now;
+        }
+        return now - m->silent_since_ms >= m->options.progress_timeout_ms;
+}
+
+static MigrationMemory memory_of(Migrate *m, const VirtDomain *d) {
+        if (migration_role(m->migration) == MIGRATION_SOURCE)
                 return MIGRATION_MEMORY_ALL;
+        if (d->reason == VIRT_REASON_POSTCOPY && is_silent(m))
+                return MIGRATION_MEMORY_SILENT;
         return d->reason == VIRT_REASON_POSTCOPY          ? MIGRATION_MEMORY_COMING
                : d->reason == VIRT_REASON_POSTCOPY_FAILED ? MIGRATION_MEMORY_TORN
                                                           : MIGRATION_MEMORY_ALL;
@@ -448,7 +468,7 @@ static void on_domain(void *userdata, int r, const void *result, const Error *er
                 return;
         }
         d.state = migrate_domain_state(result, migration_role(m->migration));
-        d.memory = memory_of(vd, migration_role(m->migration));
+        d.memory = memory_of(m, vd);
         d.by_user = migration_role(m->migration) == MIGRATION_SOURCE && vd->state == VIRT_PAUSED &&
                     vd->reason == VIRT_REASON_USER;
         if (m->adopted && m->adopted_at == JOURNAL_PREPARED && d.state == MIGRATION_AT_PAUSED &&

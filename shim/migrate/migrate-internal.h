@@ -46,7 +46,9 @@ struct Migrate {
         Migration *migration;
         Journal *journal; /* NULL until the first record */
         MigrationOptions options;
-        MigrationFacts facts; /* of this host, once learnt */
+        uint64_t silent_bytes,
+                silent_since_ms; /* destination of a post-copy: migrate-destination.c */
+        MigrationFacts facts;    /* of this host, once learnt */
         bool facts_known;
         bool has_kvm;                           /* with it */
         gid_t qemu_gid;                         /* with it */

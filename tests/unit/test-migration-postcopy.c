@@ -299,6 +299,37 @@ static void test_torn(void **state) {
         }
 }
 
+/* Its QEMU stands, as it needs a page itself: for libvirt the rest still comes, and the streams
+ * stay open. Nothing comes from a source that has ended; one that has not may only be slow. */
+static void test_silent(void **state) {
+        FakeWorld w;
+
+        for (int ended = 0; ended < 2; ended++) {
+                unsigned looks = 0;
+
+                begin(&w);
+                destination_runs(&w);
+                w.memory = MIGRATION_MEMORY_SILENT;
+                if (ended) {
+                        w.s = MIGRATION_AT_NONE;
+                        w.lv = FAKE_FAILED;
+                        migration_on_streams(SRC(&w), false);
+                        migration_on_domain(SRC(&w), MIGRATION_DOMAIN_GONE, "");
+                }
+                talk(&w);
+                while (migration_state(DST(&w)) == MIGRATION_SWITCHOVER && looks++ < 20 &&
+                       fake_timer(side(&w, MIGRATION_DESTINATION), MIGRATION_TIMER_REPEAT))
+                        talk(&w);
+                assert_int_equal(migration_state(DST(&w)),
+                                 ended ? MIGRATION_TRANSFERRED : MIGRATION_SWITCHOVER);
+                if (ended) {
+                        assert_int_equal(migration_error(DST(&w))->code, -EIO);
+                        assert_true(looks >= 5);
+                }
+                fake_world_done(&w);
+        }
+}
+
 /* The guest ends at the destination before all of it has come. */
 static void test_ends_there(void **state) {
         FakeWorld w;
@@ -342,6 +373,7 @@ int main(void) {
                 cmocka_unit_test(test_libvirt_gives_up),
                 cmocka_unit_test(test_stream_ends),
                 cmocka_unit_test(test_torn),
+                cmocka_unit_test(test_silent),
                 cmocka_unit_test(test_ends_there),
                 cmocka_unit_test(test_other_moves),
         };
