@@ -219,6 +219,21 @@ ok "the other host has nothing of it" H4
 pf h2 rm --force t-p
 ok "rm --force gives it up"
 
+# So does one that has left the other in want of a page, mostly: libvirt there is told nothing then.
+start_pod
+ok "a pod that writes 30 MiB/s runs"
+leaves h1 --progress-timeout 15s
+source=$(on h1 cat /run/libvirt/qemu/podferry-t-p.pid)
+kill -STOP "$source"
+until_ok 15 grep -q userfault "/proc/$(on h2 cat /run/libvirt/qemu/podferry-t-p.pid)/wchan" || diag "it does not: libvirt can be told this time"
+kill -KILL "$source"
+wait $cli
+like "$? $(tail -n 1 "$work/out")" '^125 .*post-copy is broken: the source, or the link to it, has ended' "the source's QEMU is killed then: no success, but an end" F43 F67
+for h in h1 h2; do
+        pf $h rm --force t-p
+done
+is "$(domstate h1)$(domstate h2)" "" "rm --force gives it up"
+
 start_pod
 ok "a pod that writes 30 MiB/s runs"
 leaves h1
