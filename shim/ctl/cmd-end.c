@@ -257,7 +257,7 @@ static int remove_remains(const End *x, const char *pod, sd_bus **ret_bus, Error
         return r < 0 ? r : pod_connect(x->ctl->config.run_dir, pod, ret_bus, reterr);
 }
 
-static int rm_one(const End *x, const char *pod, const char *container, Error *reterr) {
+static int rm_once(const End *x, const char *pod, const char *container, Error *reterr) {
         _cleanup_bus_ sd_bus *bus = NULL;
         int r;
 
@@ -291,6 +291,18 @@ static int rm_one(const End *x, const char *pod, const char *container, Error *r
                         r = error_prefix(reterr, r, "%s", pod);
         }
         return r;
+}
+
+/* A shim that died a moment ago may still take a connection, which then ends without an answer. */
+static int rm_one(const End *x, const char *pod, const char *container, Error *reterr) {
+        int r = rm_once(x, pod, container, reterr);
+
+        if (!x->force || (r != -ECONNRESET && r != -ENOTCONN && r != -EPIPE))
+                return r;
+        if (reterr)
+                *reterr = ERROR_INIT;
+        r = rm_once(x, pod, container, reterr);
+        return r == -ENOENT ? 0 : r; /* the call had come through */
 }
 
 static int rm_run(Ctl *ctl, const Command *self, int argc, char **argv) {
