@@ -93,11 +93,15 @@ int pod_connect_fds(int in_fd, int out_fd, sd_bus **ret, Error *reterr) {
                      : 0;
 }
 
+bool pod_has_gone(int r) {
+        return r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE;
+}
+
 int pod_error(const sd_bus_error *e, int r, Error *reterr) {
         int code;
 
         if (!e || !sd_bus_error_is_set(e)) {
-                if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE)
+                if (pod_has_gone(r))
                         return error_setf(reterr, r, "the shim has gone away");
                 return error_setf(reterr, r, "%s", strerrordesc_np(-r));
         }

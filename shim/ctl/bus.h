@@ -28,6 +28,9 @@ int pod_call(sd_bus *bus, uint64_t deadline, sd_bus_message **ret, Error *reterr
              const char *interface, const char *member, const char *types, ...);
 /* What sd-bus and the other end say (e: NULL if it is r alone), as one of our codes and a text. */
 int pod_error(const sd_bus_error *e, int r, Error *reterr);
+/* A call's code: who was to answer it has ended. One that died a moment ago may still have taken
+ * the connection. */
+bool pod_has_gone(int r);
 /* The same with a message that is made already. */
 int pod_send(sd_bus *bus, sd_bus_message *m, uint64_t deadline, sd_bus_message **ret,
              Error *reterr);

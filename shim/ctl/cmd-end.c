@@ -293,11 +293,11 @@ static int rm_once(const End *x, const char *pod, const char *container, Error *
         return r;
 }
 
-/* A shim that died a moment ago may still take a connection, which then ends without an answer. */
+/* Once more, if the shim died just then: now that is known. */
 static int rm_one(const End *x, const char *pod, const char *container, Error *reterr) {
         int r = rm_once(x, pod, container, reterr);
 
-        if (!x->force || (r != -ECONNRESET && r != -ENOTCONN && r != -EPIPE))
+        if (!x->force || !pod_has_gone(r))
                 return r;
         if (reterr)
                 *reterr = ERROR_INIT;

@@ -283,12 +283,6 @@ static int found_one(void *userdata, const char *pod, const char *set) {
         return 1;
 }
 
-/* The last one leaves nothing. */
-static void drop_generation(int dir_fd) {
-        if (for_each_party(dir_fd, found_one, NULL, NULL) == 0)
-                (void)unlinkat(dir_fd, GENERATION, 0);
-}
-
 /* Out of the set, too: another copy of this pod is a new one. */
 static void drop_from_set(const Copy *c) {
         _cleanup_json_ json_object *g = NULL;
@@ -310,9 +304,11 @@ void copy_leave(Copy *c) {
 
         if (c->fd >= 0 && lock_files_begin(c->dir_fd, NULL) == 0) {
                 (void)snprintf(name, sizeof(name), PARTY_FORMAT, c->pod);
-                drop_from_set(c);
                 lock_file_leave(c->dir_fd, name, &c->fd);
-                drop_generation(c->dir_fd);
+                if (for_each_party(c->dir_fd, found_one, NULL, NULL) == 0)
+                        (void)unlinkat(c->dir_fd, GENERATION, 0); /* the last one */
+                else
+                        drop_from_set(c);
                 lock_files_end(c->dir_fd);
         }
         (void)close_fd(c->fd);

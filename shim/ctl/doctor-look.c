@@ -120,7 +120,7 @@ static int look_at_shim(Look *l) {
         int r;
 
         r = pod_dump_within(l->doctor->ctl->config.run_dir, l->pod, SHIM_USEC, &l->dump, &e);
-        if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) { /* it ended just then */
+        if (pod_has_gone(r)) { /* it ended just then */
                 e = ERROR_INIT;
                 r = pod_dump_within(l->doctor->ctl->config.run_dir, l->pod, SHIM_USEC, &l->dump,
                                     &e);

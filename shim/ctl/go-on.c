@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shim/ctl/go-on.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,10 +78,6 @@ static int get_object(const Half *h, const char *property, json_object **ret, Er
         return r == 0 && *text ? json_read(text, strlen(text), ret, reterr) : r;
 }
 
-static bool has_ended(int r) {
-        return r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE;
-}
-
 static int look_once(Half *h, Error *reterr) {
         _cleanup_json_ json_object *journal = NULL, *result = NULL, *progress = NULL;
         char session[96];
@@ -108,7 +103,7 @@ static int look(Half *h, Error *reterr) {
         Error e = ERROR_INIT;
         int r = h->gone ? 0 : look_once(h, &e);
 
-        if (has_ended(r)) {
+        if (pod_has_gone(r)) {
                 h->gone = true;
                 return 0;
         }
@@ -124,7 +119,7 @@ static int look_closer(Half *h, Error *reterr) {
         json_object *m;
         int r = h->gone ? 0 : pod_dump(h->bus, &dump, &e);
 
-        if (has_ended(r)) {
+        if (pod_has_gone(r)) {
                 h->gone = true;
                 return 0;
         }
@@ -173,10 +168,6 @@ static int connect_there(GoOn *g, Error *reterr) {
         r = remote_start_stream(&g->remote, args, &g->calls, &fd, reterr);
         if (r < 0)
                 return r;
-        if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
-                (void)close_fd(fd);
-                return error_setf(reterr, -errno, "socket: %m");
-        }
         r = pod_connect_fds(fd, fd, &g->there.bus, reterr);
         if (r == 0)
                 r = pod_call(g->there.bus, REMOTE_DEADLINE, NULL, reterr, BUS_ROOT, BUS_INTERFACE,
@@ -251,7 +242,7 @@ static int give_transport(GoOn *g, bool resume, Error *reterr) {
         r = pod_call(g->here.bus, CALL_DEADLINE, NULL, reterr, BUS_MIGRATION, MIGRATION_FACE,
                      resume ? "RegisterSocket" : "Reconnect", "sh", g->here.session, fd);
         /* Its transfer is being ended, or it has ended: the next look tells. */
-        return r == -EBADFD || r == -EINVAL || has_ended(r) || (resume && r == -EEXIST) ? 0 : r;
+        return r == -EBADFD || r == -EINVAL || pod_has_gone(r) || (resume && r == -EEXIST) ? 0 : r;
 }
 
 static int reconnect(GoOn *g, Error *reterr) {
@@ -464,7 +455,7 @@ int hand_over_go_on(const Ctl *ctl, const char *pod, const char *to, const char 
         if (!g.here.session[0] && !g.here.gone)
                 return error_setf(reterr, -EBADFD, "%s was in no migration", pod);
         r = connect_there(&g, reterr);
-        if (has_ended(r))
+        if (pod_has_gone(r))
                 r = connect_there(&g, reterr);
         if (r == -ENOENT && look_closer(&g.here, NULL) == 0 && g.here.whole &&
             !is_settled(&g.here)) {

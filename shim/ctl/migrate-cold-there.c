@@ -246,10 +246,11 @@ static int note_answer(Mover *m, json_object *answer, Error *reterr) {
         (void)snprintf(text, sizeof(text), "%zu image layers will be sent first", n);
         if (n > 0 && cold_finding(m->report, "layers-missing", true, m->cold->host, text) < 0)
                 return error_oom(reterr);
-        cold_describe_wait(m, json_get(answer, "wait"), text, sizeof(text));
-        if (json_get(answer, "wait") &&
-            cold_finding(m->report, "copies-wait", true, m->cold->host, text) < 0)
-                return error_oom(reterr);
+        if (json_get(answer, "wait")) {
+                cold_describe_wait(m, json_get(answer, "wait"), text, sizeof(text));
+                if (cold_finding(m->report, "copies-wait", true, m->cold->host, text) < 0)
+                        return error_oom(reterr);
+        }
         for (size_t i = 0; r == 0 && i < p->n_disks; i++) {
                 json_object *o = json_object_array_get_idx(disks, i);
 

@@ -37,10 +37,6 @@ static bool waits_for_word(const Mover *m) {
                strcmp(m->destination.state, "transferred") == 0;
 }
 
-static bool is_gone(int r) {
-        return r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE;
-}
-
 /* Cleanup may be the shim's last call: that it then goes away is no failure. */
 static int clean_up(Mover *m, Side *side, Error *reterr) {
         int r;
@@ -49,7 +45,7 @@ static int clean_up(Mover *m, Side *side, Error *reterr) {
                 return 0;
         r = mover_call(m, side, WORK_DEADLINE, "Cleanup", NULL, reterr);
         side->began = false;
-        return is_gone(r) ? 0 : r;
+        return pod_has_gone(r) ? 0 : r;
 }
 
 /* With handover=runtime the source hears last that the pod runs over there. */
@@ -78,7 +74,7 @@ static int finalize_destination(Mover *m, Error *reterr) {
                                          : mover_call(m, &m->destination, WORK_DEADLINE, "Finalize",
                                                       "resume", reterr);
 
-        if (!is_gone(r))
+        if (!pod_has_gone(r))
                 return r;
         m->destination.abandoned = true;
         show_note(&m->show, "the command on the other host has ended; its shim goes on alone");
