@@ -17,6 +17,11 @@ starts() {
         pf "$1" logs "$2/first" | awk '$1 == "start" { n = $2 } END { print n + 0 }'
 }
 
+# begun POD STARTS: that start has been counted; before that, a stop would end it in the middle of its count.
+begun() {
+        until_ok 20 eval "[ \"\$(starts $from $1)\" = $2 ]"
+}
+
 running() {
         pf "$1" ps | grep -q "^$2 .*running"
 }

@@ -9,7 +9,7 @@ begin
 
 make t-a
 ok "a pod"
-until_ok 10 eval '[ "$(starts h1 t-a)" = 1 ]'
+begun t-a 1
 
 # -- the nine rows --
 begin_stop t-a
@@ -32,6 +32,7 @@ back
 
 diag "row 3: A on, stopped before anything goes over"
 pf $from start t-a
+begun t-a 3
 touch "$work/hold-live-t-a"
 goes t-a
 until_ok 10 grep -q 'connect  *the other host' "$work/t-a.out"
@@ -42,6 +43,7 @@ arrives t-a
 rests_there t-a 3
 back
 pf $from start t-a
+begun t-a 4
 touch "$work/hold-transport-t-a"
 goes t-a
 until_ok 20 grep -q 'connect  *transport' "$work/t-a.out"
@@ -56,7 +58,7 @@ changes t-a 1
 back
 make t-b
 ok "another pod"
-until_ok 10 eval '[ "$(starts $from t-b)" = 1 ]'
+begun t-b 1
 pf $from stop -t 1s t-b
 diag "row 4: A and B off, A is started"
 goes_cold t-a --copies with:rows
@@ -99,6 +101,7 @@ changes t-b 0
 
 back
 pf $from start t-a
+begun t-a 7
 diag "row 7: A and B on, both are stopped"
 goes_live t-a
 goes_live t-b
@@ -112,6 +115,7 @@ rests_there t-b 2
 
 back
 pf $from start t-a
+begun t-a 8
 diag "row 8: A on, B off, B is started"
 goes_live t-a
 goes_cold t-b

@@ -9,7 +9,7 @@ begin
 
 make t-a
 ok "a pod"
-until_ok 10 eval '[ "$(starts h1 t-a)" = 1 ]'
+begun t-a 1
 
 # -- edges --
 begin_stop t-a
@@ -47,7 +47,7 @@ like "$? $(cat "$work/t-a.out")" '^125 .*change: the pod was stopped meanwhile, 
         "--type live: a pod that is stopped stays, and that is told" F55
 pf $from start t-a
 ok "it starts where it was" F84
-until_ok 10 eval "[ \$(starts $from t-a) = 4 ]"
+begun t-a 4
 pf $from stop -t 1s t-a
 goes_cold t-a --type cold
 pf $from start t-a >"$work/out" 2>&1
@@ -83,7 +83,7 @@ kill -9 "${mover[a]}"
 wait "${mover[a]}" 2>/dev/null
 wait $starter
 ok "it is killed, and the pod starts all the same" F83
-until_ok 10 eval "[ \$(starts $from t-a) = $((n + 1)) ]"
+begun t-a $((n + 1))
 goes t-a
 arrives t-a
 runs_there t-a $((n + 1))
@@ -109,7 +109,7 @@ rests_there t-a $((n + 1))
 # -- its machine ends by itself --
 back
 pf $from start t-a
-until_ok 10 eval "[ \$(starts $from t-a) = $((n + 2)) ]"
+begun t-a $((n + 2))
 goes_live t-a
 qemu=$(on $from sh -c "cat /run/libvirt/qemu/podferry-t-a.pid")
 kill -TERM "$qemu"
