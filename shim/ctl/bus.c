@@ -36,8 +36,8 @@ int pod_connect_socket(const char *run_dir, const char *pod, int *ret_fd, Error 
                 address.sun_path[n - (int)strlen("/bus.sock")] = '\0';
                 if (errno == ENOENT && access(address.sun_path, F_OK) < 0)
                         return error_setf(reterr, -ENOENT,
-                                          "no such pod on this host; podferry ps shows those that "
-                                          "are here");
+                                          "no such pod runs on this host; podferry ps shows all "
+                                          "that are here, stopped ones too");
                 if (errno == ENOENT || errno == ECONNREFUSED)
                         return error_setf(reterr, -ECONNREFUSED,
                                           "its shim does not run; podferry adopt %s takes it up "

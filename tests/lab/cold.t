@@ -136,6 +136,9 @@ like "$(cat "$work/out")" 't-p is on .* now, stopped' "and says what has become 
 gone h1 "the source has nothing of it any more"
 refused "it cannot be started there" 'no such pod' pf h1 start t-p
 like "$(pf h2 ps)" 't-p +- +stopped' "it is a stopped pod of the other host"
+pf h2 stop t-p
+ok "it can be stopped again"
+refused "what needs it running says so" 'no such pod runs on this host; podferry ps shows all that are here, stopped ones too' pf h2 kill t-p
 like "$(pf h2 logs t-p/first) $(pf h2 logs t-p/second)" 'start 1 [0-9a-f]+.*two' "its logs are there"
 is "$(volume v2)" "$sum" "the volume has the content that it had"
 [ "$(du -k "$work/v2" | cut -f1)" -lt 12000 ] && [ "$(stat -c %s "$work/v2")" = $((64 << 20)) ] &&
