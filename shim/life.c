@@ -413,15 +413,42 @@ typedef struct EndCall {
         void *job;
 } EndCall;
 
+static int no_work(void *argument, Error *reterr) {
+        return 0;
+}
+
+static void on_files_at_rest(void *userdata, int r, const void *result, const Error *err) {
+        _cleanup_free_ EndCall *c = userdata;
+
+        leave_soon(c->shim, false);
+        c->done(c->job, 0, NULL, NULL);
+}
+
+/* What is being written on the other thread would come back after it was removed: that is waited
+ * for. 1: on_files_at_rest() comes, and frees c. */
+static int leave_with_state(EndCall *c, Error *reterr) {
+        if (c->shim->files.started)
+                return file_job(c->shim, no_work, NULL, on_files_at_rest, c, reterr);
+        leave_soon(c->shim, false);
+        return 0;
+}
+
 static void on_stopped(void *userdata, int r, const void *result, const Error *err) {
         _cleanup_free_ EndCall *c = userdata;
+        Error e = ERROR_INIT;
 
         if (r < 0) {
                 log_err("the VM could not be stopped: %s", error_text(err, r));
-                c->shim->ending = false;
         } else {
-                leave_soon(c->shim, false);
+                err = &e;
+                r = leave_with_state(c, &e);
         }
+        if (r > 0) {
+                c = NULL;
+                return;
+        }
+        if (r < 0)
+                c->shim->ending = false;
         c->done(c->job, r, NULL, err);
 }
 
@@ -462,10 +489,10 @@ int shim_shutdown(Shim *s, OpDone done, void *job, Error *reterr) {
                 r = vm_stop(s->vm, STOP_TIMEOUT_MS, on_stopped, c, reterr);
         else if (s->discard)
                 r = destroy_unknown(c, reterr);
+        if (r == 0)
+                r = leave_with_state(c, reterr);
         if (r < 0)
                 s->ending = false;
-        if (r == 0)
-                leave_soon(s, false);
         if (r == 1)
                 c = NULL;
         return r;

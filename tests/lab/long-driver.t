@@ -156,6 +156,15 @@ for phase in ${PHASES:-export import patch prepare $late $last}; do
         honest "receive killed at $phase" "$from"
         fine "receive killed at $phase"
 done
+# Between the import and the transfer, wherever it hits: messages and files are on their way then.
+done=0
+for _ in $(seq 25); do
+        from=$here
+        strike export calls KILL
+        until_ok 90 alone || break
+        here=$host done=$((done + 1))
+done
+is $done 25 "receive killed after the export 25 times: one host has it each time" B2 F82 F85
 for phase in ${PHASES:-$late}; do
         strike $phase transport KILL
         [ "$status" = 0 ]
