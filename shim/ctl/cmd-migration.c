@@ -9,7 +9,7 @@
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/values.h"
-#include "shim/ctl/warm-control.h"
+#include "shim/ctl/wish.h"
 
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 
@@ -17,16 +17,14 @@ typedef struct Verb {
         const char *words[2]; /* "set", "bandwidth" */
         const char *member;   /* the call of the bus */
         char value;           /* 's' size, 'd' duration, 0: none */
-        bool warm;            /* also to the driver of a warm move: */
-        WarmWord word;
 } Verb;
 
 static const Verb verbs[] = {
         { { "force" }, "ForceComplete", 0 },
         { { "pause" }, "Pause", 0 },
         { { "post-copy" }, "SwitchToPostCopy", 0 },
-        { { "cutover" }, "Cutover", 0, true, WARM_CUTOVER },
-        { { "cancel" }, "Cancel", 0, true, WARM_CANCEL },
+        { { "cutover" }, "Cutover", 0 },
+        { { "cancel" }, "Cancel", 0 },
         { { "set", "bandwidth" }, "SetBandwidth", 's' },
         { { "set", "downtime" }, "SetMaxDowntime", 'd' },
         { { "set", "timeout" }, "SetTimeout", 'd' },
@@ -38,7 +36,9 @@ const Command command_migration = {
         .name = "migration",
         .operands = "VERB POD",
         .summary = "Tell a migration that is under way what to do",
-        .text = "On the host that the pod leaves, while memory and disks go over:\n"
+        .text = "On the host that the pod leaves, while memory and disks go over; cancel, cutover\n"
+                "and set bandwidth also while a stopped pod's disks do, or those of one that is\n"
+                "copied ahead:\n"
                 "\n"
                 "  force POD                 complete it now: by post-copy if it was allowed\n"
                 "                            (--post-copy), else as pause does\n"
@@ -76,6 +76,21 @@ static int read_value(const Verb *v, const char *text, uint64_t *ret, Error *ret
         return v->value == 's' ? value_size(text, ret, reterr) : value_duration(text, ret, reterr);
 }
 
+/* Of a move as a stopped pod, or of one that copies ahead. -ENOENT: there is none, so a shim moves
+ * it. */
+static int say_to_driver(const Ctl *ctl, const Verb *v, const char *pod, uint64_t value,
+                         Error *reterr) {
+        char line[WISH_MAX], number[24] = "";
+        int r;
+
+        if (v->value)
+                (void)snprintf(number, sizeof(number), " %" PRIu64, value);
+        (void)snprintf(line, sizeof(line), "%s%s%s%s", v->words[0], v->words[1] ? " " : "",
+                       v->words[1] ?: "", number);
+        r = wish_tell(ctl->config.run_dir, pod, line, reterr);
+        return r < 0 && r != -ENOENT ? error_prefix(reterr, r, "%s", pod) : r;
+}
+
 static int say(const Ctl *ctl, const Verb *v, const char *pod, uint64_t value, Error *reterr) {
         _cleanup_free_ char *session = NULL;
         _cleanup_bus_ sd_bus *bus = NULL;
@@ -84,11 +99,9 @@ static int say(const Ctl *ctl, const Verb *v, const char *pod, uint64_t value, E
         r = id_check("pod name", pod, reterr);
         if (r < 0)
                 return r;
-        if (v->warm) {
-                r = warm_control_tell(ctl->config.run_dir, pod, v->word, reterr);
-                if (r != -ENOENT)
-                        return r;
-        }
+        r = say_to_driver(ctl, v, pod, value, reterr);
+        if (r != -ENOENT)
+                return r;
         r = pod_connect(ctl->config.run_dir, pod, &bus, reterr);
         if (r == 0)
                 r = pod_get_string(bus, BUS_MIGRATION, MIGRATION_FACE, "Session", &session, reterr);

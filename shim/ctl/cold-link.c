@@ -29,11 +29,11 @@ static int explain(ColdLink *l, int r, Error *reterr) {
         return error_prefix(reterr, r, "%s", l->mover->remote.name);
 }
 
-/* Until so much time has gone by, or the stream ended. */
+/* Until so much time has gone by, or another rate was set, or the stream ended. */
 static int wait_pace(ColdLink *l, uint64_t us, Error *reterr) {
-        uint64_t end = clock_us() + us, now;
+        uint64_t end = clock_us() + us, rate = l->pace.rate, now;
 
-        while ((now = clock_us()) < end) {
+        while (l->pace.rate == rate && (now = clock_us()) < end) {
                 struct pollfd fds[] = { { .fd = l->fd },
                                         { .fd = l->mover->signal_fd, .events = POLLIN },
                                         mover_wish_fd(l->mover) };

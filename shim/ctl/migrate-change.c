@@ -43,24 +43,63 @@ void mover_note_step(Mover *m, const ItineraryStep *step) {
                         (void)feed(m, marks[i].event);
 }
 
+typedef struct Heeding {
+        Mover *mover;
+        ChangeAction start; /* what a start of the pod leads to now */
+        char refusal[200];
+} Heeding;
+
+static const char *set_bandwidth(Mover *m, uint64_t rate) {
+        m->cold->bandwidth = rate;
+        pace_set(&m->cold->link.pace, rate, clock_us());
+        return NULL;
+}
+
+static const char *heed_wish(void *userdata, const Wish *wish) {
+        Heeding *h = userdata;
+        Mover *m = h->mover;
+        Cold *c = m->cold;
+
+        switch (wish->kind) {
+        case WISH_START:
+                return h->start == CHANGE_REFUSE ? h->refusal : NULL;
+        case WISH_CANCEL:
+                m->cancelled = true; /* as Ctrl-C is */
+                return NULL;
+        case WISH_CUTOVER:
+                if (!c || !c->warm)
+                        return "nothing holds it: it moves as a stopped pod";
+                c->warm->told = true;
+                return NULL;
+        case WISH_BANDWIDTH:
+                return c ? set_bandwidth(m, wish->value) : "nothing of it goes over now";
+        case WISH_OTHER:
+        case _WISH_MAX:
+                break;
+        }
+        return "that is for a live move, and this one is not";
+}
+
 int mover_heed_wishes(Mover *m, Error *reterr) {
-        const char *refusal = NULL;
+        Heeding h = { .mover = m };
         ChangeCell cell;
-        char text[200];
+        bool to_start;
 
         if (m->wishes.fd < 0 ||
             !change_cell(change_state(&m->change), CHANGE_START, m->change.mode, &cell))
                 return 0;
-        if (cell.action == CHANGE_REFUSE) {
-                (void)snprintf(text, sizeof(text),
+        h.start = cell.action;
+        if (h.start == CHANGE_REFUSE)
+                (void)snprintf(h.refusal, sizeof(h.refusal),
                                "the pod is being moved to another host as a stopped one, because "
                                "--type %s was given: start it there, or interrupt that move first",
                                m->type);
-                refusal = text;
-        }
-        if (!wishes_take(&m->wishes, refusal) || cell.action != CHANGE_TEAR_DOWN)
-                return 0;
-        return error_setf(reterr, -ECANCELED, "pod %s is to be started here", m->pod);
+        to_start = wishes_take(&m->wishes, heed_wish, &h);
+        if (m->cancelled)
+                return error_setf(reterr, -ECANCELED, "cancelled");
+        return to_start && h.start == CHANGE_TEAR_DOWN
+                       ? error_setf(reterr, -ECANCELED, "pod %s is to be started here", m->pod)
+                       : 0;
 }
 
 static int get_flag(sd_bus *bus, const char *name, bool *ret, Error *reterr) {

@@ -16,7 +16,6 @@
 #include "lib/clock.h"
 #include "shim/ctl/migrate-warm.h"
 #include "shim/ctl/values.h"
-#include "shim/ctl/warm-control.h"
 
 #define PAUSE_MS 10000U /* at least, before another pass of a pod that is held */
 #define CLOCK_MS 60000U /* between two looks at the time of day */
@@ -55,7 +54,6 @@ int warm_look(Mover *m, Error *reterr) {
         w = calloc(1, sizeof(*w));
         if (!w)
                 return error_oom(reterr);
-        w->control_fd = -EBADF;
         m->cold->warm = w;
         return take_options(m, w, reterr);
 }
@@ -63,7 +61,6 @@ int warm_look(Mover *m, Error *reterr) {
 Warm *warm_free(Warm *w) {
         if (!w)
                 return NULL;
-        (void)close_fd(w->control_fd);
         w->tables = warm_tables_free(w->tables);
         free(w);
         return NULL;
@@ -96,17 +93,6 @@ static uint64_t ms_to_time(uint64_t at) {
         return at > now ? MIN_OF((at - now) * 1000, (uint64_t)CLOCK_MS) : 0;
 }
 
-static void listen_to_words(Mover *m) {
-        Warm *w = m->cold->warm;
-        int word;
-
-        while ((word = warm_control_read(w->control_fd)) >= 0)
-                if (word == WARM_CUTOVER)
-                        w->told = true;
-                else
-                        m->cancelled = true; /* as Ctrl-C is */
-}
-
 /* The first pass goes on to its end, however soon it is to go over: while the pod stands it would
  * take as long. */
 static int look(void *userdata, uint64_t n, Error *reterr) {
@@ -115,8 +101,6 @@ static int look(void *userdata, uint64_t n, Error *reterr) {
         int r;
 
         cold_on_moved(m, n);
-        if (w->pass.moving)
-                listen_to_words(m);
         r = mover_interrupted(m, reterr);
         return r < 0 ? r : w->pass.moving && w->passes > 0 && is_due(w);
 }
@@ -127,8 +111,8 @@ static int wait_held(Mover *m, uint64_t ms, Error *reterr) {
         const ColdLink *l = &m->cold->link;
         uint64_t end = clock_ms() + ms, now;
         struct pollfd fds[] = { { .fd = m->signal_fd, .events = POLLIN },
-                                { .fd = w->control_fd, .events = POLLIN },
-                                { .fd = l->fd, .events = POLLIN } };
+                                { .fd = l->fd, .events = POLLIN },
+                                mover_wish_fd(m) };
 
         while (!is_due(w) && (now = clock_ms()) < end) {
                 uint64_t left = end - now;
@@ -142,8 +126,7 @@ static int wait_held(Mover *m, uint64_t ms, Error *reterr) {
                         left = MIN_OF(left, ms_to_time(w->at));
                 if (poll(fds, ELEMENTSOF(fds), (int)left) < 0 && errno != EINTR)
                         return error_setf(reterr, -errno, "poll: %m");
-                listen_to_words(m);
-                if (fds[2].revents) { /* it has no reason to say anything but its end */
+                if (fds[1].revents) { /* it has no reason to say anything but its end */
                         r = cold_hear(&m->cold->link, NULL, reterr);
                         return r < 0 ? r
                                      : error_setf(reterr, -EBADMSG,
@@ -285,16 +268,11 @@ static int one_pass(Mover *m, uint64_t *before, Error *reterr) {
 }
 
 int warm_ahead(Mover *m, Error *reterr) {
-        const char *run_dir = m->ctl->config.run_dir;
-        Warm *w = m->cold->warm;
         uint64_t before = 0;
         int r;
 
         r = make_tables(m, reterr);
-        if (r == 0)
-                r = warm_control_open(run_dir, m->pod, &w->control_fd, reterr);
         while (r == 0)
                 r = one_pass(m, &before, reterr);
-        w->control_fd = warm_control_close(run_dir, m->pod, w->control_fd);
         return MIN_OF(r, 0);
 }

@@ -12,10 +12,9 @@
  *      migrate-warm-pass.c   the passes, and when there are enough of them */
 struct Warm {
         unsigned passes_max;
-        bool hold;      /* until it is told */
-        uint64_t at;    /* or until then: seconds since 1970; 0: not given */
-        int control_fd; /* warm-control.h; -EBADF */
-        bool told;
+        bool hold;     /* until it is told */
+        uint64_t at;   /* or until then: seconds since 1970; 0: not given */
+        bool told;     /* podferry migration cutover */
         WarmPass pass; /* the present one */
         WarmTables *tables;
         unsigned passes; /* while the pod ran */

@@ -14,6 +14,7 @@
 #include "lib/cleanup.h"
 #include "lib/clock.h"
 #include "lib/directory.h"
+#include "shim/ctl/values.h"
 
 #define ANSWER_MS  180000U /* what is over there is removed meanwhile */
 #define ANSWER_MAX 400U
@@ -68,6 +69,38 @@ static void answer(int fd, const char *what, const char *text) {
         (void)send(fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* 1: a line, without its end. 0: it hung up without one. -ETIMEDOUT; -EMSGSIZE: a longer one. */
+static int read_line(int fd, char *line, size_t size, unsigned ms, Error *reterr) {
+        uint64_t end = clock_ms() + ms;
+        size_t n = 0;
+
+        for (;;) {
+                struct pollfd p = { .fd = fd, .events = POLLIN };
+                uint64_t now = clock_ms();
+                ssize_t k;
+
+                if (now >= end)
+                        return error_setf(reterr, -ETIMEDOUT, "not a word in %u s", ms / 1000);
+                if (poll(&p, 1, (int)(end - now)) < 0 && errno != EINTR)
+                        return error_setf(reterr, -errno, "poll: %m");
+                if (!p.revents)
+                        continue;
+                k = recv(fd, line + n, size - 1 - n, MSG_DONTWAIT);
+                if (k < 0 && (errno == EAGAIN || errno == EINTR))
+                        continue;
+                if (k <= 0)
+                        return 0;
+                n += (size_t)k;
+                line[n] = '\0';
+                if (strchr(line, '\n')) {
+                        line[strcspn(line, "\n")] = '\0';
+                        return 1;
+                }
+                if (n + 1 >= size)
+                        return error_setf(reterr, -EMSGSIZE, "a line of more than %zu bytes", n);
+        }
+}
+
 /* Nothing is said on it after the beginning: what can be read is its end. */
 static bool has_hung_up(int fd) {
         char c;
@@ -86,19 +119,55 @@ static void drop_gone(Wishes *w) {
         w->n = kept;
 }
 
-bool wishes_take(Wishes *w, const char *refusal) {
+/* Who connects says at once what it is. -EBADMSG, -ETIMEDOUT: it did not. */
+static int read_wish(int fd, Wish *ret) {
+        static const char *const lines[_WISH_MAX] = {
+                [WISH_START] = "start",
+                [WISH_CANCEL] = "cancel",
+                [WISH_CUTOVER] = "cutover",
+                [WISH_BANDWIDTH] = "set bandwidth ",
+        };
+        char line[WISH_MAX];
+        int r = read_line(fd, line, sizeof(line), WISH_LINE_MS, NULL);
+
+        *ret = (Wish){ .kind = WISH_OTHER };
+        for (size_t i = 0; r > 0 && i < WISH_OTHER; i++) {
+                size_t n = strlen(lines[i]);
+                bool valued = lines[i][n - 1] == ' ';
+
+                if (valued ? strncmp(line, lines[i], n) != 0 : strcmp(line, lines[i]) != 0)
+                        continue;
+                ret->kind = (WishKind)i;
+                return valued ? value_number(line + n, 0, UINT64_MAX, &ret->value, NULL) : 0;
+        }
+        return r > 0 ? 0 : r < 0 ? r : -EBADMSG;
+}
+
+static void take_one(Wishes *w, int fd, WishHeed *heed, void *userdata) {
+        const char *refusal = NULL;
+        Wish wish;
+        int r = read_wish(fd, &wish);
+
+        if (r == 0)
+                refusal = heed(userdata, &wish);
+        if (refusal)
+                answer(fd, "no", refusal);
+        else if (r == 0 && wish.kind == WISH_START && w->n < WISHES_MAX) {
+                w->asked[w->n++] = fd;
+                return;
+        } else if (r == 0 && wish.kind != WISH_START)
+                answer(fd, "ok", "");
+        (void)close_fd(fd);
+}
+
+bool wishes_take(Wishes *w, WishHeed *heed, void *userdata) {
         drop_gone(w);
         for (;;) {
                 int fd = w->fd >= 0 ? accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
 
                 if (fd < 0)
                         break;
-                if (refusal)
-                        answer(fd, "no", refusal);
-                if (refusal || w->n == WISHES_MAX)
-                        (void)close_fd(fd);
-                else
-                        w->asked[w->n++] = fd;
+                take_one(w, fd, heed, userdata);
         }
         drop_gone(w);
         return w->n > 0;
@@ -138,66 +207,73 @@ void wishes_done(Wishes *w) {
 
 /* -- the other end -- */
 
-/* 1: an answer. 0: it hung up without one. */
-static int hear(int fd, char line[static ANSWER_MAX], Error *reterr) {
-        uint64_t end = clock_ms() + ANSWER_MS;
-        size_t n = 0;
-
-        for (;;) {
-                struct pollfd p = { .fd = fd, .events = POLLIN };
-                uint64_t now = clock_ms();
-                ssize_t k;
-
-                if (now >= end)
-                        return error_setf(reterr, -ETIMEDOUT,
-                                          "whoever moves the pod does not let it go in %u s",
-                                          ANSWER_MS / 1000);
-                if (poll(&p, 1, (int)(end - now)) < 0 && errno != EINTR)
-                        return error_setf(reterr, -errno, "poll: %m");
-                if (!p.revents)
-                        continue;
-                k = recv(fd, line + n, ANSWER_MAX - 1 - n, MSG_DONTWAIT);
-                if (k < 0 && (errno == EAGAIN || errno == EINTR))
-                        continue;
-                if (k <= 0)
-                        return 0;
-                n += (size_t)k;
-                line[n] = '\0';
-                if (strchr(line, '\n') || n + 1 >= ANSWER_MAX) {
-                        line[strcspn(line, "\n")] = '\0';
-                        return 1;
-                }
-        }
-}
-
-int wish_start(const char *run_dir, const char *pod, int *ret_fd, Error *reterr) {
+/* Says it, and hears the answer. 1: there is one, and *ret_fd is the connection. 0: nobody is
+ * there, or nobody any more. */
+static int ask(const char *run_dir, const char *pod, const char *wish, char answer[ANSWER_MAX],
+               int *ret_fd, Error *reterr) {
         struct sockaddr_un address;
         int r;
 
-        *ret_fd = -EBADF;
         r = address_of(run_dir, pod, &address, reterr);
         for (unsigned i = 0; r == 0 && i < TRIES; i++) {
                 _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-                char line[ANSWER_MAX] = "";
+                char line[WISH_MAX];
+                int n = snprintf(line, sizeof(line), "%s\n", wish);
 
+                if (n < 0 || (size_t)n >= sizeof(line))
+                        return error_setf(reterr, -EINVAL, "\"%.40s\": too long", wish);
                 if (fd < 0)
                         return error_setf(reterr, -errno, "socket: %m");
                 if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
                         return errno == ENOENT || errno == ECONNREFUSED
                                        ? 0
                                        : error_setf(reterr, -errno, "%s: %m", address.sun_path);
-                r = hear(fd, line, reterr);
-                if (r <= 0)
+                if (send(fd, line, (size_t)n, MSG_NOSIGNAL) != n)
                         continue; /* it is gone, or too far: look again */
-                if (strcmp(line, "go") == 0) {
-                        *ret_fd = TAKE_FD(fd);
-                        return 0;
-                }
-                text_clean(line);
-                return error_setf(reterr, -EBUSY, "%s",
-                                  strncmp(line, "no ", 3) == 0 ? line + 3 : "it is being moved");
+                r = read_line(fd, answer, ANSWER_MAX, ANSWER_MS, reterr);
+                if (r < 0)
+                        return error_prefix(reterr, r, "whoever moves the pod");
+                if (r == 0)
+                        continue;
+                text_clean(answer);
+                *ret_fd = TAKE_FD(fd);
+                return 1;
         }
         return r < 0 ? r
-                     : error_setf(reterr, -EBUSY, "pod %s is being moved: too many want it started",
+                     : error_setf(reterr, -EBUSY,
+                                  "pod %s is being moved, and who moves it hangs up: try again",
                                   pod);
+}
+
+static int refused(const char *answer, Error *reterr) {
+        return error_setf(reterr, -EBUSY, "%s",
+                          strncmp(answer, "no ", 3) == 0 ? answer + 3 : "it is being moved");
+}
+
+int wish_start(const char *run_dir, const char *pod, int *ret_fd, Error *reterr) {
+        _cleanup_close_ int fd = -EBADF;
+        char answer[ANSWER_MAX];
+        int r;
+
+        *ret_fd = -EBADF;
+        r = ask(run_dir, pod, "start", answer, &fd, reterr);
+        if (r <= 0)
+                return r;
+        if (strcmp(answer, "go") != 0)
+                return refused(answer, reterr);
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int wish_tell(const char *run_dir, const char *pod, const char *line, Error *reterr) {
+        _cleanup_close_ int fd = -EBADF;
+        char answer[ANSWER_MAX];
+        int r;
+
+        r = ask(run_dir, pod, line, answer, &fd, reterr);
+        if (r == 0)
+                return error_setf(reterr, -ENOENT, "pod %s is not moved as a stopped one", pod);
+        if (r < 0)
+                return r;
+        return strcmp(answer, "ok") == 0 ? 0 : refused(answer, reterr);
 }

@@ -163,6 +163,31 @@ tail -n 1 "$work/out" | jq -e '.elapsed_ms >= 2400' >"$work/slow"
 ok "not faster than it was allowed" F34 || diag "$(tail -n 1 "$work/out")"
 rm "$work/v2"
 
+# -- told while it copies --
+goes_slowly() {
+        "$lab" enter h1 "$podferry" migrate t-p --to "$(to h2)" --disk "$(there 1 2)" --bandwidth 50K >"$work/slow" 2>&1 &
+        driver=$!
+        until_ok 20 grep -q 'copy  *disks and logs' "$work/slow"
+}
+goes_slowly
+refused "what is for a live move" 'for a live move, and this one is not' pf h1 migration set downtime t-p 1s
+refused "what is for a warm one" 'nothing holds it' pf h1 migration cutover t-p
+pf h1 migration cancel t-p
+ok "it is cancelled" F12
+wait $driver
+like "$? $(cat "$work/slow")" '^130 .*cancelled; .*nothing is left' "and says so"
+gone h2 "the other host has nothing of it"
+refused "then nobody is told" 'no such pod runs on this host' pf h1 migration cancel t-p
+goes_slowly
+pf h1 migration set bandwidth t-p 1G
+ok "another bandwidth" F34
+wait $driver
+ok "then it goes over in less than the 100 s that it would take" || diag "$(cat "$work/slow")"
+rm "$work/v1"
+move h2 t-p --disk "$(there 2 1)" >"$work/out" 2>&1
+ok "and back" || diag "$(cat "$work/out")"
+rm "$work/v2"
+
 # -- killed at each moment; the pod is stopped on h1 --
 back() {
         rm -f "$work/v1"

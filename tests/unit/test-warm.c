@@ -19,7 +19,6 @@
 #include "shim/ctl/cold-receive.h"
 #include "shim/ctl/json.h"
 #include "shim/ctl/migrate-warm.h"
-#include "shim/ctl/warm-control.h"
 #include "shim/rundir.h"
 
 #define BLOCK WARM_BLOCK_MIN
@@ -690,37 +689,6 @@ static void test_enough(void **unused) {
                         fail_msg("row %zu", i);
 }
 
-static void test_words(void **unused) {
-        _cleanup_free_ char *dir = NULL;
-        _cleanup_close_ int stranger = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd, again;
-
-        assert_true(asprintf(&dir, "%s/q", run_dir) > 0);
-        assert_int_equal(warm_control_tell(run_dir, "q", WARM_CUTOVER, NULL), -ENOENT);
-        assert_int_equal(directory_make(dir, 0700, NULL), 0);
-        assert_int_equal(warm_control_tell(run_dir, "q", WARM_CUTOVER, NULL), -ENOENT);
-        assert_int_equal(warm_control_open(run_dir, "q", &fd, NULL), 0);
-        assert_int_equal(warm_control_read(fd), -EAGAIN);
-        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/warm.sock", dir);
-        assert_int_equal(
-                sendto(stranger, "what", 4, 0, (struct sockaddr *)&address, sizeof(address)), 4);
-        assert_int_equal(sendto(stranger, "cutover and a long word more", 28, 0,
-                                (struct sockaddr *)&address, sizeof(address)),
-                         28);
-        assert_int_equal(warm_control_tell(run_dir, "q", WARM_CANCEL, NULL), 0);
-        assert_int_equal(warm_control_tell(run_dir, "q", WARM_CUTOVER, NULL), 0);
-        assert_int_equal(warm_control_read(fd), WARM_CANCEL);
-        assert_int_equal(warm_control_read(fd), WARM_CUTOVER);
-        assert_int_equal(warm_control_read(fd), -EAGAIN);
-        (void)close_fd(fd); /* killed: the name stays */
-        assert_int_equal(warm_control_tell(run_dir, "q", WARM_CUTOVER, NULL), -ENOENT);
-        assert_int_equal(warm_control_open(run_dir, "q", &again, NULL), 0);
-        assert_int_equal(warm_control_tell(run_dir, "q", WARM_CUTOVER, NULL), 0);
-        assert_int_equal(warm_control_close(run_dir, "q", again), -EBADF);
-        assert_int_equal(access(address.sun_path, F_OK), -1);
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -729,7 +697,7 @@ int main(void) {
                 T(test_random),       T(test_cut_short), T(test_moving), T(test_shorter),
                 T(test_truncated),    T(test_damaged),   T(test_begin),  T(test_blocks),
                 T(test_whole),        T(test_cut_off),   T(test_order),  T(test_again),
-                T(test_enough),       T(test_words),
+                T(test_enough),
         };
         struct CMUnitTest tests[ELEMENTSOF(fixed) + ELEMENTSOF(odd)];
 
