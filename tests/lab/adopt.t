@@ -9,7 +9,7 @@ begin
 kill_shim() {
         local pid
 
-        pid=$(on "$1" cat "/run/podferry/$2/pid") && kill -9 "$pid" && until_ok 5 eval "! kill -0 $pid"
+        pid=$(on "$1" cat "/run/podferry/$2/pid") && kill -9 "$pid" && until_ok 20 eval "! kill -0 $pid"
 }
 
 counts() {
@@ -42,7 +42,7 @@ like "$(pf h1 ps)" 't-a.*running' "ps shows it running"
 
 pf h1 exec t-a /bin/sh -c 'echo begun; sleep 20; echo late' >"$work/exec" 2>&1 &
 client=$!
-until_ok 10 grep -q begun "$work/exec"
+until_ok 30 grep -q begun "$work/exec"
 kill_shim h1 t-a
 wait $client
 is "$?" 125 "a client of the shim that is killed ends"
@@ -54,7 +54,7 @@ ok "and the pod goes on"
 kill_shim h1 t-a
 pf h1 adopt t-a
 pf h1 kill --signal TERM t-a
-until_ok 10 eval 'pf h1 ps | grep -q "stopped (7)"'
+until_ok 30 eval 'pf h1 ps | grep -q "stopped (7)"'
 ok "the exit status is reported by the new shim" || diag "$(pf h1 ps)"
 kill_shim h1 t-a
 pf h1 adopt t-a
@@ -77,7 +77,7 @@ is "$(on h1 virsh -q -c qemu:///system list --all --name | grep -c podferry-t-c)
 
 # Nothing to take it up from: what the shim kept is damaged.
 run h1 t-r /bin/probe count 200 || bail "no pod"
-until_ok 5 on h1 test -s /run/podferry/t-r/state.0
+until_ok 20 on h1 test -s /run/podferry/t-r/state.0
 kill_shim h1 t-r
 on h1 sh -c 'for f in /run/podferry/t-r/state.*; do echo rubbish >"$f"; done'
 pf h1 adopt t-r >"$work/out" 2>&1

@@ -26,7 +26,7 @@ counting() {
         local n
 
         n=$(pf h1 logs t-b | tail -n 1 | cut -d' ' -f2)
-        until_ok 10 eval "pf h1 logs t-b | grep -q '^count $((n + 20)) '"
+        until_ok 30 eval "pf h1 logs t-b | grep -q '^count $((n + 20)) '"
 }
 
 # -- the command line --
@@ -71,7 +71,7 @@ refused "its command says it all on stderr" 'not done in 3.0 s' migrate "exec:sh
 refused "it does not answer: --timeout" 'not done in 1.5 s' migrate "exec:sh -c 'exec sleep 1000'" --timeout 1500ms
 "$lab" enter h1 "$podferry" migrate t-b --to "exec:sh -c 'exec sleep 1000$$'" >"$work/out" 2>&1 &
 pid=$!
-until_ok 5 grep -q 'the other host' "$work/out"
+until_ok 20 grep -q 'the other host' "$work/out"
 kill -INT $pid
 SECONDS=0
 wait $pid
@@ -108,7 +108,7 @@ import() {
         on h2 busctl --address=unix:path=/run/podferry/t-e/bus.sock call org.podferry.Shim1 \
                 /org/podferry/Shim1/migration org.podferry.Shim1.Migration Import ssay s t-e $# "$@" 2>&1
 }
-until_ok 10 on h2 test -S /run/podferry/t-e/bus.sock
+until_ok 30 on h2 test -S /run/podferry/t-e/bus.sock
 like "$(import)" 'migration envelope' "an envelope that is empty"
 like "$(import 1 2 3 4)" 'migration envelope' "an envelope that is none"
 url=type.podferry.org/podferry.state.v1.Migration
@@ -122,7 +122,7 @@ exec 7>&-
 gone() {
         ! on h2 ls /run/podferry/t-e
 }
-until_ok 10 gone
+until_ok 30 gone
 ok "receive ends with its stdin, and its shim with it" F26 F85
 
 # -- at the same time --

@@ -61,7 +61,7 @@ counting() {
         local n
 
         n=$(pf h1 logs t-a | tail -n 1 | cut -d' ' -f2)
-        until_ok 5 eval "pf h1 logs t-a | grep -q '^count $((n + 20)) '"
+        until_ok 20 eval "pf h1 logs t-a | grep -q '^count $((n + 20)) '"
 }
 refused "a second pod of that name" 't-a' pf h1 run --name t-a --rootfs "$rootfs" -- /bin/true
 refused "a second container of that name" 'main' pf h1 run --pod t-a --container main --rootfs "$rootfs" -- /bin/true
@@ -122,7 +122,7 @@ asked() {
                 --object-path /org/podferry/Shim1/migration \
                 --method org.podferry.Shim1.Migration.Check s "{'facts': <'$1'>}" 2>&1
 }
-until_ok 10 asked '{}'
+until_ok 30 asked '{}'
 like "$(asked '{"host":{"arch":"x86_64"},"domain":{"type":"qemu","memory_mib":256}}')" '"ok":true' "a destination that fits" F03
 like "$(asked '{"host":{"arch":"riscv64"}}')" '"ok":false.*needs a riscv64 host' "a destination of another architecture" F03
 like "$(asked '{"domain":{"memory_mib":100000000}}')" '"ok":false.*memory' "a destination with too little memory" F08
@@ -136,7 +136,7 @@ incoming() {
 }
 move h1 t-a >"$work/out" 2>&1 &
 pid=$!
-until_ok 10 incoming
+until_ok 30 incoming
 wait $pid
 is $? 125 "the incoming QEMU dies"
 like "$(cat "$work/out")" 'rolled back: the pod runs on here' "and the error says so" F84

@@ -35,7 +35,7 @@ pf $from start t-a
 begun t-a 3
 touch "$work/hold-live-t-a"
 goes t-a
-until_ok 10 grep -q 'connect  *the other host' "$work/t-a.out"
+until_ok 30 grep -q 'connect  *the other host' "$work/t-a.out"
 begin_stop t-a
 open t-a
 rm "$work/hold-live-t-a"

@@ -89,7 +89,7 @@ like "$(on h1 gdbus call --address unix:path=/run/podferry/t-c/bus.sock --dest o
         'InvalidArgument.*link is not an object' "a link that is none is refused by name" F16
 "$lab" enter h1 "$podferry" check t-c --to "$(to h2)" --forecast >/dev/null 2>&1 &
 pid=$!
-until_ok 10 on h2 test -S /run/podferry/t-c/bus.sock
+until_ok 30 on h2 test -S /run/podferry/t-c/bus.sock
 ok "the other host is being asked"
 pkill -9 -P $pid
 kill -9 $pid 2>/dev/null
@@ -147,7 +147,7 @@ asked() {
                 --object-path /org/podferry/Shim1/migration \
                 --method org.podferry.Shim1.Migration.Check s1 "{'facts': <'$1'>}" 2>&1
 }
-until_ok 10 asked '{}'
+until_ok 30 asked '{}'
 like "$(asked '{"domain":{"type":"qemu","machine":"pc-q35-99.9"}}')" 'machine-type.*pc-q35-99.9' "a machine type of a newer QEMU" F04
 like "$(asked '{"envelopes":[{"kind":"vm","min":9,"current":9}]}')" 'envelope-version.*version 9' "saved state of a newer podferry" F94
 like "$(asked '{"host":{"qemu":99000000}}')" 'hypervisor-older' "a source with a newer QEMU" F04

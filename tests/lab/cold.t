@@ -28,7 +28,7 @@ running() {
 
 # started HOST N: it runs there, for the Nth time, with the content that it had.
 started() {
-        until_ok 10 eval "[ \"\$(starts $1)\" = $2 ]" && running "$1" &&
+        until_ok 30 eval "[ \"\$(starts $1)\" = $2 ]" && running "$1" &&
                 [ "$(pf "$1" logs t-p/first | awk '$1 == "start" { print $3 }' | sort -u | wc -l)" = 1 ]
 }
 
@@ -68,7 +68,7 @@ truncate -s 64M "$work/v1" && mkfs.ext4 -q -F "$work/v1" || bail "mkfs.ext4"
 pf h1 run --name t-p --container first --rootfs "$rootfs" --memory 192M --scratch 64M --volume "$work/v1:/mnt" --detach -- /bin/sh -c "$writes" >/dev/null &&
         pf h1 run --pod t-p --container second --rootfs "$rootfs" --scratch 64M --detach -- /bin/sh -c "echo two; $ends" >/dev/null
 ok "a pod with two containers and a volume"
-until_ok 10 eval '[ "$(starts h1)" = 1 ]'
+until_ok 30 eval '[ "$(starts h1)" = 1 ]'
 refused "--type hot is no type" 'live, cold or warm' move h1 t-p --type hot
 pf h1 stop t-p
 ok "it is stopped"

@@ -78,11 +78,11 @@ crash() {
         [[ $host == h[12] ]]
         ok "$moment: it runs on one host ($host)" B2 F82 || diag "runs on: '$host'" "$(cat "$work/adopt")"
         n=$(counter "$host")
-        until_ok 10 eval "[ \"\$(pf $host logs t-x | grep -c '^count ')\" -gt $((n + 20)) ]"
+        until_ok 30 eval "[ \"\$(pf $host logs t-x | grep -c '^count ')\" -gt $((n + 20)) ]"
         [ $? -eq 0 ] && [[ $(counter "$host") =~ ^[0-9]+$ ]]
         ok "$moment: its output goes on and is whole" B1 F84 || diag "$(counter "$host")"
         is "$(pf "$host" exec t-x /bin/echo works)" works "$moment: exec works"
-        until_ok 10 on "$host" test -e /var/lib/podferry/pods/t-x/definition/machine.json -a ! -e /var/lib/podferry/pods/t-x/definition.next
+        until_ok 30 on "$host" test -e /var/lib/podferry/pods/t-x/definition/machine.json -a ! -e /var/lib/podferry/pods/t-x/definition.next
         ok "$moment: how it was made is known there" F53 || diag "$(on "$host" ls -R /var/lib/podferry/pods/t-x)"
         is "$(on "$(other "$host")" sh -c 'ls -d /run/podferry/t-x /var/lib/podferry/pods/t-x; virsh -q -c qemu:///system list --all --name' 2>/dev/null | grep -c x)" 0 \
                 "$moment: nothing is left on the other host" H4

@@ -46,7 +46,7 @@ ok "rm --force there" H4 || diag "$(cat "$work/rm")"
 wait $client
 is "$(on h2 sh -c "ls -A /run/podferry $own /var/lib/podferry/pods | grep -v ':\$' | tr -d '\n'")" '' \
         "neither volume nor mark nor sockets are left there" H4 F85
-until_ok 10 eval '[ "$(where t-v)" = h1 ]'
+until_ok 30 eval '[ "$(where t-v)" = h1 ]'
 ok "the pod runs on where it was" F82 F84 || diag "$(cat "$work/out")"
 pf h1 rm --force t-v
 for h in h1 h2; do on $h rm -rf $own; done

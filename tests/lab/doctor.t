@@ -62,7 +62,7 @@ stands() {
 strike_shim() {
         local pid
 
-        pid=$(shim "$1" "$2") && kill -9 "$pid" && until_ok 5 eval "! kill -0 $pid"
+        pid=$(shim "$1" "$2") && kill -9 "$pid" && until_ok 20 eval "! kill -0 $pid"
 }
 
 # cut_off MOMENT FROM [OPTION...]: a migration of t-x whose shim is killed at that moment, and then whoever drives it.
@@ -115,7 +115,7 @@ finds_soon "0 ok:healthy" "and goes on" "" h1 t-x
 # -- QEMU: matrix row unknown x any --
 pid=$(qemu h1 t-x)
 kill -STOP "$pid"
-until_ok 5 stands "$pid"
+until_ok 20 stands "$pid"
 SECONDS=0
 finds "1 blind:monitor-dead" "a QEMU that is stopped" F82 h1 t-x --fix
 finds "1 blind:monitor-dead" "and with the other host" F82 h1 t-x --to "$(to h2)" --fix
@@ -171,7 +171,7 @@ finds "1 needs-action:shim-dead" "cut before the point of no return: this host d
 adopts "--fix adopts it" "F83 F84" h1 t-x --to "$(to h2)"
 pid=$(qemu h1 t-x)
 kill -STOP "$pid"
-until_ok 5 stands "$pid"
+until_ok 20 stands "$pid"
 finds "1 blind:monitor-dead" "its journal says kept, and QEMU is stopped: its shim lives" F82 h1 t-x --fix
 strike_shim h1 t-x
 finds "1 needs-action:kept-stopped" "its shim is dead" F83 h1 t-x

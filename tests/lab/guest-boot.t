@@ -23,13 +23,13 @@ qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -smp 1 -
         -drive "file=$work/scratch.raw,format=raw,if=none,id=d7" \
         -device scsi-hd,drive=d7,bus=scsi0.0,scsi-id=7 2>"$work/qemu.log" &
 qemu=$!
-until_ok 10 test -S "$work/link.sock" || bail "QEMU does not start: $(cat "$work/qemu.log")"
+until_ok 30 test -S "$work/link.sock" || bail "QEMU does not start: $(cat "$work/qemu.log")"
 
 "$PODFERRY_BUILD/tests/guest-drive" "$work/link.sock" "$start" | tee "$work/tap" | grep -v '^1\.\.'
 n_tests=$(grep -cE '^(not )?ok ' "$work/tap")
 n_failed=$(grep -cE '^not ok |^Bail out' "$work/tap")
 [ "$n_failed" -eq 0 ] || diag "$(tail -n 20 "$work/console")"
-until_ok 5 sh -c "! kill -0 $qemu"
+until_ok 20 sh -c "! kill -0 $qemu"
 ok "QEMU ends when the guest has powered off" || kill "$qemu"
 wait "$qemu"
 is "$(e2fsck -fn "$work/scratch.raw" >"$work/fsck" 2>&1; echo $?)" 0 "the disk was unmounted cleanly"

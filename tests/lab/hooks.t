@@ -70,7 +70,7 @@ counts() {
         local n
 
         n=$(pf "$1" logs t-k | tail -n 1 | cut -d' ' -f2)
-        until_ok 10 eval "pf $1 logs t-k | grep -q '^count $((n + 5)) '"
+        until_ok 30 eval "pf $1 logs t-k | grep -q '^count $((n + 5)) '"
 }
 
 # -- live --
@@ -185,7 +185,7 @@ sleeper() {
         until_ok 20 pgrep -f "^hang-$$"
 }
 ended() {
-        until_ok 10 eval "! pgrep -f '^hang-$$'"
+        until_ok 30 eval "! pgrep -f '^hang-$$'"
 }
 for e in pre-source pre-target; do
         sleeper $e
@@ -200,7 +200,7 @@ for e in pre-source pre-target; do
         wait $pid 2>/dev/null
         ended
         ok "$e: killed, no hook outlives it" F74
-        until_ok 10 eval '! on h2 ls -d /run/podferry/t-k'
+        until_ok 30 eval '! on h2 ls -d /run/podferry/t-k'
         stays "$e and SIGKILL"
 done
 

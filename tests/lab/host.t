@@ -56,7 +56,7 @@ END
 on h1 python3 -B "$work/journal.py" >"$work/journal" &
 journal=$!
 trap 'bus_stop 2>/dev/null; kill $journal; on h1 rm -rf /run/systemd; clean' EXIT
-until_ok 10 on h1 test -S /run/systemd/journal/socket
+until_ok 30 on h1 test -S /run/systemd/journal/socket
 # A message of the journal that has all these fields.
 journal_has() {
         python3 - "$work/journal" "$@" <<'END'
@@ -88,7 +88,7 @@ bus_stop
 cp "$top/shim/data/org.podferry.Shim1.conf" "$work/policy.conf"
 bus_start
 run h1 t-n /bin/probe count 10 >"$work/out" 2>&1
-until_ok 5 eval "call '' org.podferry.Shim1.Ping | grep -qx '()'"
+until_ok 20 eval "call '' org.podferry.Shim1.Ping | grep -qx '()'"
 ok "with podferry's policy the pod has its name on the system bus" H16
 like "$(call /container/main org.freedesktop.DBus.Properties.Get org.podferry.Shim1.Container State)" running \
         "the same objects as on its own socket" H16
@@ -97,9 +97,9 @@ nobody=$(on h1 setpriv --reuid=65534 --regid=65534 --clear-groups gdbus call --s
 like "$nobody" 'AccessDenied|rejected' "who is not root is turned away"
 on h1 timeout 20 gdbus monitor --system --dest $name >"$work/signals" 2>&1 &
 monitor=$!
-until_ok 10 grep -q "is owned by" "$work/signals"
+until_ok 30 grep -q "is owned by" "$work/signals"
 pf h1 exec t-n /bin/sh -c 'exit 7' >/dev/null 2>&1
-until_ok 5 grep -q 'Container.Exited.*uint32 7' "$work/signals"
+until_ok 20 grep -q 'Container.Exited.*uint32 7' "$work/signals"
 ok "signals too" H16
 kill $monitor 2>/dev/null
 wait $monitor 2>/dev/null
@@ -137,9 +137,9 @@ print(len(real), "interfaces")
 END
 like "$(cat "$work/out")" '^[1-9][0-9] interfaces$' "shim/data describes each interface as it is" H16
 
-until_ok 5 journal_has POD=t-n SYSLOG_IDENTIFIER=podferry
+until_ok 20 journal_has POD=t-n SYSLOG_IDENTIFIER=podferry
 ok "the journal hears of the pod" || diag "$(tail -n 20 "$work/journal")"
-until_ok 5 journal_has POD=t-n CONTAINER=main
+until_ok 20 journal_has POD=t-n CONTAINER=main
 ok "messages about a container name it" || diag "$(grep -a MESSAGE "$work/journal" | tail -n 20)"
 
 # The bus goes away, and comes back without its names: a pod does without.
@@ -165,7 +165,7 @@ session=$(sed -n 's/^SESSION=//p' "$work/journal" | head -n 1)
 [ -n "$session" ] && journal_has POD=t-n "SESSION=$session"
 ok "messages about a migration name its session" || diag "$(grep -a MESSAGE "$work/journal" | tail -n 20)"
 move h2 t-n >"$work/out" 2>&1
-until_ok 5 eval "call '' org.podferry.Shim1.Ping | grep -qx '()'"
+until_ok 20 eval "call '' org.podferry.Shim1.Ping | grep -qx '()'"
 ok "a pod that comes is on the bus of its host" H16 || diag "$(cat "$work/out")"
 pf h1 rm --force t-n
 bus_stop

@@ -60,14 +60,14 @@ is "$(cat "$work/got")" "to the device" "it is written and read there"
 is "$(head -c 13 "$work/raw-block")" "to the device" "and the bytes are on the host's device"
 
 holder=$(pf h1 exec --detach t-h /bin/sh -c 'cd /mnt/one && exec sleep 60000')
-until_ok 5 eval 'in_pod "ls -l /proc/[0-9]*/cwd 2>/dev/null" | grep -q /mnt/one'
+until_ok 20 eval 'in_pod "ls -l /proc/[0-9]*/cwd 2>/dev/null" | grep -q /mnt/one'
 refused "what is in use is not taken away" 'files open there' pf h1 volume rm t-h /mnt/one
 is "$(in_pod cat /mnt/one/file)" data "it stays"
 refused "what is not there is not taken away" 'no volume at /mnt/none' pf h1 volume rm t-h /mnt/none
 refused "two volumes at one path" 'has a volume at /mnt/one' pf h1 volume add t-h "$work/two:/mnt/one"
 pf h1 kill --signal KILL --exec "$holder" t-h
 for v in /mnt/one /mnt/three /mnt/part /dev/data; do
-        until_ok 10 pf h1 volume rm t-h $v
+        until_ok 30 pf h1 volume rm t-h $v
         ok "volume rm $v" H10 F92
 done
 is "$(in_pod 'mount; ls /dev' | grep -v '^data$' | sort)" "$before" "the container has the mounts it had"
@@ -81,7 +81,7 @@ pf h1 volume add t-h "$work/one:/mnt/one" && is "$(in_pod cat /mnt/one/file)" da
 in_pod 'dd if=/dev/urandom of=/mnt/one/big bs=1M count=16 2>/dev/null; sync'
 full=$(stat -c %b "$work/one")
 in_pod 'dd if=/dev/zero of=/mnt/one/big bs=1M count=16 conv=notrunc 2>/dev/null; sync'
-until_ok 5 eval "[ $((full - 24000)) -gt \$(stat -c %b '$work/one') ]"
+until_ok 20 eval "[ $((full - 24000)) -gt \$(stat -c %b '$work/one') ]"
 ok "zeroes that are written make holes" F52 || diag "$full, $(stat -c %b "$work/one")"
 pf h1 volume rm t-h /mnt/one
 pf h1 volume add t-h "$work/one:/dev/one:block"
@@ -89,7 +89,7 @@ in_pod 'dd if=/dev/urandom of=/dev/one bs=1M count=16 conv=fsync 2>/dev/null; sy
 full=$(stat -c %b "$work/one")
 pf h1 exec t-h /bin/probe discard /dev/one 0 16777216
 ok "a discard by the guest"
-until_ok 5 eval "[ $((full - 30000)) -gt \$(stat -c %b '$work/one') ]"
+until_ok 20 eval "[ $((full - 30000)) -gt \$(stat -c %b '$work/one') ]"
 ok "gives the blocks back" F52 || diag "$full, $(stat -c %b "$work/one")"
 pf h1 volume rm t-h /dev/one
 

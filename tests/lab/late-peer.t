@@ -42,10 +42,10 @@ is "$(state h2)" transferring "the destination waits for it"
 on h2 busctl --address=unix:path=/run/podferry/t-l/bus.sock call org.podferry.Shim1 /org/podferry/Shim1/migration \
         org.podferry.Shim1.Migration Cancel s "$(pf h2 inspect --json t-l | jq -r .migration.session)" >"$work/said" 2>&1
 ok "the destination is told to give it up" || diag "$(cat "$work/said")"
-until_ok 10 eval '[ "$(state h2)" = cancelled ]'
+until_ok 30 eval '[ "$(state h2)" = cancelled ]'
 is "$(state h2)" cancelled "it does"
 touch "$work/gate"
-until_ok 10 test -e "$work/passed"
+until_ok 30 test -e "$work/passed"
 ok "then the rest of it comes"
 is "$(state h2)" cancelled "and does no harm"
 kill -CONT $driver

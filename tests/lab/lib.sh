@@ -219,7 +219,7 @@ settled() {
 
 # The last test of a file: nothing is left. Then the plan.
 finish() {
-        until_ok 10 settled
+        until_ok 30 settled
         ok "nothing is left on either host" H4 F85 || {
                 diag "$(diff "$work/before" "$work/after" | grep '^[<>]' | head -n 30)"
         }

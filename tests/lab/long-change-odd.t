@@ -16,7 +16,7 @@ begin_stop t-a
 diag "before the other host has answered (E1), by JSON"
 echo 100 >"$work/cold-limit"
 goes t-a --progress json
-until_ok 10 grep -q '"step":"offer"' "$work/t-a.out"
+until_ok 30 grep -q '"step":"offer"' "$work/t-a.out"
 begin_start t-a
 arrives t-a
 runs_there t-a 2
@@ -77,7 +77,7 @@ goes_cold t-a
 kill -STOP "${mover[a]}"
 pf $from start t-a &
 starter=$!
-until_ok 10 eval 'on $from sh -c "cat /proc/net/unix" | grep "[.]wish-t-a" | grep -vq "00010000"'
+until_ok 30 eval 'on $from sh -c "cat /proc/net/unix" | grep "[.]wish-t-a" | grep -vq "00010000"'
 ok "it is asked to let the pod go" F55
 kill -9 "${mover[a]}"
 wait "${mover[a]}" 2>/dev/null

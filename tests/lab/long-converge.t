@@ -26,7 +26,7 @@ goes_on() {
         local n
 
         n=$(pf "$1" logs t-c/dirty | wc -l)
-        until_ok 10 eval '[ "$(pf '"$1"' logs t-c/dirty | wc -l)" -gt '$((n + 3))' ]' && whole "$1"
+        until_ok 30 eval '[ "$(pf '"$1"' logs t-c/dirty | wc -l)" -gt '$((n + 3))' ]' && whole "$1"
 }
 
 # leaves HOST OPTION...: moves in the background, held, over a link that takes less than the pod writes. It has no scratch disk, for
@@ -65,10 +65,10 @@ pf h1 run --pod t-a --container b --rootfs "$rootfs" --annotation org.podferry.m
 ok "a container that says the same"
 move h1 t-a --max-downtime 300ms --handover shims >"$work/out" 2>&1
 ok "the call is over the annotation" F41 || diag "$(cat "$work/out")"
-until_ok 10 eval '[ "$(option h2 max_downtime t-a)" = "9 annotation" ]'
+until_ok 30 eval '[ "$(option h2 max_downtime t-a)" = "9 annotation" ]'
 ok "which went along" F41 || diag "$(option h2 max_downtime t-a)"
 on h2 sh -c 'kill -9 $(cat /run/podferry/t-a/pid)' && pf h2 adopt t-a >"$work/out" 2>&1
-until_ok 10 eval '[ "$(option h2 handover t-a)" = "fast annotation" ]'
+until_ok 30 eval '[ "$(option h2 handover t-a)" = "fast annotation" ]'
 ok "and is known to a shim that comes after" F41 F83 || diag "$(cat "$work/out")"
 pf h2 stop --time 1s t-a >/dev/null && pf h2 start t-a >/dev/null
 is "$(option h2 max_downtime t-a)" "9 annotation" "and to the pod that is started again" F41
@@ -117,7 +117,7 @@ leaves h1 --handover fast --post-copy --set bandwidth_postcopy=6291456 --complet
 pf h1 migration cutover t-c
 until_ok 60 eval '[ "$(state h1 domain)" = post-copy ]'
 ok "time limit: post-copy, where it is allowed" F40 F43
-until_ok 10 eval 'on h2 virsh -q -c qemu:///system domstate --reason podferry-t-c | grep -q "running .post-copy"'
+until_ok 30 eval 'on h2 virsh -q -c qemu:///system domstate --reason podferry-t-c | grep -q "running .post-copy"'
 ok "the pod runs over there"
 pf h1 migration cancel t-c 2>"$work/err"
 like "$(cat "$work/err")" 'too late, it is post-copy: the pod runs at the destination' "cancel is refused" F70

@@ -105,7 +105,7 @@ fine() {
                 bail "$what"
         }
         n=$(count_of)
-        until_ok 10 counts_on "$n"
+        until_ok 30 counts_on "$n"
         is "$(pf "$host" logs t-d | awk '$1 == "count" { n++; if ($2 != n && !bad) { bad = n } } END { print bad ? "hole at " bad : "whole" }')" whole "$what: its output is whole" B1 F84
         move "$host" t-d >"$work/out" 2>&1
         ok "$what: and a migration after it succeeds" F84 || {

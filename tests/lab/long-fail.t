@@ -43,7 +43,7 @@ fine() {
         # Its shim was killed after the pod had come: a new one takes it up.
         pf "$host" logs t-f >/dev/null 2>&1 || pf "$host" adopt t-f >/dev/null 2>&1
         n=$(pf "$host" logs t-f | tail -n 1 | cut -d' ' -f2)
-        until_ok 10 eval "pf $host logs t-f | grep -q '^count $((n + 50)) '"
+        until_ok 30 eval "pf $host logs t-f | grep -q '^count $((n + 50)) '"
         ok "$what: it goes on" B2 F84
         is "$(pf "$host" logs t-f | awk '$1 == "count" { n++; if ($2 != n && !bad) { bad = n } } END { print bad ? "hole at " bad : "whole" }')" whole "$what: its output is whole" B1 F84
         if [ "$host" = h2 ]; then

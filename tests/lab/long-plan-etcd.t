@@ -150,7 +150,7 @@ plan other h2 '"backoff": "200ms",' '{ "pod": "t-p1" }'
 start h2 run other '"state":"held"'
 ok "another plan with the same pod waits, on the other host" F12 || diag "$(cat "$work/events.other" "$work/err.other")"
 other=$driver
-until_ok 5 grep -q 'waits: plan one (podferry (pid' "$work/events.other"
+until_ok 20 grep -q 'waits: plan one (podferry (pid' "$work/events.other"
 ok "and says for whom" F12 || diag "$(cat "$work/events.other")"
 
 # --- the driver is killed, and replaced from the other host ---

@@ -36,7 +36,7 @@ equip() {
                 [ $name = ca ] || on "$host" cp $pki/${name}key.pem "$pki/$name-key.pem"
         done
         "$lab" libvirtd "$host" restart
-        until_ok 10 on "$host" virsh -q -c qemu:///system list
+        until_ok 30 on "$host" virsh -q -c qemu:///system list
 }
 
 for h in h1 h2; do
@@ -66,7 +66,7 @@ pf h1 migration cutover t-t 2>/dev/null # it may have gone by itself
 wait $mover
 ok "it moves" F30 || diag "$(cat "$work/out")"
 n=$(pf h2 logs t-t/main | tail -n 1 | cut -d' ' -f2)
-until_ok 10 eval "pf h2 logs t-t/main | grep -q '^count $((n + 50)) '"
+until_ok 30 eval "pf h2 logs t-t/main | grep -q '^count $((n + 50)) '"
 is "$(pf h2 logs t-t/main | awk '$1 == "count" { n++; if ($2 != n && !bad) bad = n } END { print bad ? "hole at " bad : "whole" }')" whole "it goes on, and its output is whole" B1
 is "$(pf h2 logs t-t/memory | grep -c BAD)" 0 "its memory is as it was"
 move h2 t-t >"$work/out" 2>&1
@@ -78,7 +78,7 @@ equip h1 "$work/other"
 move h1 t-t --transport "$way" --migrate-uri tcp://10.213.0.2 >"$work/out" 2>&1
 is $? 125 "a certificate of another authority is refused" F30
 like "$(cat "$work/out")" '(certificate|issuer).*' "libvirt's reason is told" F30
-until_ok 10 eval "pf h1 logs t-t/main | tail -n 1 | grep -q '^count'"
+until_ok 30 eval "pf h1 logs t-t/main | tail -n 1 | grep -q '^count'"
 is "$(on h1 virsh -q -c qemu:///system domstate podferry-t-t)" running "the pod runs on where it was" F84
 
 pf h1 rm --force t-t

@@ -42,13 +42,13 @@ fine() {
         ok "$what: it runs on one host, and the other one has nothing of it" B2 F82 F85 ||
                 diag "runs on: '$(hosts_of t-w)'" "$(for h in h1 h2; do on $h ls -A /run/podferry /var/lib/podferry/pods; done)"
         n=$(count_of "$host")
-        until_ok 10 grows "$host" "$n"
+        until_ok 30 grows "$host" "$n"
         is "$(pf "$host" logs t-w | awk '$1 == "count" { n++; if ($2 != n && !bad) { bad = n } } END { print bad ? "hole at " bad : "whole" }')" whole "$what: its output is whole" B1 F84
         if [ "$host" = h1 ]; then
                 move h1 t-w >"$work/out" 2>&1
                 ok "$what: a migration after it succeeds" F84 || diag "$(cat "$work/out")"
         fi
-        until_ok 10 test "$(hosts_of t-w)" = h2
+        until_ok 30 test "$(hosts_of t-w)" = h2
         move h2 t-w >"$work/out" 2>&1
         ok "$what: and it comes back" || {
                 diag "$(cat "$work/out")"

@@ -17,7 +17,7 @@ beat=$(pf h1 exec --detach t-m/counter /bin/probe count 20)
 ok "and an exec in one of them"
 pf h1 exec --detach t-m/counter /bin/probe exit 60000 33 >/dev/null
 started=$(pf h1 exec t-m/counter /bin/sh -c 'cat /proc/1/stat; cat /proc/sys/kernel/random/boot_id')
-until_ok 5 eval 'pf h1 logs t-m/counter | grep -q "^count 100 "'
+until_ok 20 eval 'pf h1 logs t-m/counter | grep -q "^count 100 "'
 
 out=$(move h1 t-m 2>&1)
 ok "podferry migrate h1 to h2" H2 H5 H7 F17 F28 F32 F81 B5 || diag "$out" $'\n' "$(on h1 cat /run/podferry/t-m/shim.log)" "$(on h2 cat /run/podferry/t-m/shim.log)"
@@ -27,7 +27,7 @@ is "$(on h1 virsh -q -c qemu:///system list --all --name | grep -c podferry-t-m)
 pf h2 logs t-m/counter >"$work/log"
 before=$(counts_ok "$work/log")
 like "$before" '^[0-9]+$' "the counter's lines so far: none missing, none twice" B1
-until_ok 5 eval 'pf h2 logs t-m/counter | grep -q "^count $((before + 100)) "'
+until_ok 20 eval 'pf h2 logs t-m/counter | grep -q "^count $((before + 100)) "'
 ok "and it counts on" H6
 like "$(pf h2 exec t-m/counter /bin/sh -c 'cat /proc/1/stat; cat /proc/sys/kernel/random/boot_id' | awk '{ print $22 } END { print $1 }' | tr '\n' ' ')" "$(awk '{ print $22 } END { print $1 }' <<<"$started" | tr '\n' ' ')" "the same process in the same kernel"
 pf h2 logs t-m/memory | tail -n 1 >"$work/memory"
@@ -57,7 +57,7 @@ is "$? $(grep -c "guest image" "$work/out")" "0 0" "and back: the image that it 
 # Its clock stands while its machine does: after a move it is the host's again.
 on h1 virsh -q -c qemu:///system suspend podferry-t-m
 until=$(($(date +%s) + 4))
-until_ok 10 eval '[ $(date +%s) -ge $until ]'
+until_ok 30 eval '[ $(date +%s) -ge $until ]'
 on h1 virsh -q -c qemu:///system resume podferry-t-m
 late=$(($(date +%s) - $(pf h1 exec t-m/counter /bin/date +%s)))
 [ $late -ge 2 ]
@@ -116,7 +116,7 @@ pf h2 migration cancel t-m
 wait $mover
 like "$? $(tail -n 1 "$work/out")" '^125 .*cancelled by a call; the pod runs on at the source' "cancelled while it is held: it runs on" F49 F70
 n=$(pf h2 logs t-m/counter | wc -l)
-until_ok 10 eval '[ "$(pf h2 logs t-m/counter | wc -l)" -gt $((n + 100)) ]'
+until_ok 30 eval '[ "$(pf h2 logs t-m/counter | wc -l)" -gt $((n + 100)) ]'
 ok "and does"
 pf h2 rm --force t-m
 ok "rm --force"

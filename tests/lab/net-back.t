@@ -46,7 +46,7 @@ to_blackout() {
         is "$(on h1 virsh -q -c qemu:///system domstate podferry-t-n) $(on h2 virsh -q -c qemu:///system domstate podferry-t-n)" "paused paused" \
                 "$1: the guest stands still on both hosts"
         mark=$(now)
-        until_ok 5 eval '[ "$(mac="" frames h3 arp-request | wc -l)" -gt 50 ]'
+        until_ok 20 eval '[ "$(mac="" frames h3 arp-request | wc -l)" -gt 50 ]'
         is "$(frames h1-X-eth0 $said | wc -l) $(frames h2-Y-eth0 $said | wc -l)" "0 0" "$1: fifty are asking for it, and nobody answers" F88 B2
         mark=$(now)
 }
@@ -57,13 +57,13 @@ back() {
         until_ok 10 on h3 busybox ping -q -c 1 -W 1 10.213.0.50
         ok "$1: the pod answers" H4 F88 || diag "$(cat "$work/out")"
         is "$(on h1 virsh -q -c qemu:///system domstate podferry-t-n)" running "$1: at the source" H4
-        until_ok 5 eval '[ -n "$(frames h1-X-eth0 rarp)" ] && [ -n "$(frames h1-X-eth0 advertisement)" ] &&
+        until_ok 20 eval '[ -n "$(frames h1-X-eth0 rarp)" ] && [ -n "$(frames h1-X-eth0 advertisement)" ] &&
                 awk -v mark=$mark "\$1 > mark && \$2 == \"h1-X-eth0\" && \$3 == \"arp-request\" && \$5 == \$6 { f = 1 } END { exit !f }" "$work/watch"'
         ok "$1: the source says that it is there again: RARP, gratuitous ARP, advertisement" F88 || diag "after $mark:" "$(awk -v mark=$mark '$1 > mark' "$work/watch")"
         is "$(mark=0 frames h2-Y-eth0 $said | wc -l)" 0 "$1: the destination never said a word for it" B2 F88
         until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:213::50
         ok "$1: by IPv6 too"
-        until_ok 10 eval '! on h2 ip netns exec Y tc qdisc show dev eth0 | grep -q ingress'
+        until_ok 30 eval '! on h2 ip netns exec Y tc qdisc show dev eth0 | grep -q ingress'
         ok "$1: the destination's namespace is its owner's again" F85
         kill -0 "$client_pid"
         ok "$1: the client is connected" F88 || diag "$(cat "$work/client")"
@@ -74,7 +74,7 @@ pod_netns h2 Y 02:50:46:00:00:02
 on h3 ip addr replace fd00:213::3/64 dev eth0 nodad
 pf h1 run --scratch 16M --rootfs "$rootfs" --name t-n --net ns:/run/netns/X --detach -- /bin/netprobe echo 7
 ok "a pod with a network, and a small disk to copy" || bail "no pod"
-until_ok 5 eval 'pf h1 logs t-n | grep -q listening'
+until_ok 20 eval 'pf h1 logs t-n | grep -q listening'
 client 10.213.0.50 7
 ok "a client connects"
 watch h1-X-eth0 h2-Y-eth0 h3

@@ -93,7 +93,7 @@ on h2 sh -c 'ip link add br0 type bridge; ip link set br0 up
         ip -n C link set eth0 address 02:50:46:00:00:01 up'
 stays "the pod's MAC is in use on the bridge there" 'in use on this host, by what is behind c0' --net ns:/run/netns/B
 on h2 sh -c 'ip netns del B; ip netns del C; ip link del br0'
-until_ok 5 eval '! on h2 ip link show c0'
+until_ok 20 eval '! on h2 ip link show c0'
 on h2 ip -n Y link set eth0 mtu 1300
 checked=$(pf h1 check t-n --to "$(to h2)" --net ns:/run/netns/Y --json)
 like "$? $checked" '^0 .*"code":"mtu-smaller"' "a smaller MTU there is told" F10
@@ -156,7 +156,7 @@ until_ok 5 on h3 busybox ping -q -c 1 -W 1 10.215.0.9
 ok "it answers there too"
 pf h2 rm --force t-n
 ok "rm"
-until_ok 5 eval '! on h2 ip netns exec Y tc filter show dev eth0 parent ffff: 2>/dev/null | grep -q .'
+until_ok 20 eval '! on h2 ip netns exec Y tc filter show dev eth0 parent ffff: 2>/dev/null | grep -q .'
 ok "the namespace is as it was" F85
 remove_netns
 for a in 10.214.0.3/24 10.215.0.3/24 fd00:215::3/64; do

@@ -39,7 +39,7 @@ netprobe() {
 client() {
         "$lab" enter h3 "$(netprobe)" client "$1" "$2" "${3:-10}" >"$work/client" 2>&1 &
         client_pid=$!
-        until_ok 10 grep -q connected "$work/client"
+        until_ok 30 grep -q connected "$work/client"
 }
 
 # Ends it. Its last line is in $client_said.
@@ -57,7 +57,7 @@ client_end() {
 watch() {
         "$lab" enter sw "$(netprobe)" watch "$@" >"$work/watch" 2>&1 &
         watch_pid=$!
-        until_ok 10 grep -q watching "$work/watch"
+        until_ok 30 grep -q watching "$work/watch"
 }
 
 watch_end() {

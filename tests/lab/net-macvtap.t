@@ -51,7 +51,7 @@ property() {
 
 # its_own HOST NAMESPACE ADDRESS DESCRIPTION: the namespace is its owner's again, with this IPv6 address.
 its_own() {
-        until_ok 5 eval "[ -z \"\$(macvtaps $1 $2)\" ]"
+        until_ok 20 eval "[ -z \"\$(macvtaps $1 $2)\" ]"
         ok "$4: no macvtap is left" F85 || diag "$(on "$1" ip -n "$2" -d link)"
         is "$(macvtaps "$1")" '' "$4: nor one where libvirt is" F85
         like "$(on "$1" ip -n "$2" -o -6 addr show dev eth0)" "$3" "$4: its IPv6 address is back"
@@ -74,7 +74,7 @@ like "$(on h1 ip -n X -d -o link show type macvtap)" 'pf[0-9a-f]+n0@eth0.*mode p
 is "$(on h1 ip netns exec X tc qdisc show dev eth0 | grep -c ingress)" 0 "without traffic control"
 link=$(in_pod h1 t-n ip -o link show eth0)
 like "$link" 'mtu 1400.*link/ether 02:50:46:00:00:01' "the guest's interface has name, MTU and MAC" H9
-until_ok 5 eval 'at h1 logs t-n | grep -q listening'
+until_ok 20 eval 'at h1 logs t-n | grep -q listening'
 client 10.213.0.50 7
 ok "a client on a third host connects"
 on h3 busybox ping -q -c 1 -W 2 fd00:213::50 >/dev/null
@@ -97,7 +97,7 @@ like "$(macvtaps h1 X)" '^pf[0-9a-f]+n0 $' "which takes its macvtap" F85
 on h1 ip -n X link del eth1
 
 kill -9 "$(on h1 cat /run/podferry/t-n/pid)"
-until_ok 5 eval '! on h1 test -d "/proc/$(on h1 cat /run/podferry/t-n/pid)"'
+until_ok 20 eval '! on h1 test -d "/proc/$(on h1 cat /run/podferry/t-n/pid)"'
 at h1 adopt t-n
 ok "its shim is killed, and another one takes over" F85
 on h3 busybox ping -q -c 1 -W 2 10.213.0.50 >/dev/null
@@ -107,11 +107,11 @@ ok "and it answers"
 pod_netns h2 Y 02:50:46:00:00:02
 watch h1-X-eth0 h2-Y-eth0
 asking
-until_ok 5 eval '[ "$(frames h1-X-eth0 arp-reply | wc -l)" -gt 20 ]'
+until_ok 20 eval '[ "$(frames h1-X-eth0 arp-reply | wc -l)" -gt 20 ]'
 ok "it answers who asks for its address"
 out=$(at h1 migrate t-n --to "$(there h2)" --net ns:/run/netns/Y 2>&1)
 ok "it moves to a host that redirects" F88 H9 || diag "$out" $'\n' "$(on h2 cat /run/podferry/t-n/shim.log)"
-until_ok 5 eval '[ "$(frames h2-Y-eth0 arp-reply | wc -l)" -gt 20 ]'
+until_ok 20 eval '[ "$(frames h2-Y-eth0 arp-reply | wc -l)" -gt 20 ]'
 ok "and answers there" || diag "$(cat "$work/watch" | tail -n 5)"
 until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:213::50
 ok "by IPv6 too"
@@ -123,7 +123,7 @@ is "$(macvtaps h2 Y)$(on h2 grep -o 'wired by [a-z]*' /run/podferry/t-n/shim.log
 
 # Back: it stands at READY, then it is cancelled.
 on h1 ip netns del X
-until_ok 5 eval '[ "$(ls /dev/tap* 2>/dev/null | wc -l)" -eq $nodes ]'
+until_ok 20 eval '[ "$(ls /dev/tap* 2>/dev/null | wc -l)" -eq $nodes ]'
 ok "the namespace that it left took the macvtap along" F85
 pod_netns h1 X 02:50:46:00:00:09 fd00:99::50/64
 watch_end
@@ -137,7 +137,7 @@ kill -STOP "$driver"
 until_ok 30 eval 'property h1 Journal | grep -q ready'
 ok "on its way back it stands still between both hosts" || diag "$(cat "$work/out")"
 mark=$(tail -n 1 "$work/watch" | cut -d' ' -f1)
-until_ok 5 eval '[ "$(mac="" frames h3 arp-request | wc -l)" -gt 50 ]'
+until_ok 20 eval '[ "$(mac="" frames h3 arp-request | wc -l)" -gt 50 ]'
 is "$(frames h1-X-eth0 $said | wc -l) $(frames h2-Y-eth0 $said | wc -l)" "0 0" "fifty are asking for it, and nobody answers" F88 B2
 on h2 busctl --address=unix:path=/run/podferry/t-n/bus.sock call org.podferry.Shim1 /org/podferry/Shim1/migration \
         org.podferry.Shim1.Migration Cancel s "$(property h2 Session | cut -d'"' -f2)"
@@ -157,7 +157,7 @@ watch_end
 watch h1-X-eth0 h2-Y-eth0
 out=$(at h2 migrate t-n --to "$(there h1)" --net ns:/run/netns/X 2>&1)
 ok "it moves back to macvtap" F88 H9 || diag "$out" $'\n' "$(on h1 cat /run/podferry/t-n/shim.log)"
-until_ok 5 eval '[ "$(frames h1-X-eth0 arp-reply | wc -l)" -gt 20 ]'
+until_ok 20 eval '[ "$(frames h1-X-eth0 arp-reply | wc -l)" -gt 20 ]'
 ok "and answers there"
 like "$(macvtaps h1 X)" '^pf[0-9a-f]+n0 $' "by macvtap"
 until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:213::50
@@ -187,6 +187,6 @@ ok "its shim and its machine are killed, then rm"
 its_own h1 X fd00:213::50/64 "killed"
 on h3 ip addr del 10.214.0.3/24 dev eth0
 remove_netns
-until_ok 5 eval '[ "$(ls /dev/tap* 2>/dev/null | wc -l)" -eq $nodes ]'
+until_ok 20 eval '[ "$(ls /dev/tap* 2>/dev/null | wc -l)" -eq $nodes ]'
 ok "no node is left in /dev" F85
 finish

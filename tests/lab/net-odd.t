@@ -39,7 +39,7 @@ on h1 sh -c '
 on h1 ip netns add E
 timeout 100 "$lab" enter h1 ip netns exec E "$podferry" run --rootfs "$rootfs" --name t-n --net ns:/run/netns/link --detach -- /bin/netprobe echo 7
 ok "a pod with four interfaces, its shim in another network namespace than libvirtd"
-until_ok 5 eval 'pf h1 logs t-n | grep -q listening'
+until_ok 20 eval 'pf h1 logs t-n | grep -q listening'
 client 10.213.0.51 7
 ok "it answers at a secondary address"
 
@@ -77,7 +77,7 @@ like "$(pf h1 net ls t-n)" 'eth2 +up' "net ls still lists what the pod has"
 # To a namespace of another user namespace.
 on h2 sh -c 'setsid unshare -U -r -n sleep 300 >/dev/null 2>&1 & echo $! >"$0"' "$work/holder"
 holder=$(cat "$work/holder")
-until_ok 5 eval '[ "$(readlink /proc/$holder/ns/user)" != "$(readlink /proc/self/ns/user)" ] && [ "$(readlink /proc/$holder/ns/net)" != "$(on h2 readlink /proc/self/ns/net)" ]'
+until_ok 20 eval '[ "$(readlink /proc/$holder/ns/user)" != "$(readlink /proc/self/ns/user)" ] && [ "$(readlink /proc/$holder/ns/net)" != "$(on h2 readlink /proc/self/ns/net)" ]'
 four h2 Y 02
 for i in eth0 eth1 eth2 net.1_a-b; do
         on h2 ip -n Y link set $i netns "$holder"

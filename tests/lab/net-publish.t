@@ -51,7 +51,7 @@ wait $nc_pid 2>/dev/null
 pf h1 run --rootfs "$rootfs" --name t-u --net user --publish 8080:7 --publish 127.0.0.1:8081:7 --publish 5353:7/udp --detach -- \
         /bin/netprobe echo 7
 ok "a pod publishes three ports"
-until_ok 10 eval 'pf h1 logs t-u | grep -q listening'
+until_ok 30 eval 'pf h1 logs t-u | grep -q listening'
 like "$(pf h1 inspect t-u)" 'published .*0.0.0.0:8080:7/tcp.*127.0.0.1:8081:7/tcp.*0.0.0.0:5353:7/udp' "inspect shows them"
 is "$(says 10.213.0.1 8080)" hello "a third host reaches it by the first" F76
 is "$(says_udp 10.213.0.1 5353)" hello "and by UDP" F76
@@ -66,7 +66,7 @@ refused 'port 5353/udp at 0.0.0.0 is in use' "a UDP port of another pod" --net u
 # At the destination the port is another one's.
 "$lab" enter h2 busybox nc -l -p 8080 >/dev/null 2>&1 &
 nc_pid=$!
-until_ok 5 eval 'on h2 ss -Hlnt | grep -q 8080'
+until_ok 20 eval 'on h2 ss -Hlnt | grep -q 8080'
 out=$(move h1 t-u 2>&1)
 [ $? -ne 0 ]
 ok "a move to a host where the port is in use fails" F10 H4
@@ -79,10 +79,10 @@ out=$(move h1 t-u 2>&1)
 ok "it moves when the port is free" F76 || diag "$out"
 is "$(says 10.213.0.2 8080)" hello "and is reached at the new host" F76
 is "$(says_udp 10.213.0.2 5353)" hello "and by UDP" F76
-until_ok 5 eval '! listens h1 0.0.0.0:8080'
+until_ok 20 eval '! listens h1 0.0.0.0:8080'
 ok "the ports of the old one are free again" F85
 like "$(pf h2 inspect t-u)" 'published .*0.0.0.0:5353:7/udp' "inspect shows them there"
 pf h2 rm --force t-u
-until_ok 5 eval '! listens h2 0.0.0.0:8080'
+until_ok 20 eval '! listens h2 0.0.0.0:8080'
 ok "and after rm those of the new one" F85
 finish

@@ -8,7 +8,7 @@ begin
 
 "$lab" enter h3 "$(netprobe)" echo 7 >"$work/echo" 2>&1 &
 echo_pid=$!
-until_ok 5 grep -q listening "$work/echo"
+until_ok 20 grep -q listening "$work/echo"
 
 # reaches HOST DESCRIPTION [ADDRESS]: a connection from the pod to h3 and back.
 reaches() {

@@ -23,19 +23,19 @@ on h2 ip -n Y link set eth0 address 02:50:46:00:00:01 mtu 1400
 on h2 ip -n Y addr add 10.213.0.50/24 dev eth0
 pf h1 run --rootfs "$rootfs" --name t-n --net ns:/run/netns/X --detach -- /bin/netprobe echo 7
 ok "a pod with a network"
-until_ok 5 eval 'pf h1 logs t-n | grep -q listening'
+until_ok 20 eval 'pf h1 logs t-n | grep -q listening'
 client 10.213.0.50 7
 ok "a client connects"
 watch h1-X-eth0 h2-Y-eth0
 "$lab" enter h3 "$(netprobe)" arp eth0 10.213.0.3 10.213.0.50 5 &
 arp_pid=$!
-until_ok 5 eval '[ "$(frames h1-X-eth0 arp-reply | wc -l)" -gt 20 ]'
+until_ok 20 eval '[ "$(frames h1-X-eth0 arp-reply | wc -l)" -gt 20 ]'
 ok "it answers who asks for its address"
 out=$(move h1 t-n --net ns:/run/netns/Y 2>&1)
 ok "it moves" F88 || diag "$out"
-until_ok 5 eval '[ "$(frames h2-Y-eth0 arp-reply | wc -l)" -gt 20 ]'
+until_ok 20 eval '[ "$(frames h2-Y-eth0 arp-reply | wc -l)" -gt 20 ]'
 ok "and answers there"
-until_ok 5 eval '[ -n "$(frames h2-Y-eth0 advertisement)" ]'
+until_ok 20 eval '[ -n "$(frames h2-Y-eth0 advertisement)" ]'
 kill $arp_pid
 wait $arp_pid
 watch_end
@@ -58,7 +58,7 @@ ok "beside QEMU's RARP"
 is "$(awk '$3 == "arp-reply" { if (last && $1 - last < 500000 && port != $2) n++; last = $1; port = $2 } END { print n + 0 }' "$work/watch")" 0 \
         "no request was answered by both"
 sleep_until=$((SECONDS + 1))
-until_ok 5 eval '[ $SECONDS -gt $sleep_until ]'
+until_ok 20 eval '[ $SECONDS -gt $sleep_until ]'
 kill -0 "$client_pid"
 ok "the client is connected all the time"
 

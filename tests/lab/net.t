@@ -31,7 +31,7 @@ like "$(in_pod h1 t-n ip -6 route)" 'default via fd00:213::3' "the IPv6 gateway"
 like "$(in_pod h1 t-n ip neigh)" '10.213.0.77.*02:00:00:00:00:77.*PERMANENT' "a permanent neighbour"
 is "$(in_pod h1 t-n hostname)" t-n "the host name"
 
-until_ok 5 eval 'pf h1 logs t-n | grep -q listening'
+until_ok 20 eval 'pf h1 logs t-n | grep -q listening'
 client 10.213.0.50 7
 ok "a client on a third host connects" || diag "$(cat "$work/client")"
 watch h1-X-eth0 h2-Y-eth0

@@ -107,7 +107,7 @@ like "$(pf h1 plan status "$work/some.json")" 't-p1 +cancelled.*t-p2 +cancelled.
 like "$(pf h1 plan cancel "$work/some.json" t-p1 2>&1)" 'is finished' "what is over is not cancelled"
 start run some '"step":"memory"|"step":"transfer"'
 kill -INT $driver
-until_ok 10 grep -q interrupted "$work/events"
+until_ok 30 grep -q interrupted "$work/events"
 kill -INT $driver
 wait $driver
 is "$? $(where t-p1 t-p2 t-p3)" "130 h1 h1 h2" "Ctrl-C twice: the move is rolled back, nothing new is started" F95 || diag "$(cat "$work/events" "$work/err")"

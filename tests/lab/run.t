@@ -34,7 +34,7 @@ ok "run --detach" || diag "$(cat "$work/err")"
 like "$(pf h1 ps)" 't-a.*running' "ps shows it running"
 pf h1 ps --json | jq -e . >/dev/null
 ok "ps --json is JSON" H16
-until_ok 5 eval 'pf h1 logs t-a | grep -q "^count 3 "'
+until_ok 20 eval 'pf h1 logs t-a | grep -q "^count 3 "'
 ok "logs shows what it says"
 is "$(pf h1 exec t-a /bin/sh -c 'echo in; exit 5'; echo $?)" $'in\n5' "exec: output and exit status" H8
 is "$(echo words | pf h1 exec --interactive t-a /bin/cat)" "words" "exec: stdin"
@@ -54,7 +54,7 @@ is "$(pf h1 exec t-a/second /bin/sh -c 'test -e /tmp/x; echo $?')" 1 "with a wri
 is "$(on h1 virsh -q -c qemu:///system list --name | grep -c podferry-t-a)" 1 "both in one virtual machine"
 pf h1 kill --signal TERM t-a/second
 ok "kill" H17
-until_ok 5 eval 'pf h1 ps --json | grep -q stopped'
+until_ok 20 eval 'pf h1 ps --json | grep -q stopped'
 ok "and it has stopped"
 pf h1 rm t-a/second
 ok "rm of a stopped container"
@@ -67,7 +67,7 @@ is "$(pf h1 run --rm --name t-v --rootfs "$rootfs" --volume "$work/volume:/mnt:r
 
 pf h1 stop t-a
 ok "stop"
-until_ok 5 eval '! pf h1 ps | grep -q running'
+until_ok 20 eval '! pf h1 ps | grep -q running'
 pf h1 rm t-a 2>/dev/null || pf h1 rm --force t-a
 ok "rm"
 is "$(pf h1 logs t-a >/dev/null 2>"$work/err"; echo $?)" 125 "what is gone is an error of podferry's own (125)"

@@ -43,12 +43,12 @@ sshd_stop() {
         local p
 
         read -r p <"$d/pid" 2>/dev/null && kill "$p" 2>/dev/null
-        until_ok 5 test ! -e "$d/pid"
+        until_ok 20 test ! -e "$d/pid"
         on h2 rm -rf /run/sshd
         rm -rf "$d"
 }
 on h2 "$sshd" -f "$d/config" -E "$d/log"
-until_ok 10 test -s "$d/pid"
+until_ok 30 test -s "$d/pid"
 ok "sshd runs on h2" || diag "$(cat "$d/log")"
 trap 'sshd_stop; clean' EXIT
 

@@ -11,7 +11,7 @@ counter='for f in /started /mnt/started; do echo "$NAME" >>$f; done; sync; echo 
 
 # The container may be a moment later than its start.
 starts_are() {
-        until_ok 5 eval "[ \"\$(starts $1)\" = $2 ]"
+        until_ok 20 eval "[ \"\$(starts $1)\" = $2 ]"
 }
 
 starts() {
@@ -30,7 +30,7 @@ truncate -s 16M "$work/v1" "$work/v2" && mkfs.ext4 -q -F "$work/v1" && mkfs.ext4
 pf h1 run --name t-p --container first --rootfs "$rootfs" --memory 192M --env NAME=a --volume "$work/v1:/mnt" --detach -- /bin/sh -c "$counter" >/dev/null &&
         pf h1 run --pod t-p --container again --rootfs "$rootfs" --detach -- /bin/sh -c "echo up; $ends" >/dev/null
 ok "a pod with two containers and a volume"
-until_ok 5 eval 'pf h1 logs t-p/first | grep -q "start 1"'
+until_ok 20 eval 'pf h1 logs t-p/first | grep -q "start 1"'
 ok "it says its first start"
 pf h1 start t-p >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*t-p: Start: the VM is running' "a pod that runs cannot be started"
@@ -42,11 +42,11 @@ like "$(pf h1 ps)" 't-p +first +stopped \(3\).*t-p +again +stopped \(3\)' "both 
 is "$(pf h1 logs t-p/first)" "start 1" "what they said can be read"
 pf h1 start t-p
 ok "start" F53
-until_ok 5 running h1 2
+until_ok 20 running h1 2
 ok "both containers run again"
 starts_are h1 2
 ok "the first one's own disk is as it was left" || diag "$(starts h1)"
-until_ok 5 eval '[ "$(pf h1 logs t-p/first | tr "\n" " ")" = "start 1 start 2 " ]'
+until_ok 20 eval '[ "$(pf h1 logs t-p/first | tr "\n" " ")" = "start 1 start 2 " ]'
 ok "its log goes on" || diag "$(pf h1 logs t-p/first)"
 is "$(pf h1 exec t-p/first cat /proc/meminfo | awk '$1 == "MemTotal:" { print ($2 > 130000 && $2 < 200000) }')" 1 "the machine has the memory that it had"
 
@@ -66,7 +66,7 @@ is "$(pf h1 ps | grep -c again)" 0 "the removed one stays away"
 move h1 t-p --disk "$work/v1=$work/there" >"$work/out" 2>&1
 ok "it moves" || diag "$(cat "$work/out")"
 n=$(starts h2)
-until_ok 5 on h2 test -e /var/lib/podferry/pods/t-p/definition/container-first.json
+until_ok 20 on h2 test -e /var/lib/podferry/pods/t-p/definition/container-first.json
 pf h2 stop t-p && pf h2 start t-p
 ok "stopped and started where it came to" F53 || diag "$(on h2 tail -n 5 /run/podferry/t-p/shim.log)"
 starts_are h2 $((n + 1))

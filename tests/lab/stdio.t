@@ -17,7 +17,7 @@ ok "a pod that streams on stdout and stderr, and reads stdin"
 # A client that is attached from the beginning, feeding 12 MB at 1 MB/s and showing what it hears.
 "$rootfs/bin/probe" feed 1000000 12000000 | pf h1 attach t-s/in >"$work/sink" 2>"$work/sink.err" &
 client=$!
-until_ok 10 test -s "$work/sink"
+until_ok 30 test -s "$work/sink"
 host=h1
 for i in 1 2 3 4; do
         move $host t-s >"$work/out" 2>&1 || break
@@ -49,7 +49,7 @@ for ms in 2000 2200 2400 2600 2700 2800 2900 3100 3500 5000; do
         ) 2>"$work/exit.$n.err" &
 done
 on h1 python3 -B "$top/tests/bench/listen.py" exits /run/podferry/t-e/bus.sock >"$work/reported" 2>&1 &
-until_ok 10 grep -q there "$work/reported"
+until_ok 30 grep -q there "$work/reported"
 # A process that is starting refuses the freeze.
 all_run() {
         [ "$(pf h1 inspect --json t-e | jq '[.. | select(.kind? == "process" and .id != "init")] | length')" = $n ] &&
@@ -78,7 +78,7 @@ told_twice_or_never() {
                 esac || echo "exec $i: its client heard '$heard', known at the destination $known times: $(cat "$work/exit.$i.err")"
         done
 }
-until_ok 10 eval '[ -z "$(told_twice_or_never)" ]'
+until_ok 30 eval '[ -z "$(told_twice_or_never)" ]'
 is "$(told_twice_or_never)" "" "each exit is known once, with its status: to the client that waited, or at the destination" H8 B1
 is "$(grep -vcE '^(there|1[01][0-9])$' "$work/reported")" 0 "the source reports no exit of what only moved" H8
 is "$(pf h2 exec t-e /bin/sh -c 'exit 44'; echo $?)" 44 "and the next exec works at the destination"

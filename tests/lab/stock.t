@@ -23,7 +23,7 @@ for host in h1 h2; do
         ok "it moves away from $host, disks too" F32 F57 || diag "$(cat "$work/out")"
 done
 n=$(pf h1 logs t-s | tail -n 1 | cut -d' ' -f2)
-until_ok 5 eval "pf h1 logs t-s | grep -q '^count $((n + 50)) '"
+until_ok 20 eval "pf h1 logs t-s | grep -q '^count $((n + 50)) '"
 is "$(pf h1 logs t-s | awk '$1 == "count" { n++; if ($2 != n && !bad) { bad = n } } END { print bad ? "hole at " bad : "whole" }')" whole \
         "its output is whole" B1
 pf h1 rm --force t-s

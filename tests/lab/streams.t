@@ -37,12 +37,12 @@ ok "a container from a bundle joins it" H3
 pf h1 run --pod t-w --container both --rootfs "$rootfs" --detach --volume "$work/shared:/mnt:shared" -- /bin/sleep 1000 >/dev/null
 ok "and one with a volume that both hosts have"
 pf h1 run --pod t-w --container gone --rootfs "$rootfs" --detach -- /bin/sh -c 'echo last words; exit 5' >/dev/null
-until_ok 10 eval '[ "$(state_of h1 t-w gone)" = "stopped (5)" ]'
+until_ok 30 eval '[ "$(state_of h1 t-w gone)" = "stopped (5)" ]'
 ok "and one that has ended"
 pf h1 exec t-w/main /bin/sh -c 'echo of h1 >/mnt/file; sync'
 pf h1 exec t-w/both /bin/sh -c 'echo of both >/mnt/file; sync'
 left=$(pf h1 exec --detach t-w/main /bin/sh -c 'echo said before; exit 6')
-until_ok 10 eval 'pf h1 inspect t-w | grep -q "$left *terminated (6)"'
+until_ok 30 eval 'pf h1 inspect t-w | grep -q "$left *terminated (6)"'
 ok "and an exec that has ended and was not removed"
 
 # Clients: a terminal, one with input, one that only listens, the log.
@@ -65,7 +65,7 @@ is "$(pf h2 ps --json | jq -r .pod)" t-w2 "which it has there" F25
 wait $stay
 is "$? $(tail -n 1 "$work/stay")" "0 podferry: t-w: it has moved to another host; podferry logs there shows the rest" "--stay ends there"
 n=$(wc -l <"$work/listen")
-until_ok 10 eval '[ $(wc -l <"$work/listen") -gt $((n + 20)) ]'
+until_ok 30 eval '[ $(wc -l <"$work/listen") -gt $((n + 20)) ]'
 ok "who listens to an exec hears it go on" H8 B1
 touch "$work/resize"
 says "$work/tty" '50 120'
@@ -78,7 +78,7 @@ is "$(pf h2 exec t-w2/main cat /mnt/file)" "of h1" "the copied volume" H7 F28
 is "$(pf h2 exec t-w2/both cat /mnt/file)" "of both" "the shared one" H7
 pf h2 exec t-w2/main /bin/sh -c 'echo of h2 >/mnt/file; sync'
 pf h2 kill --signal TERM t-w2/trap
-until_ok 10 eval '[ "$(state_of h2 t-w2 trap)" = "stopped (9)" ]'
+until_ok 30 eval '[ "$(state_of h2 t-w2 trap)" = "stopped (9)" ]'
 ok "a signal arrives, and the exit after it" H17 || diag "$(pf h2 ps)"
 
 on h1 rm /var/lib/podferry/t-vol/own # a copied volume stays at the source, and is never overwritten
@@ -108,7 +108,7 @@ on h2 rm -r /var/lib/podferry/t-vol
 run h1 t-f /bin/probe memory 100 10 >/dev/null
 move h1 t-f --bandwidth 2M >"$work/out" 2>&1 &
 mover=$!
-until_ok 10 eval 'pf h1 inspect --json t-f | grep -q "\"source-migrating\""'
+until_ok 30 eval 'pf h1 inspect --json t-f | grep -q "\"source-migrating\""'
 like "$(pf h1 exec t-f /bin/true 2>&1; echo " $?")" 'migrat.* 125' "exec is refused meanwhile, and says why"
 like "$(pf h1 run --pod t-f --rootfs "$rootfs" -d -- /bin/true 2>&1; echo " $?")" 'migrat.* 125' "a further container too"
 pkill -INT -P $mover -f migrate || kill -INT $mover

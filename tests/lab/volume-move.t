@@ -54,7 +54,7 @@ where() {
 slow_move() {
         timeout --foreground 60 "$lab" enter h1 "$podferry" volume move t-m /data --to "$1" --bandwidth "${2:-2M}" >"$work/slow" 2>&1 &
         mover=$!
-        until_ok 10 on h1 sh -c "test -s $1.incomplete && [ \$(stat -c %b $1) -gt 2000 ]"
+        until_ok 30 on h1 sh -c "test -s $1.incomplete && [ \$(stat -c %b $1) -gt 2000 ]"
 }
 
 # Nothing of a move is left, and the pod has the volume where it was.
@@ -126,7 +126,7 @@ pid=$(on h1 cat /run/podferry/t-m/pid) && kill -9 "$pid"
 wait $mover
 like "$? $(tail -n 1 "$work/slow")" '^125 .*gone away' "the shim is killed in the middle"
 pf h1 adopt t-m
-until_ok 10 on h1 sh -c "! test -e $state/moving.json"
+until_ok 30 on h1 sh -c "! test -e $state/moving.json"
 untouched "adopted"
 slow_move $own/new/x 8M
 "$lab" libvirtd h1 kill

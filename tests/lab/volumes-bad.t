@@ -65,7 +65,7 @@ on h2 test -s $own/a.incomplete
 ok "it is still there"
 kill -TERM $mover
 wait $mover
-until_ok 5 eval "[ -z \"\$(on h2 ls -A $own)\" ]"
+until_ok 20 eval "[ -z \"\$(on h2 ls -A $own)\" ]"
 ok "cancelled, the destination's files are gone" F57 F68 || diag "$(on h2 ls -la $own)"
 
 move h1 t-b >"$work/out" 2>&1
@@ -111,7 +111,7 @@ wait $mover
 is "$?" 130 "cancelled while it reads what is to be the same"
 [ $((($(date +%s%N) - begun) / 1000000)) -lt 3000 ]
 ok "which does not read it to its end"
-until_ok 5 eval "[ -z \"\$(on h2 ls -A $own)\" ]"
+until_ok 20 eval "[ -z \"\$(on h2 ls -A $own)\" ]"
 ok "nothing is left of it" F57
 start_move "test -s $own/a.incomplete"
 on h2 sh -c 'kill -9 $(cat /run/podferry/t-b/pid)'

@@ -14,7 +14,7 @@ done
 slow_move() {
         timeout --foreground 100 "$lab" enter h1 "$podferry" migrate t-d --to "$(to h2)" --bandwidth 15M >"$work/out" 2>&1 &
         mover=$!
-        until_ok 10 eval "on h2 test -e $own/disk.incomplete && [ \$(on h2 stat -c %b $own/disk) -gt 20000 ]"
+        until_ok 30 eval "on h2 test -e $own/disk.incomplete && [ \$(on h2 stat -c %b $own/disk) -gt 20000 ]"
 }
 
 # The pod works on its own disk at h1.
@@ -39,7 +39,7 @@ wait $mover
 is "$?" 130 "cancelled" F68
 works
 ok "the pod works on where it was" H4 F84
-until_ok 5 eval "[ -z \"\$(on h2 ls -A $own)\" ]"
+until_ok 20 eval "[ -z \"\$(on h2 ls -A $own)\" ]"
 ok "the destination has removed its half" F57 || diag "$(on h2 ls -la $own)"
 
 slow_move

@@ -120,7 +120,7 @@ like "$? $(tail -n 1 "$work/moving")" '^130 .*the pod runs on here, and nothing 
 ahead h1 $there
 kill -9 $pid
 wait $pid 2>/dev/null
-until_ok 10 eval '! on h2 ls /var/lib/podferry/pods/t-p'
+until_ok 30 eval '! on h2 ls /var/lib/podferry/pods/t-p'
 ok "the driver is killed: the other host drops what came" F83 || diag "$(on h2 ls /var/lib/podferry/pods/t-p)"
 is "$(starts h1)" 1 "and the pod runs on, not started again"
 ahead h1 $there
