@@ -161,8 +161,7 @@ static int stop_one(const End *x, const char *pod, const char *container, Error 
                 return error_setf(reterr, -EINVAL, "too long");
         r = pod_connect(x->ctl->config.run_dir, pod, &bus, reterr);
         if (r == -ENOENT && pod_is_stopped(x->ctl, pod))
-                return 0; /* without a shim: it came from another host, or this one was started anew
-                           */
+                return 0; /* without a shim: it came from another host, or before a reboot */
         if (r < 0)
                 return r;
         r = pod_call(bus, x->time_ms * 1000 + WORK_DEADLINE, NULL, reterr, BUS_POD,
