@@ -311,8 +311,7 @@ static void stage(Migrate *m) {
 void migrate_take_definition(Migrate *m, const Part *part) {
         int r;
 
-        if (migration_role(m->migration) != MIGRATION_DESTINATION ||
-            !migration_is_active(m->migration) || m->staged)
+        if (m->staged)
                 return;
         r = part->container_id[0] ? take_container(m, part) : take_machine(m, part);
         if (r < 0)

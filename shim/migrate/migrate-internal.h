@@ -46,9 +46,8 @@ struct Migrate {
         Migration *migration;
         Journal *journal; /* NULL until the first record */
         MigrationOptions options;
-        uint64_t silent_bytes,
-                silent_since_ms; /* destination of a post-copy: migrate-destination.c */
-        MigrationFacts facts;    /* of this host, once learnt */
+        uint64_t silent_bytes, silent_since_ms; /* destination of a post-copy: is_silent() */
+        MigrationFacts facts;                   /* of this host, once learnt */
         bool facts_known;
         bool has_kvm;                           /* with it */
         gid_t qemu_gid;                         /* with it */
@@ -289,6 +288,7 @@ int migrate_logs_begin(Migrate *m, Error *reterr);
 /* Queues log chunks: all that there is, or as much as keeps the queue short. */
 void migrate_logs_pump(Migrate *m, bool all);
 void migrate_logs_end(Migrate *m);
+/* Of a destination that has what it imported, as below. */
 void migrate_logs_receive(Migrate *m, const char *guest_id, const char *exec_id, uint64_t offset,
                           const void *p, size_t n);
 /* The names of a process on this host; -ENOENT. */
@@ -296,5 +296,6 @@ int migrate_process_key(Migrate *m, const char *guest_id, const char *exec_id, P
 
 /* migrate-definition.c */
 void migrate_send_definition(Migrate *m);
+/* Of one part; once all are there they go to disk. */
 void migrate_take_definition(Migrate *m, const Podferry__Peer__V1__Definition *part);
 void migrate_forget_definition(Migrate *m);

@@ -127,9 +127,6 @@ void migrate_logs_receive(Migrate *m, const char *guest_id, const char *exec_id,
         ProcessKey key;
         int r;
 
-        if (migration_role(m->migration) != MIGRATION_DESTINATION ||
-            !migration_is_active(m->migration))
-                return;
         r = migrate_process_key(m, guest_id, exec_id, &key);
         if (r == 0)
                 r = stdio_write_log(m->shim->stdio, &key, offset, p, n, &err);

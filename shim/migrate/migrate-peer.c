@@ -11,8 +11,22 @@
 
 /* A peer that has not heard yet that the import was given up goes on sending what belongs to it. */
 static bool has_import(const Migrate *m) {
-        return migration_role(m->migration) == MIGRATION_DESTINATION && m->shim->pod &&
-               !m->shim->ending;
+        return migration_role(m->migration) == MIGRATION_DESTINATION &&
+               migration_is_active(m->migration) && m->shim->pod && !m->shim->ending;
+}
+
+/* False: it is no message about the pod, but one of the hand-over. */
+static bool take_of_pod(Migrate *m, const Podferry__Peer__V1__Peer *peer) {
+        bool log = peer->body_case == PODFERRY__PEER__V1__PEER__BODY_LOG && peer->log;
+        bool definition =
+                peer->body_case == PODFERRY__PEER__V1__PEER__BODY_DEFINITION && peer->definition;
+
+        if (log && has_import(m))
+                migrate_logs_receive(m, peer->log->container_id, peer->log->exec_id,
+                                     peer->log->offset, peer->log->data.data, peer->log->data.len);
+        else if (definition && has_import(m))
+                migrate_take_definition(m, peer->definition);
+        return log || definition;
 }
 
 static int on_message(void *userdata, const uint8_t *p, size_t n, Error *reterr) {
@@ -23,18 +37,8 @@ static int on_message(void *userdata, const uint8_t *p, size_t n, Error *reterr)
         if (!peer)
                 return error_setf(reterr, -EBADMSG, "a message of %zu bytes that does not parse",
                                   n);
-        if (peer->body_case == PODFERRY__PEER__V1__PEER__BODY_LOG && peer->log) {
-                if (has_import(m))
-                        migrate_logs_receive(m, peer->log->container_id, peer->log->exec_id,
-                                             peer->log->offset, peer->log->data.data,
-                                             peer->log->data.len);
-        } else if (peer->body_case == PODFERRY__PEER__V1__PEER__BODY_DEFINITION &&
-                   peer->definition) {
-                if (has_import(m))
-                        migrate_take_definition(m, peer->definition);
-        } else {
+        if (!take_of_pod(m, peer))
                 migration_on_peer(m->migration, p, n);
-        }
         podferry__peer__v1__peer__free_unpacked(peer, NULL);
         return m->ferry ? 0 : -ECANCELED; /* what it said may have ended the session */
 }
