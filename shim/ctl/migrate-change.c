@@ -49,12 +49,6 @@ typedef struct Heeding {
         char refusal[200];
 } Heeding;
 
-static const char *set_bandwidth(Mover *m, uint64_t rate) {
-        m->cold->bandwidth = rate;
-        pace_set(&m->cold->link.pace, rate, clock_us());
-        return NULL;
-}
-
 static const char *heed_wish(void *userdata, const Wish *wish) {
         Heeding *h = userdata;
         Mover *m = h->mover;
@@ -72,7 +66,11 @@ static const char *heed_wish(void *userdata, const Wish *wish) {
                 c->warm->told = true;
                 return NULL;
         case WISH_BANDWIDTH:
-                return c ? set_bandwidth(m, wish->value) : "nothing of it goes over now";
+                if (!c)
+                        return "nothing of it goes over now";
+                c->bandwidth = wish->value;
+                pace_set(&c->link.pace, wish->value, clock_us());
+                return NULL;
         case WISH_OTHER:
         case _WISH_MAX:
                 break;

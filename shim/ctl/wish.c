@@ -18,6 +18,7 @@
 
 #define ANSWER_MS  180000U /* what is over there is removed meanwhile */
 #define ANSWER_MAX 400U
+#define LINE_MS    1000U /* it is sent at once */
 #define TRIES      3U
 
 static int address_of(const char *run_dir, const char *pod, struct sockaddr_un *ret,
@@ -128,10 +129,12 @@ static int read_wish(int fd, Wish *ret) {
                 [WISH_BANDWIDTH] = "set bandwidth ",
         };
         char line[WISH_MAX];
-        int r = read_line(fd, line, sizeof(line), WISH_LINE_MS, NULL);
+        int r = read_line(fd, line, sizeof(line), LINE_MS, NULL);
 
+        if (r <= 0)
+                return r < 0 ? r : -EBADMSG;
         *ret = (Wish){ .kind = WISH_OTHER };
-        for (size_t i = 0; r > 0 && i < WISH_OTHER; i++) {
+        for (size_t i = 0; i < WISH_OTHER; i++) {
                 size_t n = strlen(lines[i]);
                 bool valued = lines[i][n - 1] == ' ';
 
@@ -140,24 +143,23 @@ static int read_wish(int fd, Wish *ret) {
                 ret->kind = (WishKind)i;
                 return valued ? value_number(line + n, 0, UINT64_MAX, &ret->value, NULL) : 0;
         }
-        return r > 0 ? 0 : r < 0 ? r : -EBADMSG;
+        return 0;
 }
 
 static void take_one(Wishes *w, int fd, WishHeed *heed, void *userdata) {
-        const char *refusal = NULL;
+        _cleanup_close_ int asked = fd;
+        const char *refusal;
         Wish wish;
-        int r = read_wish(fd, &wish);
 
-        if (r == 0)
-                refusal = heed(userdata, &wish);
+        if (read_wish(fd, &wish) < 0)
+                return;
+        refusal = heed(userdata, &wish);
         if (refusal)
                 answer(fd, "no", refusal);
-        else if (r == 0 && wish.kind == WISH_START && w->n < WISHES_MAX) {
-                w->asked[w->n++] = fd;
-                return;
-        } else if (r == 0 && wish.kind != WISH_START)
+        else if (wish.kind != WISH_START)
                 answer(fd, "ok", "");
-        (void)close_fd(fd);
+        else if (w->n < WISHES_MAX)
+                w->asked[w->n++] = TAKE_FD(asked);
 }
 
 bool wishes_take(Wishes *w, WishHeed *heed, void *userdata) {
@@ -212,16 +214,16 @@ void wishes_done(Wishes *w) {
 static int ask(const char *run_dir, const char *pod, const char *wish, char answer[ANSWER_MAX],
                int *ret_fd, Error *reterr) {
         struct sockaddr_un address;
-        int r;
+        char line[WISH_MAX];
+        int n, r;
 
+        n = snprintf(line, sizeof(line), "%s\n", wish);
+        if (n < 0 || (size_t)n >= sizeof(line))
+                return error_setf(reterr, -EINVAL, "\"%.40s\": too long", wish);
         r = address_of(run_dir, pod, &address, reterr);
         for (unsigned i = 0; r == 0 && i < TRIES; i++) {
                 _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-                char line[WISH_MAX];
-                int n = snprintf(line, sizeof(line), "%s\n", wish);
 
-                if (n < 0 || (size_t)n >= sizeof(line))
-                        return error_setf(reterr, -EINVAL, "\"%.40s\": too long", wish);
                 if (fd < 0)
                         return error_setf(reterr, -errno, "socket: %m");
                 if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)

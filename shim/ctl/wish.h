@@ -22,9 +22,8 @@
  *      no TEXT     it does not
  *
  * or hangs up, which is to say: look again. */
-#define WISHES_MAX   8U
-#define WISH_MAX     64U   /* of the first line */
-#define WISH_LINE_MS 1000U /* it is sent at once */
+#define WISHES_MAX 8U
+#define WISH_MAX   64U /* of the first line */
 
 typedef enum WishKind {
         WISH_START,
