@@ -58,14 +58,38 @@ is "$(traces)" "$before" "nothing is left of it" F16
 like "$(pf h1 check t-c --to "$(to h2)" --forecast)" 'advises +source +forecast +it converges: about .* blackout of .*can move to' "and as a table" F16
 pf h1 run --pod t-c --container dirty --rootfs "$rootfs" --detach -- /bin/probe dirty 64 30 >/dev/null
 until_ok 20 eval '[ "$(pf h1 logs t-c/dirty | wc -l)" -ge 3 ]'
-forecast --bandwidth 10M
+
+# slowest LINE: bytes a second that the writer wrote when it wrote least, by its log from LINE on.
+slowest() {
+        pf h1 logs t-c/dirty | tail -n "+$1" | awk '$4 == "ok" {
+                rate = $3 > t ? ($2 - pages) * 4096e9 / ($3 - t) : 0
+                if (++n > 1 && (n == 2 || rate < least))
+                        least = rate
+                pages = $2
+                t = $3
+        } END { printf "%d\n", least }'
+}
+# forecast_busy OPTION...: as forecast. A machine may give a guest less time than it needs for its
+# 30 MiB a second: what is foretold then is of a pod that writes less, and it is asked again.
+forecast_busy() {
+        local lines had i
+
+        for i in {1..10}; do
+                lines=$(pf h1 logs t-c/dirty | wc -l)
+                forecast "$@"
+                had=$(slowest "$lines")
+                [ "$had" -lt 20000000 ] || return 0
+                diag "round $i: the guest was held up: $had bytes a second at times, $(number writes) foretold"
+        done
+}
+forecast_busy --bandwidth 10M
 like "$status $codes" '^0 warns:forecast-abort' "30 MiB/s over a link of 10: it would be given up" F16
 like "$(number writes)" '^[1-7][0-9]{7}$' "and how much it writes, in bytes a second" F16
-forecast --bandwidth 10M --timeout-action force-complete
+forecast_busy --bandwidth 10M --timeout-action force-complete
 like "$status $codes" '^0 warns:forecast-pause' "or stand, if it is forced" F16
-forecast --bandwidth 10M --timeout-per-gib 0
+forecast_busy --bandwidth 10M --timeout-per-gib 0
 like "$status $codes" '^0 warns:forecast-endless' "or be copied without end" F16
-forecast --bandwidth 10M --timeout-action force-complete --handover fast --post-copy
+forecast_busy --bandwidth 10M --timeout-action force-complete --handover fast --post-copy
 like "$status $codes" '^0 warns:forecast-post-copy' "or go over to post-copy" F16
 forecast --transport libvirt+tcp://127.0.0.1:1 --set allow_plaintext=true
 like "$codes" 'advises:forecast-unknown' "nothing is foretold of a way that was not measured" F16
