@@ -12,7 +12,6 @@
  *
  * The shim is bound to the first, however that ends: if no pod has come by then, the shim ends with
  * all that it prepared. */
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,6 +33,7 @@
 #include "shim/ctl/places.h"
 #include "shim/ctl/start.h"
 #include "shim/ctl/values.h"
+#include "shim/ferry/nowait.h"
 
 #define MIGRATION_FACE BUS_INTERFACE ".Migration"
 #define SETTLE_MS      60000U
@@ -79,7 +79,7 @@ static int pump(Pipe *p, short revents_in, short revents_out) {
         ssize_t k;
 
         if (p->n == 0 && revents_in && !p->ended) {
-                k = read(p->in, p->data, sizeof(p->data));
+                k = nowait_read(p->in, p->data, sizeof(p->data));
                 if (k < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
                         k = 0;
                 if (k == 0) {
@@ -91,7 +91,7 @@ static int pump(Pipe *p, short revents_in, short revents_out) {
                 p->n = k > 0 ? (size_t)k : 0;
         }
         if (p->n > 0 && revents_out) {
-                k = write(p->out, p->data + p->at, p->n);
+                k = nowait_write(p->out, p->data + p->at, p->n);
                 if (k < 0)
                         return errno == EINTR || errno == EAGAIN ? 0 : -errno;
                 p->at += (size_t)k;
@@ -100,21 +100,15 @@ static int pump(Pipe *p, short revents_in, short revents_out) {
         return 0;
 }
 
-static int set_nonblocking(int fd) {
-        int flags = fcntl(fd, F_GETFL);
-
-        return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
 /* Until either side ends. */
 static void relay(int in, int out, int fd) {
         static Pipe there, back; /* large */
 
         there = (Pipe){ .in = in, .out = fd };
         back = (Pipe){ .in = fd, .out = out };
-        (void)set_nonblocking(fd);
-        (void)set_nonblocking(in);
-        (void)set_nonblocking(out);
+        nowait_prepare(fd);
+        nowait_prepare(in);
+        nowait_prepare(out);
         while (!(there.ended && there.n == 0) && !(back.ended && back.n == 0)) {
                 struct pollfd fds[4] = {
                         { .fd = there.n == 0 && !there.ended ? in : -1, .events = POLLIN },

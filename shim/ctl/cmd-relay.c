@@ -2,7 +2,6 @@
 /* podferry relay: the end of an attached client on a host that its pod came to. See attach-link.h.
  *
  * Between MOVED and the client's FOLLOW nothing of his goes down: it was sent before he knew. */
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "shim/ctl/commands.h"
 #include "shim/ctl/ctl.h"
 #include "shim/ctl/values.h"
+#include "shim/ferry/nowait.h"
 
 #define OUT_MAX (256U << 10) /* to the client; then the process waits */
 
@@ -216,7 +216,7 @@ static int read_client(Relay *x) {
 
         if (buf_reserve(&x->in, ATTACH_FRAME_MAX) < 0)
                 return -ENOMEM;
-        n = read(STDIN_FILENO, x->in.data + x->in.len, ATTACH_FRAME_MAX);
+        n = nowait_read(STDIN_FILENO, x->in.data + x->in.len, ATTACH_FRAME_MAX);
         if (n < 0)
                 return errno == EAGAIN || errno == EINTR ? 0 : -errno;
         if (n == 0)
@@ -227,7 +227,7 @@ static int read_client(Relay *x) {
 
 static int write_client(Relay *x) {
         while (x->out.len > 0) {
-                ssize_t n = write(STDOUT_FILENO, x->out.data, x->out.len);
+                ssize_t n = nowait_write(STDOUT_FILENO, x->out.data, x->out.len);
 
                 if (n < 0 && errno != EINTR)
                         return errno == EAGAIN ? 0 : -errno;
@@ -260,12 +260,6 @@ static int turn(Relay *x) {
         return r == 0 ? write_client(x) : r;
 }
 
-static int set_nonblocking(int fd) {
-        int flags = fcntl(fd, F_GETFL);
-
-        return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
 /* The last frame goes out, if the client still reads. */
 static int flush_client(Relay *x) {
         int r = 0;
@@ -281,11 +275,9 @@ static int flush_client(Relay *x) {
 static int carry(Relay *x) {
         int r;
 
-        r = set_nonblocking(STDIN_FILENO);
-        if (r == 0)
-                r = set_nonblocking(STDOUT_FILENO);
-        if (r == 0)
-                r = open_here(x);
+        nowait_prepare(STDIN_FILENO);
+        nowait_prepare(STDOUT_FILENO);
+        r = open_here(x);
         while (r == 0 && !x->over)
                 r = turn(x);
         (void)flush_client(x);

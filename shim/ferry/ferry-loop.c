@@ -8,7 +8,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
+
+#include "shim/ferry/nowait.h"
 
 #define EVENTS_PER_WAIT  64
 #define IOVECS           64
@@ -56,17 +57,12 @@ int ferry_fail(Ferry *f, int r, const Error *err) {
         return r;
 }
 
-/* O_NONBLOCK belongs to the open file, which another process may share: sockets are used with
- * MSG_DONTWAIT instead, a pipe has no such choice. */
 static void prepare_transport(int fd) {
         const int size = TRANSPORT_BUFFER;
-        int flags = fcntl(fd, F_GETFL);
 
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0)
-                return;
-        (void)fcntl(fd, F_SETPIPE_SZ, size);
-        if (flags >= 0)
-                (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0)
+                (void)fcntl(fd, F_SETPIPE_SZ, size);
+        nowait_prepare(fd);
 }
 
 static void take_transport(Ferry *f, int in_fd, int out_fd) {
@@ -103,19 +99,6 @@ static void take_transport(Ferry *f, int in_fd, int out_fd) {
         f->out.ready = EPOLLOUT;
 }
 
-static ssize_t transport_read(int fd, void *p, size_t n) {
-        ssize_t k = recv(fd, p, n, MSG_DONTWAIT);
-
-        return k < 0 && errno == ENOTSOCK ? read(fd, p, n) : k;
-}
-
-static ssize_t transport_write(int fd, struct iovec *iov, int n) {
-        struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)n };
-        ssize_t k = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        return k < 0 && errno == ENOTSOCK ? writev(fd, iov, n) : k;
-}
-
 /* True: there may be more to read. */
 static bool pump_in(Ferry *f) {
         for (size_t moved = 0; f->attached && (f->in.ready & EPOLLIN);) {
@@ -125,7 +108,7 @@ static bool pump_in(Ferry *f) {
 
                 if (moved >= FERRY_BURST)
                         return true;
-                n = transport_read(f->in.fd, f->chunk, FERRY_CHUNK);
+                n = nowait_read(f->in.fd, f->chunk, FERRY_CHUNK);
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0 && errno == EAGAIN) {
@@ -167,7 +150,7 @@ static bool pump_out(Ferry *f) {
                         return false;
                 if (moved >= FERRY_BURST)
                         return true;
-                n = transport_write(f->out.fd, iov, count);
+                n = nowait_writev(f->out.fd, iov, count);
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0 && errno == EAGAIN) {

@@ -7,11 +7,10 @@ begin
 
 # The way of the transport: all but the first thing that the source says, its hello, waits for a file.
 cat >"$work/held.py" <<'END'
-import os, select, sys
-gate, heard, passed = sys.argv[1:]
+import fcntl, os, select, sys
+gate, heard, passed, waits = sys.argv[1:]
 held, first = b"", True
 while True:
-    # (not a read that blocks: whoever has the same socket for its output may not want that)
     if select.select([0], [], [], 0.02)[0]:
         data = os.read(0, 65536)
         if not data:
@@ -24,13 +23,16 @@ while True:
         while held:
             held = held[os.write(1, held):]
         if not first:
+            # (the socket is the output of whoever is behind us, too)
+            if not fcntl.fcntl(0, fcntl.F_GETFL) & os.O_NONBLOCK:
+                open(waits, "w").close()
             open(passed, "w").close()
         first = False
 END
 cat >"$work/way" <<END
 #!/bin/sh
 case " \$* " in
-*" --transport "*) python3 "$work/held.py" "$work/gate" "$work/heard" "$work/passed" | "$lab" enter h2 "\$@" ;;
+*" --transport "*) python3 "$work/held.py" "$work/gate" "$work/heard" "$work/passed" "$work/waits" | "$lab" enter h2 "\$@" ;;
 *) exec "$lab" enter h2 "\$@" ;;
 esac
 END
@@ -56,6 +58,8 @@ is "$(state h2)" cancelled "it does"
 touch "$work/gate"
 until_ok 30 test -e "$work/passed"
 ok "then the rest of it comes"
+test -e "$work/waits"
+ok "the commands of the way still have a stream that waits" B5
 is "$(state h2)" cancelled "and does no harm"
 kill -CONT $driver
 wait $driver
