@@ -46,8 +46,13 @@ static void wait_for(Migration *m) {
                 migration_repeat(m); /* the handoff comes by itself, in good time */
 }
 
+/* Whoever starts a new shim after a crash finds all of the pod, or a source that still has it. */
+static bool is_kept(const Migration *m) {
+        return !m->ops->kept || m->ops->kept(m->u);
+}
+
 static void ready(Migration *m) {
-        if (!adopt(m))
+        if (!adopt(m) || !is_kept(m))
                 return;
         if (m->journal != JOURNAL_READY) {
                 int r = migration_write(m, JOURNAL_READY, m->handoff.data, m->handoff.len);
@@ -79,6 +84,8 @@ static void own(Migration *m) {
             !m->adopted_shim)
                 return;
         if (m->journal == JOURNAL_NONE) { /* handover=fast: libvirt has decided */
+                if (!is_kept(m))
+                        return;
                 if (migration_write(m, JOURNAL_READY, m->handoff.data, m->handoff.len) < 0)
                         migration_repeat(m);
                 return;

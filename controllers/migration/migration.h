@@ -180,6 +180,10 @@ typedef struct MigrationOps {
         /* One packed podferry.peer.v1.Peer, framed by the owner. < 0: not sent (it is repeated
          * anyway). */
         int (*send)(void *u, const void *peer, size_t n);
+        /* Destination: what belongs to the pod, and not to its memory, is on disk here, so that a
+         * shim that comes after this one has it. While it is not, this host does not say that it is
+         * ready; migration_on_kept() tells when it is, or could not be. NULL: always. */
+        bool (*kept)(void *u);
         int (*journal)(void *u, const JournalRecord *r,
                        Error *reterr); /* on disk when it returns */
 
@@ -295,6 +299,7 @@ bool migration_is_held(const Migration *m);              /* until the cutover */
 void migration_on_host_failed(Migration *m, const char *step, int r, const Error *err);
 /* libvirt can be asked again after it was away: looks where the domain is. */
 void migration_on_host_back(Migration *m);
+void migration_on_kept(Migration *m); /* ops.kept says something else now */
 
 /* A shim that starts again, right after migration_new(), when the journal's last record is of a
  * session that leaves something to do here: PREPARED, FENCING, RELEASED, DONE, READY, REFUSED or

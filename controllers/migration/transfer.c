@@ -418,6 +418,10 @@ void migration_on_host_failed(Migration *m, const char *step, int r, const Error
         migration_pump(m);
 }
 
+void migration_on_kept(Migration *m) {
+        migration_pump(m);
+}
+
 void migration_on_host_back(Migration *m) {
         if (!m->begun || migration_decided(m))
                 return;

@@ -282,6 +282,21 @@ static void on_written(void *userdata, int r, const void *result, const Error *e
         (void)writing_free(c);
 }
 
+static void on_staged(void *userdata, int r, const void *result, const Error *err) {
+        Writing *c = userdata;
+        Migrate *m = c->shim->migrate;
+
+        on_written(c, r, result, err);
+        m->staging--;
+        migration_on_kept(m->migration);
+}
+
+bool migrate_op_kept(void *u) {
+        const Migrate *m = u;
+
+        return m->staging == 0;
+}
+
 static int work_stage(void *argument, Error *reterr) {
         const Writing *c = argument;
 
@@ -303,9 +318,10 @@ static void stage(Migrate *m) {
         c->definition = m->definition;
         m->definition = (Definition){};
         m->staged = true;
-        r = file_job(m->shim, work_stage, c, on_written, c, &e);
+        m->staging++;
+        r = file_job(m->shim, work_stage, c, on_staged, c, &e);
         if (r < 0)
-                on_written(c, r, NULL, &e);
+                on_staged(c, r, NULL, &e);
 }
 
 void migrate_take_definition(Migrate *m, const Part *part) {

@@ -88,6 +88,7 @@ struct Migrate {
         Definition definition; /* destination: as it comes */
         size_t definition_bytes;
         bool staged;             /* all of it came, and has gone to the thread for files */
+        unsigned staging;        /* how often it is there, and not on disk yet */
         bool reading_definition; /* source */
 
         /* migrate-storage.c */
@@ -299,3 +300,4 @@ void migrate_send_definition(Migrate *m);
 /* Of one part; once all are there they go to disk. */
 void migrate_take_definition(Migrate *m, const Podferry__Peer__V1__Definition *part);
 void migrate_forget_definition(Migrate *m);
+bool migrate_op_kept(void *u);

@@ -209,6 +209,7 @@ const MigrationOps migrate_ops = {
         .destroy_domain = migrate_op_destroy_domain,
         .tune = migrate_op_tune,
         .let_go = migrate_op_let_go,
+        .kept = migrate_op_kept,
         .checkpoint = migrate_op_checkpoint,
         .uncheckpoint = migrate_op_uncheckpoint,
         .adopt = migrate_op_adopt,

@@ -405,6 +405,10 @@ static int op_adopt(void *u, const void *p, size_t n, Error *reterr) {
         return at_once(s, FAKE_ADOPT, reterr);
 }
 
+static bool op_kept(void *u) {
+        return !((FakeSide *)u)->unkept;
+}
+
 static int op_send(void *u, const void *p, size_t n) {
         FakeSide *s = u, *to = &s->w->side[!s->role];
         uint8_t *copy;
@@ -442,6 +446,8 @@ static int op_journal(void *u, const JournalRecord *r, Error *reterr) {
         if (r->kind == JOURNAL_RELEASED && (s->w->s != MIGRATION_AT_NONE || s->w->moved_on))
                 broken(s->w, "RELEASED while the guest can run");
         if (r->kind == JOURNAL_READY) {
+                if (s->unkept)
+                        broken(s->w, "READY before all of the pod is on disk");
                 free(s->handoff);
                 s->handoff = malloc(r->payload_len + 1);
                 if (!s->handoff)
@@ -510,6 +516,7 @@ const MigrationOps fake_migration_ops = {
         .checkpoint = op_checkpoint,
         .uncheckpoint = op_uncheckpoint,
         .adopt = op_adopt,
+        .kept = op_kept,
         .send = op_send,
         .journal = op_journal,
         .timer = op_timer,
@@ -687,6 +694,11 @@ bool fake_timer(FakeSide *s, MigrationTimer t) {
         return true;
 }
 
+void fake_keep(FakeSide *s) {
+        s->unkept = false;
+        migration_on_kept(s->m);
+}
+
 void fake_crash(FakeSide *s) {
         JournalRecord last = { .kind = JOURNAL_NONE };
         char session[sizeof(last.session)];
@@ -697,7 +709,7 @@ void fake_crash(FakeSide *s) {
         memcpy(session, "m1", 3);
         side_drop(s);
         migration_abandon(s->m);
-        s->link_frozen = s->frozen = false;
+        s->link_frozen = s->frozen = s->unkept = false;
         side_new(s);
         if (s->n_journal) {
                 last = s->journal[s->n_journal - 1];

@@ -97,6 +97,7 @@ struct FakeSide {
         unsigned let_go;
         char warned[MIGRATION_DETAILS_MAX]; /* the last warning */
         bool events_lost;                   /* libvirt's events do not reach this side */
+        bool unkept;                        /* ops.kept is false: see fake_keep() */
 };
 
 struct FakeWorld {
@@ -133,6 +134,7 @@ void fake_repeat(FakeSide *s, unsigned i);
 bool fake_timer(FakeSide *s, MigrationTimer t); /* fires it, if it is armed */
 void fake_crash(FakeSide *s);                   /* and starts again from its journal */
 void fake_link(FakeWorld *w, bool up);
+void fake_keep(FakeSide *s); /* what belongs to the pod is on disk now */
 /* Does whatever can be done, jobs and words first, timers when nothing else is left, until both
  * sides are settled or `steps` are over. */
 bool fake_run(FakeWorld *w, unsigned steps);

@@ -89,6 +89,30 @@ static void test_success(void **state) {
         }
 }
 
+/* -- what belongs to the pod is on disk late -- */
+
+static void test_kept(void **state) {
+        MigrationOptions o;
+        FakeWorld w;
+
+        migration_options_init(&o);
+        for (int later = 0; later < 2; later++) {
+                fake_world_init(&w);
+                if (later)
+                        all_later(&w);
+                destination(&w)->unkept = true;
+                assert_true(fake_until_transferring(&w, &o));
+                for (int i = 0; i < 300 && destination(&w)->calls[FAKE_ADOPT] == 0; i++)
+                        (void)fake_run(&w, 1);
+                assert_int_equal(destination(&w)->calls[FAKE_ADOPT], 1);
+                assert_int_equal(destination(&w)->n_journal, 0);
+                fake_keep(destination(&w));
+                assert_true(fake_run(&w, 300));
+                check_end(&w, MIGRATION_OUTCOME_MOVED);
+                fake_world_done(&w);
+        }
+}
+
 /* -- each operation fails once, on each side -- */
 
 typedef struct FailRow {
@@ -267,7 +291,9 @@ static void random_step(FakeWorld *w) {
                 (void)fake_libvirt(w, 0);
                 break;
         case 5:
-                if (random_below(4) == 0)
+                if (random_below(8) == 0)
+                        fake_keep(s);
+                else if (random_below(4) == 0)
                         (void)fake_timer(s, (MigrationTimer)random_below(_MIGRATION_TIMER_MAX));
                 break;
         }
@@ -287,6 +313,7 @@ static void run_seed(uint64_t seed, MigrationOutcome *ret) {
         all_later(&w);
         if (random_below(2))
                 w.side[0].mode[FAKE_FENCE] = FAKE_NOW;
+        destination(&w)->unkept = random_below(4) == 0;
         assert_true(fake_until_transferring(&w, &o));
         for (unsigned i = 0; i < 200 && !w.broken[0]; i++) {
                 if (random_below(8) == 0)
@@ -296,6 +323,7 @@ static void run_seed(uint64_t seed, MigrationOutcome *ret) {
                 fake_check(&w);
         }
         /* Faults are finite: from here on link and hosts stay up. */
+        fake_keep(destination(&w));
         fake_link(&w, true);
         if (!fake_run(&w, 3000) || w.broken[0])
                 fail_msg("seed %llu: %s (S %s, D %s; domains %s, %s; journals %s, %s)",
@@ -343,8 +371,9 @@ static void test_random(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[4 + ELEMENTSOF(fail_rows)] = {
+        struct CMUnitTest tests[5 + ELEMENTSOF(fail_rows)] = {
                 { "both shims, at once and later", test_success, NULL, NULL, NULL },
+                { "not ready before the pod is on disk", test_kept, NULL, NULL, NULL },
                 { "a crash after every step", test_crash_everywhere, NULL, NULL, NULL },
                 { "schedules that were found", test_found, NULL, NULL, NULL },
                 { "random schedules", test_random, NULL, NULL, NULL },
@@ -352,7 +381,7 @@ int main(void) {
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
         for (size_t i = 0; i < ELEMENTSOF(fail_rows); i++)
-                tests[4 + i] = (struct CMUnitTest){ fail_rows[i].name, test_fail_row, NULL, NULL,
+                tests[5 + i] = (struct CMUnitTest){ fail_rows[i].name, test_fail_row, NULL, NULL,
                                                     (void *)(uintptr_t)&fail_rows[i] };
         return cmocka_run_group_tests_name("handover", tests, NULL, NULL);
 }
