@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/fakes/fake-migration.h"
+#include "tests/fakes/fake-migration-internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,12 +37,12 @@ const char *fake_verb_name(FakeVerb v) {
         return verb_names[v];
 }
 
-static void broken(FakeWorld *w, const char *what) {
+void fake_broken(FakeWorld *w, const char *what) {
         if (!w->broken[0])
                 (void)snprintf(w->broken, sizeof(w->broken), "%s", what);
 }
 
-static void trace(FakeSide *s, const char *what, const char *detail) {
+void fake_trace(FakeSide *s, const char *what, const char *detail) {
         if (s->w->trace)
                 (void)fprintf(s->w->trace, "%c %s %s   [S %s, D %s, libvirt %d]\n",
                               s->role == MIGRATION_SOURCE ? 'S' : 'D', what, detail,
@@ -56,13 +56,13 @@ static JournalKind last_kind(const FakeSide *s) {
 
 /* -- the two guests -- */
 
-static void source_runs(FakeWorld *w) {
+void fake_source_runs(FakeWorld *w) {
         JournalKind k = last_kind(&w->side[MIGRATION_SOURCE]);
 
         if (w->d == MIGRATION_AT_RUNNING)
-                broken(w, "the source runs beside the destination");
+                fake_broken(w, "the source runs beside the destination");
         if (k == JOURNAL_RELEASED || k == JOURNAL_DONE || k == JOURNAL_LOST)
-                broken(w, "the source runs after RELEASED");
+                fake_broken(w, "the source runs after RELEASED");
         w->s = MIGRATION_AT_RUNNING;
         w->moved_on |= w->d == MIGRATION_AT_PAUSED;
 }
@@ -71,15 +71,15 @@ static void destination_runs(FakeWorld *w) {
         FakeSide *d = &w->side[MIGRATION_DESTINATION];
 
         if (w->s != MIGRATION_AT_NONE)
-                broken(w, "the destination runs beside the source");
+                fake_broken(w, "the destination runs beside the source");
         if (w->moved_on)
-                broken(w, "the destination runs a copy that the source has outrun");
+                fake_broken(w, "the destination runs a copy that the source has outrun");
         if (last_kind(d) != JOURNAL_OWNED)
-                broken(w, "the destination runs without OWNED");
+                fake_broken(w, "the destination runs without OWNED");
         w->d = MIGRATION_AT_RUNNING;
 }
 
-static void tell(FakeSide *s, MigrationDomainEvent e) {
+void fake_tell(FakeSide *s, MigrationDomainEvent e) {
         if (s->m && !s->events_lost)
                 migration_on_domain(s->m, e, "as the test wants");
 }
@@ -104,9 +104,9 @@ static int act(FakeSide *s, FakeVerb v) {
                 s->running_tree = true;
                 if (s->role == MIGRATION_SOURCE && w->s != MIGRATION_AT_RUNNING &&
                     w->s != MIGRATION_AT_DEAD)
-                        broken(w, "the source's tree was thawed while its guest does not run");
+                        fake_broken(w, "the source's tree was thawed while its guest does not run");
                 if (s->role == MIGRATION_DESTINATION && w->d == MIGRATION_AT_INCOMING)
-                        broken(w, "the destination's tree was resumed before its guest");
+                        fake_broken(w, "the destination's tree was resumed before its guest");
                 break;
         case FAKE_PREPARE:
                 s->made_disks = true;
@@ -129,7 +129,7 @@ static int act(FakeSide *s, FakeVerb v) {
                 break;
         case FAKE_RESUME_DOMAIN:
                 if (s->role == MIGRATION_SOURCE && w->s == MIGRATION_AT_PAUSED)
-                        source_runs(w);
+                        fake_source_runs(w);
                 else if (s->role == MIGRATION_DESTINATION && w->d == MIGRATION_AT_PAUSED)
                         destination_runs(w);
                 else if ((s->role == MIGRATION_SOURCE ? w->s : w->d) != MIGRATION_AT_RUNNING)
@@ -137,10 +137,10 @@ static int act(FakeSide *s, FakeVerb v) {
                 break;
         case FAKE_DESTROY_DOMAIN:
                 if (s->role == MIGRATION_DESTINATION && w->d == MIGRATION_AT_RUNNING)
-                        broken(w, "the destination destroyed a guest that runs");
+                        fake_broken(w, "the destination destroyed a guest that runs");
                 if (s->role == MIGRATION_DESTINATION && w->s == MIGRATION_AT_NONE && !w->reason &&
                     last_kind(&w->side[MIGRATION_SOURCE]) != JOURNAL_LOST)
-                        broken(w, "the destination destroyed the only copy");
+                        fake_broken(w, "the destination destroyed the only copy");
                 *(s->role == MIGRATION_SOURCE ? &w->s : &w->d) = MIGRATION_AT_NONE;
                 break;
         default:
@@ -158,7 +158,7 @@ static int start(FakeSide *s, FakeVerb v, OpDone done, void *job, Error *reterr)
                 s->fail[v]--;
                 mode = mode == FAKE_LATER ? FAKE_FAIL_LATER : FAKE_REFUSE;
         }
-        trace(s, verb_names[v], mode == FAKE_REFUSE ? "refused" : "");
+        fake_trace(s, verb_names[v], mode == FAKE_REFUSE ? "refused" : "");
         if (mode == FAKE_REFUSE)
                 return error_setf(reterr, -EIO, "the test refuses %s", verb_names[v]);
         if (mode == FAKE_NOW && !(v == FAKE_DOMAIN && done)) {
@@ -166,7 +166,7 @@ static int start(FakeSide *s, FakeVerb v, OpDone done, void *job, Error *reterr)
                 return r < 0 ? error_setf(reterr, r, "%s", verb_names[v]) : 0;
         }
         if (s->n_jobs == FAKE_JOBS) {
-                broken(s->w, "more operations at a time than may be");
+                fake_broken(s->w, "more operations at a time than may be");
                 return -EBUSY;
         }
         s->jobs[s->n_jobs++] = (FakeJob){ v, done, job, mode == FAKE_FAIL_LATER ? -EIO : 0 };
@@ -197,7 +197,7 @@ bool fake_complete(FakeSide *s, unsigned i) {
         s->n_jobs--;
         memmove(&s->jobs[i], &s->jobs[i + 1], (s->n_jobs - i) * sizeof(j));
         r = j.result < 0 || j.verb == FAKE_MIGRATE ? j.result : act(s, j.verb);
-        trace(s, "done:", verb_names[j.verb]);
+        fake_trace(s, "done:", verb_names[j.verb]);
         end_job(&j, r, j.verb == FAKE_DOMAIN ? &domain : NULL);
         return true;
 }
@@ -206,7 +206,7 @@ bool fake_complete(FakeSide *s, unsigned i) {
 
 static int at_once(FakeSide *s, FakeVerb v, Error *reterr) {
         s->calls[v]++;
-        trace(s, verb_names[v], "");
+        fake_trace(s, verb_names[v], "");
         if (s->fail[v]) {
                 s->fail[v]--;
                 return error_setf(reterr, -EIO, "the test refuses %s", verb_names[v]);
@@ -244,7 +244,7 @@ static int op_import(void *u, const char *pod, const MigrationTree *t, Error *re
         int r = at_once(s, FAKE_IMPORT, reterr);
 
         if (r == 0 && (t->n_pods != 1 || t->vm.len != 8 || memcmp(t->vm.data, "vm bytes", 8) != 0))
-                broken(s->w, "import got other bytes than save gave");
+                fake_broken(s->w, "import got other bytes than save gave");
         s->tree = r == 0;
         return r;
 }
@@ -278,7 +278,7 @@ static int op_moved(void *u, Error *reterr) {
 
         s->moved = true;
         if (last_kind(s) != JOURNAL_RELEASED && last_kind(s) != JOURNAL_DONE)
-                broken(s->w, "the source's tree was told that it moved before RELEASED");
+                fake_broken(s->w, "the source's tree was told that it moved before RELEASED");
         return at_once(s, FAKE_MOVED, reterr);
 }
 
@@ -287,7 +287,7 @@ static int op_abort_tree(void *u, const char *reason, Error *reterr) {
 
         s->tree = false;
         if (s->w->d == MIGRATION_AT_RUNNING)
-                broken(s->w, "the destination's tree was dropped while its guest runs");
+                fake_broken(s->w, "the destination's tree was dropped while its guest runs");
         return at_once(s, FAKE_ABORT_TREE, reterr);
 }
 
@@ -329,7 +329,7 @@ static int op_migrate(void *u, const MigrationOptions *o, OpDone done, void *job
                 if (last_kind(&s->w->side[MIGRATION_DESTINATION]) == JOURNAL_NONE ||
                     s->w->side[MIGRATION_DESTINATION].tree)
                         s->w->d = MIGRATION_AT_INCOMING;
-                tell(&s->w->side[MIGRATION_DESTINATION], MIGRATION_DOMAIN_INCOMING);
+                fake_tell(&s->w->side[MIGRATION_DESTINATION], MIGRATION_DOMAIN_INCOMING);
         }
         return r;
 }
@@ -350,7 +350,7 @@ static int op_fence(void *u, OpDone done, void *job, Error *reterr) {
         FakeSide *s = u;
 
         if (last_kind(s) != JOURNAL_FENCING)
-                broken(s->w, "fence without FENCING");
+                fake_broken(s->w, "fence without FENCING");
         return start(s, FAKE_FENCE, done, job, reterr);
 }
 
@@ -388,7 +388,7 @@ static int op_checkpoint(void *u, Buf *ret, Error *reterr) {
         if (r < 0)
                 return r;
         if (s->w->s == MIGRATION_AT_RUNNING)
-                broken(s->w, "a checkpoint of a guest that runs");
+                fake_broken(s->w, "a checkpoint of a guest that runs");
         s->link_frozen = true;
         return buf_printf(ret, "handoff bytes") < 0 ? -ENOMEM : 0;
 }
@@ -401,7 +401,7 @@ static int op_adopt(void *u, const void *p, size_t n, Error *reterr) {
         FakeSide *s = u;
 
         if (n != 13 || memcmp(p, "handoff bytes", n) != 0)
-                broken(s->w, "adopt got other bytes than checkpoint gave");
+                fake_broken(s->w, "adopt got other bytes than checkpoint gave");
         return at_once(s, FAKE_ADOPT, reterr);
 }
 
@@ -431,23 +431,23 @@ static int op_journal(void *u, const JournalRecord *r, Error *reterr) {
 
         if (code < 0)
                 return code;
-        trace(s, "journal", journal_kind_name(r->kind));
+        fake_trace(s, "journal", journal_kind_name(r->kind));
         if (journal_check_order(s->n_journal ? &s->journal[s->n_journal - 1] : &none, r, &e) < 0)
-                broken(s->w, e.text);
+                fake_broken(s->w, e.text);
         if (s->n_journal == FAKE_RECORDS) {
-                broken(s->w, "too many records");
+                fake_broken(s->w, "too many records");
                 return -ENOSPC;
         }
         if (r->kind == JOURNAL_KEPT && s->w->s == MIGRATION_AT_NONE)
-                broken(s->w, "KEPT for a guest that is not there");
+                fake_broken(s->w, "KEPT for a guest that is not there");
         if (r->kind == JOURNAL_KEPT && last_kind(s) == JOURNAL_PREPARED && s->w->stood &&
             s->calls[FAKE_SUSPEND_DOMAIN] + s->calls[FAKE_RESUME_DOMAIN] == 0)
-                broken(s->w, "KEPT, and QEMU was not told to take its disks back");
+                fake_broken(s->w, "KEPT, and QEMU was not told to take its disks back");
         if (r->kind == JOURNAL_RELEASED && (s->w->s != MIGRATION_AT_NONE || s->w->moved_on))
-                broken(s->w, "RELEASED while the guest can run");
+                fake_broken(s->w, "RELEASED while the guest can run");
         if (r->kind == JOURNAL_READY) {
                 if (s->unkept)
-                        broken(s->w, "READY before all of the pod is on disk");
+                        fake_broken(s->w, "READY before all of the pod is on disk");
                 free(s->handoff);
                 s->handoff = malloc(r->payload_len + 1);
                 if (!s->handoff)
@@ -525,262 +525,3 @@ const MigrationOps fake_migration_ops = {
         .notify = op_notify,
         .changed = op_changed,
 };
-
-/* -- the world -- */
-
-static void side_new(FakeSide *s) {
-        const JournalRecord *last = s->n_journal ? &s->journal[s->n_journal - 1] : NULL;
-
-        s->m = NULL;
-        if (migration_new("p1", last, &fake_migration_ops, s, &s->m, NULL) < 0)
-                broken(s->w, "migration_new failed");
-}
-
-void fake_world_init(FakeWorld *w) {
-        *w = (FakeWorld){ .s = MIGRATION_AT_RUNNING, .d = MIGRATION_AT_NONE, .now_ns = 1000 };
-        for (int r = 0; r < 2; r++) {
-                w->side[r].w = w;
-                w->side[r].role = (MigrationRole)r;
-                side_new(&w->side[r]);
-        }
-}
-
-/* As a process dies: its operations in flight go with it. */
-static void side_drop(FakeSide *s) {
-        s->n_jobs = 0;
-        memset(s->timer, 0, sizeof(s->timer));
-}
-
-void fake_world_done(FakeWorld *w) {
-        for (int r = 0; r < 2; r++) {
-                FakeSide *s = &w->side[r];
-
-                for (unsigned i = 0; i < s->n_in; i++)
-                        free(s->in[i].data);
-                side_drop(s);
-                migration_abandon(s->m);
-                free(s->handoff);
-        }
-}
-
-bool fake_until_transport(FakeWorld *w, const MigrationOptions *o) {
-        Migration *s = w->side[MIGRATION_SOURCE].m, *d = w->side[MIGRATION_DESTINATION].m;
-        _cleanup_buf_ Buf b = {};
-        Error e = ERROR_INIT;
-
-        if (migration_export(s, "m1", &b, &e) < 0 ||
-            migration_import(d, "m1", "", b.data, b.len, &e) < 0 ||
-            migration_prepare(d, "m1", NULL, NULL, &e) < 0 ||
-            migration_register_socket(s, "m1", &e) < 0 ||
-            migration_register_socket(d, "m1", &e) < 0) {
-                broken(w, e.text);
-                return false;
-        }
-        return true;
-}
-
-void fake_link(FakeWorld *w, bool up) {
-        for (int r = 0; r < 2; r++)
-                migration_on_transport(w->side[r].m, up, NULL);
-}
-
-bool fake_until_transferring(FakeWorld *w, const MigrationOptions *o) {
-        Error e = ERROR_INIT;
-
-        if (!fake_until_transport(w, o))
-                return false;
-        if (migration_transfer(w->side[MIGRATION_DESTINATION].m, "m1", o, &e) < 0 ||
-            migration_transfer(w->side[MIGRATION_SOURCE].m, "m1", o, &e) < 0) {
-                broken(w, e.text);
-                return false;
-        }
-        migration_on_transport(w->side[MIGRATION_DESTINATION].m, true, NULL);
-        migration_on_transport(w->side[MIGRATION_SOURCE].m, true, NULL);
-        return true;
-}
-
-static bool libvirt_fails(FakeWorld *w, bool resumes) {
-        FakeSide *s = &w->side[MIGRATION_SOURCE], *d = &w->side[MIGRATION_DESTINATION];
-
-        w->lv = FAKE_FAILED;
-        if (w->s == MIGRATION_AT_PAUSED && resumes) {
-                source_runs(w);
-                tell(s, MIGRATION_DOMAIN_RUNNING);
-        }
-        if (w->d == MIGRATION_AT_INCOMING) {
-                w->d = MIGRATION_AT_NONE;
-                tell(d, MIGRATION_DOMAIN_GONE);
-        }
-        return true;
-}
-
-bool fake_libvirt(FakeWorld *w, int what) {
-        FakeSide *s = &w->side[MIGRATION_SOURCE], *d = &w->side[MIGRATION_DESTINATION];
-
-        if (w->lv != FAKE_COPY && w->lv != FAKE_SWITCH && w->lv != FAKE_FINISHED)
-                return false;
-        if (what)
-                return libvirt_fails(w, what == 1);
-        switch ((int)w->lv) {
-        case FAKE_COPY:
-                if (w->abort_wanted || w->s != MIGRATION_AT_RUNNING)
-                        return libvirt_fails(w, true);
-                w->s = MIGRATION_AT_PAUSED;
-                w->stood = true;
-                w->lv = FAKE_SWITCH;
-                tell(s, MIGRATION_DOMAIN_BLACKOUT);
-                break;
-        case FAKE_SWITCH:
-                if (w->d != MIGRATION_AT_INCOMING)
-                        return libvirt_fails(w, true);
-                w->d = MIGRATION_AT_PAUSED;
-                w->lv = FAKE_FINISHED;
-                tell(d, MIGRATION_DOMAIN_COMPLETE);
-                break;
-        case FAKE_FINISHED:
-                if (w->abort_wanted && w->heeds_abort)
-                        return libvirt_fails(w, true);
-                w->lv = FAKE_OK;
-                if (w->s == MIGRATION_AT_PAUSED) {
-                        w->s = MIGRATION_AT_NONE;
-                        tell(s, MIGRATION_DOMAIN_GONE);
-                }
-                break;
-        default:
-                break;
-        }
-        return true;
-}
-
-void fake_copy_dies(FakeWorld *w) {
-        w->reason = true;
-        w->d = MIGRATION_AT_NONE;
-        tell(&w->side[MIGRATION_DESTINATION], MIGRATION_DOMAIN_GONE);
-}
-
-void fake_lose(FakeSide *s, unsigned i) {
-        if (i >= s->n_in)
-                return;
-        free(s->in[i].data);
-        s->n_in--;
-        memmove(&s->in[i], &s->in[i + 1], (s->n_in - i) * sizeof(s->in[0]));
-}
-
-void fake_repeat(FakeSide *s, unsigned i) {
-        if (i < s->n_in)
-                (void)op_send(&s->w->side[!s->role], s->in[i].data, s->in[i].len);
-}
-
-bool fake_deliver(FakeSide *s, unsigned i) {
-        FakeWord word;
-
-        if (i >= s->n_in)
-                return false;
-        word = s->in[i];
-        s->n_in--;
-        memmove(&s->in[i], &s->in[i + 1], (s->n_in - i) * sizeof(s->in[0]));
-        trace(s, "hears", "");
-        migration_on_peer(s->m, word.data, word.len);
-        free(word.data);
-        return true;
-}
-
-bool fake_timer(FakeSide *s, MigrationTimer t) {
-        if (!s->timer[t])
-                return false;
-        s->timer[t] = 0;
-        trace(s, "timer", "");
-        migration_on_timer(s->m, t);
-        return true;
-}
-
-void fake_keep(FakeSide *s) {
-        s->unkept = false;
-        migration_on_kept(s->m);
-}
-
-void fake_crash(FakeSide *s) {
-        JournalRecord last = { .kind = JOURNAL_NONE };
-        char session[sizeof(last.session)];
-        bool receiving =
-                s->role == MIGRATION_DESTINATION && migration_is_active(s->m) && s->n_journal == 0;
-
-        trace(s, "CRASH", "");
-        memcpy(session, "m1", 3);
-        side_drop(s);
-        migration_abandon(s->m);
-        s->link_frozen = s->frozen = s->unkept = false;
-        side_new(s);
-        if (s->n_journal) {
-                last = s->journal[s->n_journal - 1];
-        } else if (receiving) {
-                last.epoch = 2;
-                memcpy(last.session, "m1", 3);
-                memcpy(last.pod, "p1", 3);
-        } else {
-                return;
-        }
-        s->tree = s->role == MIGRATION_DESTINATION;
-        /* Refused if its session is over; what the other side asks is answered all the same. */
-        (void)migration_adopt(s->m, &last, false, s->handoff, s->handoff_len, NULL);
-        if (migration_reconnect(s->m, session, NULL) < 0)
-                broken(s->w, "no transport after a crash");
-        migration_on_transport(s->m, true, NULL);
-}
-
-static bool settled(const FakeSide *s) {
-        MigrationState st = migration_state(s->m);
-
-        return (st == MIGRATION_TRANSFERRED || st == MIGRATION_CANCELLED ||
-                st == MIGRATION_FAILED || st == MIGRATION_IDLE || st == MIGRATION_FINALIZED) &&
-               s->n_jobs == 0;
-}
-
-bool fake_settled(const FakeWorld *w) {
-        return settled(&w->side[0]) && settled(&w->side[1]) && w->lv != FAKE_COPY &&
-               w->lv != FAKE_SWITCH && w->lv != FAKE_FINISHED;
-}
-
-void fake_check(FakeWorld *w) {
-        if (w->s == MIGRATION_AT_RUNNING && w->d == MIGRATION_AT_RUNNING)
-                broken(w, "two running");
-}
-
-/* Time goes on to the timer that is due first. */
-static bool first_timer(FakeWorld *w) {
-        uint64_t *a = &w->side[0].timer[MIGRATION_TIMER_REPEAT];
-        uint64_t *b = &w->side[1].timer[MIGRATION_TIMER_REPEAT];
-        FakeSide *s = *a && (!*b || *a <= *b) ? &w->side[0] : &w->side[1];
-        uint64_t *other = s == &w->side[0] ? b : a;
-        uint64_t ms = s->timer[MIGRATION_TIMER_REPEAT];
-
-        if (*other)
-                *other = *other > ms ? *other - ms : 1;
-        return fake_timer(s, MIGRATION_TIMER_REPEAT);
-}
-
-static bool step(FakeWorld *w) {
-        for (int r = 0; r < 2; r++)
-                for (unsigned i = 0; i < w->side[r].n_jobs; i++)
-                        if (fake_complete(&w->side[r], i))
-                                return true;
-        for (int r = 0; r < 2; r++)
-                if (fake_deliver(&w->side[r], 0))
-                        return true;
-        if (fake_libvirt(w, 0))
-                return true;
-        return first_timer(w);
-}
-
-bool fake_run(FakeWorld *w, unsigned steps) {
-        while (steps-- > 0 && !w->broken[0]) {
-                bool quiet = w->side[0].n_in == 0 && w->side[1].n_in == 0;
-
-                if (fake_settled(w) && quiet)
-                        return true;
-                if (!step(w))
-                        break;
-                fake_check(w);
-        }
-        return fake_settled(w) && !w->broken[0];
-}
