@@ -16,7 +16,7 @@ static void fill(Pace *p, uint64_t now_us) {
         uint64_t gone = now_us - p->at_us, most = burst_of(p), millionths;
 
         p->at_us = now_us;
-        if (gone >= US_PER_S) { /* more than any burst, and no overflow below */
+        if (gone / US_PER_S > most / p->rate) { /* full, and no overflow below */
                 p->room = most;
                 p->part = 0;
                 return;

@@ -33,7 +33,9 @@ static uint64_t take_all(uint64_t rate, uint64_t seconds, size_t at_once) {
 }
 
 static void test_rate(void **state) {
-        static const uint64_t rates[] = { 20000, 1 << 20, 1234567, 100 << 20, 10ULL << 30 };
+        static const uint64_t rates[] = {
+                1, 10000, 20000, 1 << 20, 1234567, 100 << 20, 10ULL << 30
+        };
 
         for (size_t i = 0; i < ELEMENTSOF(rates); i++) {
                 uint64_t burst = MAX_OF(rates[i] / 20, 64ULL << 10);
