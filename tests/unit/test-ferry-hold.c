@@ -170,11 +170,11 @@ static void hear_that_nobody_reads(int fd) {
         struct pollfd p = { .fd = fd, .events = POLLOUT };
         time_t end = time(NULL) + 60;
 
-        do {
+        do { /* what it read before it was told so made room */
                 assert_true(time(NULL) < end);
+                (void)fill(fd);
                 (void)poll(&p, 1, 10);
-        } while (!(p.revents & POLLOUT));
-        assert_int_equal(send(fd, "", 1, MSG_NOSIGNAL), -1);
+        } while (!(p.revents & POLLOUT) || send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0);
         assert_int_equal(errno, EPIPE);
 }
 

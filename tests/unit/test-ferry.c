@@ -461,7 +461,8 @@ static void test_free_anytime(void **state) {
                 r.source = ferry_free(r.source);
                 r.destination = ferry_free(r.destination);
                 (void)clock_gettime(CLOCK_MONOTONIC, &b);
-                assert_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < 500);
+                assert_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 <
+                            20000);
                 if (fd >= 0) {
                         struct pollfd p = { .fd = fd, .events = POLLIN };
 

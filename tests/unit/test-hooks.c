@@ -303,64 +303,79 @@ static void test_take(void **state) {
 
 static const struct {
         const char *name, *text; /* a script */
-        const char *more;        /* of the hook */
+        unsigned timeout_ms;     /* 0: none */
         int code;
         HookEnd end;
         int status;
         const char *says, *output; /* parts; NULL: none */
-        unsigned min_ms, max_ms;
+        unsigned more_ms;          /* it takes so much longer than its timeout */
 } runs[] = {
-        { "it ends well", "#!/bin/sh\necho one; echo two >&2; read x || echo no input; pwd\n", "",
-          0, HOOK_DONE, 0, "", "one\ntwo\nno input\n/\n", 0, 5000 },
-        { "it fails", "#!/bin/sh\necho before; echo because; exit 3\n", "", -EIO, HOOK_FAILED, 3,
-          "exit status 3: because", "because", 0, 5000 },
-        { "a signal ends it", "#!/bin/sh\nkill -9 $$\n", "", -EIO, HOOK_FAILED, 9,
-          "ended by signal 9", NULL, 0, 5000 },
-        { "it hangs", "#!/bin/sh\necho waiting\nsleep 1000\n", ", \"timeout\": \"300ms\"",
-          -ETIMEDOUT, HOOK_LATE, 15, "not done in 0.3 s, killed: waiting", "waiting", 300, 2000 },
+        { "it ends well", "#!/bin/sh\necho one; echo two >&2; read x || echo no input; pwd\n", 0, 0,
+          HOOK_DONE, 0, "", "one\ntwo\nno input\n/\n", 0 },
+        { "it fails", "#!/bin/sh\necho before; echo because; exit 3\n", 0, -EIO, HOOK_FAILED, 3,
+          "exit status 3: because", "because", 0 },
+        { "a signal ends it", "#!/bin/sh\nkill -9 $$\n", 0, -EIO, HOOK_FAILED, 9,
+          "ended by signal 9", NULL, 0 },
+        { "it hangs", "#!/bin/sh\necho waiting\nsleep 1000\n", 300, -ETIMEDOUT, HOOK_LATE, 15,
+          " s, killed: waiting", "waiting", 0 },
         { "it hangs and does not listen",
-          "#!/bin/sh\ntrap '' TERM\necho deaf\nwhile :; do sleep 1000; done\n",
-          ", \"timeout\": \"200ms\"", -ETIMEDOUT, HOOK_LATE, 9, "not done in 0.2 s", "deaf", 2200,
-          5000 },
-        { "it stands still", "#!/bin/sh\nkill -STOP $$\n", ", \"timeout\": \"200ms\"", -ETIMEDOUT,
-          HOOK_LATE, 9, "not done", NULL, 2200, 5000 },
+          "#!/bin/sh\ntrap '' TERM\necho deaf\nwhile :; do sleep 1000; done\n", 200, -ETIMEDOUT,
+          HOOK_LATE, 9, "not done in ", "deaf", 2000 },
+        { "it stands still", "#!/bin/sh\nkill -STOP $$\n", 200, -ETIMEDOUT, HOOK_LATE, 9,
+          "not done", NULL, 2000 },
         { "it floods, and ends", "#!/bin/sh\nhead -c 50000000 /dev/zero | tr '\\0' x\necho end\n",
-          "", 0, HOOK_DONE, 0, "", "xend\n", 0, 20000 },
-        { "it floods and hangs", "#!/bin/sh\nexec yes\n", ", \"timeout\": \"300ms\"", -ETIMEDOUT,
-          HOOK_LATE, 15, "not done in 0.3 s, killed: y", "y\ny\n", 300, 3000 },
-        { "a child keeps its output open", "#!/bin/sh\nsleep 1000 & echo gone\n", "", 0, HOOK_DONE,
-          0, "", "gone\n", 0, 2000 },
-        { "it closes its output, and hangs", "#!/bin/sh\nexec sleep 1000 >/dev/null 2>&1\n",
-          ", \"timeout\": \"300ms\"", -ETIMEDOUT, HOOK_LATE, 15, "not done", NULL, 300, 2000 },
-        { "its interpreter is not there", "#!/nonexistent/sh\n", "", -ENOENT, HOOK_NOT_RUN, 0,
-          "cannot be run: No such file", NULL, 0, 2000 },
-        { "it is no program", "hello\n", "", -ENOEXEC, HOOK_NOT_RUN, 0,
-          "cannot be run: Exec format", NULL, 0, 2000 },
+          0, 0, HOOK_DONE, 0, "", "xend\n", 0 },
+        { "it floods and hangs", "#!/bin/sh\nexec yes\n", 300, -ETIMEDOUT, HOOK_LATE, 15,
+          " s, killed: y", "y\ny\n", 0 },
+        { "a child keeps its output open", "#!/bin/sh\nsleep 1000 & echo gone\n", 0, 0, HOOK_DONE,
+          0, "", "gone\n", 0 },
+        { "it closes its output, and hangs", "#!/bin/sh\nexec sleep 1000 >/dev/null 2>&1\n", 300,
+          -ETIMEDOUT, HOOK_LATE, 15, "not done", NULL, 0 },
+        { "its interpreter is not there", "#!/nonexistent/sh\n", 0, -ENOENT, HOOK_NOT_RUN, 0,
+          "cannot be run: No such file", NULL, 0 },
+        { "it is no program", "hello\n", 0, -ENOEXEC, HOOK_NOT_RUN, 0, "cannot be run: Exec format",
+          NULL, 0 },
 };
 
-static void test_run(void **state) {
+/* "": as it should be; else what it was. */
+static void run_row(size_t i, unsigned timeout_ms, char ret[static 400]) {
         char *const env[] = { (char[]){ "PATH=/usr/bin:/bin" }, NULL };
         static const int stops[HOOK_STOPS] = { -1, -1 };
+        _cleanup_free_ char *path = program("run", 0755, runs[i].text);
+        _cleanup_hooks_ Hooks h = {};
+        char more[40] = "";
+        Error e = ERROR_INIT;
+        HookOutcome o;
+        int r;
 
+        if (timeout_ms > 0)
+                (void)snprintf(more, sizeof(more), ", \"timeout\": \"%ums\"", timeout_ms);
+        make(&h, HOOK_PRE_SOURCE, path, more);
+        r = hook_run(&h.events[HOOK_PRE_SOURCE].hooks[0], env, stops, &o, &e);
+        assert_true(o.n_output <= HOOK_OUTPUT_MAX);
+        if (strstr(runs[i].name, "floods, and ends"))
+                assert_int_equal(o.dropped + o.n_output, 50000004);
+        ret[0] = '\0';
+        if (r != runs[i].code || o.end != runs[i].end || o.status != runs[i].status ||
+            !strstr(e.text, runs[i].says) ||
+            (runs[i].output ? !strstr(o.output, runs[i].output) : o.n_output > 0) ||
+            o.ms < timeout_ms + runs[i].more_ms || o.ms > timeout_ms + 20000)
+                (void)snprintf(ret, 400, "%s: %d, %s %d in %u ms, says '%.200s', output %zu bytes",
+                               runs[i].name, r, hook_end_name(o.end), o.status, (unsigned)o.ms,
+                               e.text, o.n_output);
+}
+
+/* One that is ended at its deadline has done its part before, if the machine let it: else once
+ * more, with more time. */
+static void test_run(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(runs); i++) {
-                _cleanup_free_ char *path = program("run", 0755, runs[i].text);
-                _cleanup_hooks_ Hooks h = {};
-                Error e = ERROR_INIT;
-                HookOutcome o;
-                int r;
+                char was[400];
 
-                make(&h, HOOK_PRE_SOURCE, path, runs[i].more);
-                r = hook_run(&h.events[HOOK_PRE_SOURCE].hooks[0], env, stops, &o, &e);
-                if (r != runs[i].code || o.end != runs[i].end || o.status != runs[i].status ||
-                    !strstr(e.text, runs[i].says) ||
-                    (runs[i].output ? !strstr(o.output, runs[i].output) : o.n_output > 0) ||
-                    o.ms < runs[i].min_ms || o.ms > runs[i].max_ms)
-                        fail_msg("%s: %d, %s %d in %u ms, says '%s', output %zu bytes",
-                                 runs[i].name, r, hook_end_name(o.end), o.status, (unsigned)o.ms,
-                                 e.text, o.n_output);
-                assert_true(o.n_output <= HOOK_OUTPUT_MAX);
-                if (strstr(runs[i].name, "floods, and ends"))
-                        assert_int_equal(o.dropped + o.n_output, 50000004);
+                run_row(i, runs[i].timeout_ms, was);
+                if (was[0] && runs[i].timeout_ms > 0)
+                        run_row(i, 20 * runs[i].timeout_ms, was);
+                if (was[0])
+                        fail_msg("%s", was);
         }
 }
 
@@ -578,7 +593,7 @@ static void test_hang_up(void **state) {
         assert_int_equal(count(v->text, "{\"begun\""), 1);
         assert_non_null(strstr(v->text, "\"result\":\"stopped\""));
         assert_non_null(strstr(v->text, "\"ok\":false"));
-        assert_true(clock_ms() - begun < 3000);
+        assert_true(clock_ms() - begun < 20000);
         free(v);
 }
 

@@ -189,8 +189,10 @@ static void test_lost(void **state) {
 
         if (row->file)
                 write_file(row->file, row->request, 0600);
+        shared.wait_s = 30;
         if (drive(true, row->file ? NULL : row->request, &run, &e) < 0)
                 fail_msg("%s", e.text);
+        shared.wait_s = 1;
         assert_all_moved(&run);
 }
 
