@@ -90,7 +90,7 @@ is "$? $(on h1 virsh -q -c qemu:///system list --all --name | grep -c podferry-t
 run h1 t-m /bin/probe count 20 || bail "no pod"
 # Slow enough that memory still goes over then; what a kill later on leads to is in crash.t.
 for delay in 0.15 0.4; do
-        move h1 t-m --bandwidth 20M >"$work/out" 2>&1 &
+        move h1 t-m --bandwidth 2M >"$work/out" 2>&1 &
         client=$!
         sleep $delay
         kill_shim h1 t-m

@@ -67,7 +67,7 @@ refused "it says why on stderr" 'no route to nowhere' migrate "exec:sh -c 'echo 
 refused "its command says back what it hears" 'not podferry receive' migrate "exec:sh -c 'exec cat'"
 refused "its command says one thing without an end" 'not podferry receive' migrate "exec:sh -c 'exec yes'"
 refused "its command says what nobody can understand" 'not podferry receive' migrate "exec:sh -c 'head -c 1000000 /dev/urandom; exec sleep 100'"
-refused "its command says it all on stderr" 'not done in 3.0 s' migrate "exec:sh -c 'yes >&2'" --timeout 3s
+refused "its command says it all on stderr" 'not done in 8.0 s' migrate "exec:sh -c 'yes >&2'" --timeout 8s
 refused "it does not answer: --timeout" 'not done in 1.5 s' migrate "exec:sh -c 'exec sleep 1000'" --timeout 1500ms
 "$lab" enter h1 "$podferry" migrate t-b --to "exec:sh -c 'exec sleep 1000$$'" >"$work/out" 2>&1 &
 pid=$!

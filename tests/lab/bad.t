@@ -129,12 +129,12 @@ like "$(asked '{"domain":{"memory_mib":100000000}}')" '"ok":false.*memory' "a de
 like "$(asked '{"host":{"cpu":"<cpu><arch>x86_64</arch><model>EPYC</model></cpu>"},"domain":{"type":"kvm"}}')" \
         '"ok":false.*(KVM|CPU|cpu)' "a destination that cannot be such a CPU" F03 H5
 exec 7>&-
-# The incoming QEMU dies before anything was handed over.
+# The incoming QEMU dies before anything was handed over: slow enough for that.
 incoming() {
         on h2 sh -c 'virsh -q -c qemu:///system domstate podferry-t-a | grep -q paused &&
                 kill -9 $(cat /run/libvirt/qemu/podferry-t-a.pid)'
 }
-move h1 t-a >"$work/out" 2>&1 &
+move h1 t-a --bandwidth 2M >"$work/out" 2>&1 &
 pid=$!
 until_ok 30 incoming
 wait $pid

@@ -129,7 +129,7 @@ there() {
 
 # runs_there POD STARTS, rests_there POD STARTS: how often it was started in all.
 runs_there() {
-        running $to "$1" && [ "$(starts $to "$1")" = "$2" ] && until_ok 30 eval "[ \$(lines $to $1) -gt $(lines $to "$1") ]" && whole $to "$1"
+        running $to "$1" && until_ok 20 eval "[ \"\$(starts $to $1)\" = $2 ]" && until_ok 30 eval "[ \$(lines $to $1) -gt $(lines $to "$1") ]" && whole $to "$1"
         ok "$1: it runs over there, whole, and goes on" F55 || diag "$(pf $to ps) starts: $(starts $to "$1") $(pf $to logs "$1/count" | tail -n 3)"
         there "$1"
 }

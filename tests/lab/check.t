@@ -50,12 +50,26 @@ number() {
 }
 check
 is "$(jq 'has("forecast")' <"$work/check")" false "no forecast, if none was asked for" F16
-forecast
+# forecast_link: as forecast; a link is measured for a third of a second, in which a machine may do something else.
+forecast_link() {
+        local i
+
+        for i in {1..5}; do
+                forecast
+                [ "$(number link)" -le 10000000 ] 2>/dev/null || return 0
+                diag "round $i: $(cat "$work/check")"
+        done
+}
+forecast_link
 like "$status $codes $forecast" '^0 (advises:layers-missing )?advises:forecast converges [0-9]{3,5} [0-9]{2,4}$' "one that does little: it converges" F16
 [ "$(number used)" -gt 20000000 ] && [ "$(number used)" -lt "$(number memory)" ] && [ "$(number link)" -gt 10000000 ]
 ok "memory in use, and a link" F16 || diag "$(cat "$work/check")"
 is "$(traces)" "$before" "nothing is left of it" F16
-like "$(pf h1 check t-c --to "$(to h2)" --forecast)" 'advises +source +forecast +it converges: about .* blackout of .*can move to' "and as a table" F16
+for i in {1..5}; do
+        said=$(pf h1 check t-c --to "$(to h2)" --forecast)
+        [[ $said != *"it converges: about"* ]] || break
+done
+like "$said" 'advises +source +forecast +it converges: about .* blackout of .*can move to' "and as a table" F16
 pf h1 run --pod t-c --container dirty --rootfs "$rootfs" --detach -- /bin/probe dirty 64 30 >/dev/null
 until_ok 20 eval '[ "$(pf h1 logs t-c/dirty | wc -l)" -ge 3 ]'
 
@@ -111,7 +125,7 @@ is "$(traces)" "$before" "nothing is left of that either" F16
 like "$(on h1 gdbus call --address unix:path=/run/podferry/t-c/bus.sock --dest org.podferry.Shim1 \
         --object-path /org/podferry/Shim1/migration --method org.podferry.Shim1.Migration.Check s1 "{'forecast': <'{\"link\":7}'>}" 2>&1)" \
         'InvalidArgument.*link is not an object' "a link that is none is refused by name" F16
-"$lab" enter h1 "$podferry" check t-c --to "$(to h2)" --forecast >/dev/null 2>&1 &
+"$lab" enter h1 "$podferry" check t-c --to "exec:$work/far" --forecast >/dev/null 2>&1 & # (measures for 3 s, in vain)
 pid=$!
 until_ok 30 on h2 test -S /run/podferry/t-c/bus.sock
 ok "the other host is being asked"
@@ -181,6 +195,7 @@ like "$(asked '{"domain":{"memory_mib":16,"huge_page_kib":3}}')" 'huge-pages' "h
 like "$(asked '{"disks":7}')" 'InvalidArgument.*disks is not a list' "facts that are none are refused by name"
 like "$(asked 'no')" 'not a JSON object' "and so is what is no JSON"
 exec 7>&-
+until_ok 30 on h2 test ! -e /run/podferry/t-k
 
 # -- volumes: the same file, and one in the way --
 mkdir "$work/v"

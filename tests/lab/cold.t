@@ -221,7 +221,7 @@ END
 echo before-cold-given >"$PODFERRY_KILL_AT"
 move h1 t-p --disk "$(there 1 2)" >"$work/out" 2>&1
 refused "what came half is not removed by the way" 'rm --force t-p here drops' pf h2 rm t-p
-pf h2 rm --force t-p
+until_ok 20 pf h2 rm --force t-p # (whoever received it has it for as long as it takes to see that the driver is dead)
 ok "but on request"
 gone h2 "and then nothing is left of it"
 echo cold-given >"$PODFERRY_KILL_AT"

@@ -27,7 +27,9 @@ ends() {
 for p in t-a t-b t-c; do
         make $p
 done
-until_ok 30 eval '[ "$(starts h1 t-c)" = 1 ]'
+for p in t-a t-b t-c; do
+        begun $p 1
+done
 pf $from stop -t 1s t-a t-b
 is "$(resting)" "t-a t-b" "two pods that rest, one that runs"
 

@@ -78,8 +78,7 @@ call() {
 bus_start
 run h1 t-n /bin/probe count 10 >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^0 ' "a bus that lets nobody have the name: the pod runs all the same"
-on h1 grep -q "no name on the system bus" /run/podferry/t-n/shim.log ||
-        journal_has POD=t-n PRIORITY=4
+until_ok 20 eval 'on h1 grep -q "no name on the system bus" /run/podferry/t-n/shim.log || journal_has POD=t-n PRIORITY=4'
 ok "and it is told"
 like "$(call "" org.podferry.Shim1.Ping)" 'ServiceUnknown|not provided|AccessDenied|denied' "it is not there"
 pf h1 rm --force t-n
@@ -148,7 +147,7 @@ pf h1 exec t-n /bin/true
 ok "without the bus the pod goes on"
 is "$(pf h1 ps | grep -c t-n)" 1 "and is found by its socket"
 bus_start
-move h1 t-n --progress json >"$work/out" 2>&1
+move h1 t-n --progress json --bandwidth 10M >"$work/out" 2>&1 # (slow enough to be looked at)
 ok "a move when the bus has gone and come" B1 || diag "$(cat "$work/out")"
 jq -es 'map(.result.source? // empty) | last | .peer_blackout_ns > 0 and .peer_blackout_ns < .blackout_ns' "$work/out" >/dev/null
 ok "the result says which part of the blackout was the destination's" B8 F62 || diag "$(cat "$work/out")"
@@ -161,8 +160,13 @@ is "$(jq -sr 'map(.result.pipeline? // empty) | last | map(.name) | join(" ")' "
 jq -es 'map(.result.pipeline? // empty) | last | all(.started <= .completed and .description != "" and .errors == []) and
         (.[2].progress | .total > 0 and .completed == .total)' "$work/out" >/dev/null
 ok "with their times, and how far they got" F60 || diag "$(cat "$work/out")"
-session=$(sed -n 's/^SESSION=//p' "$work/journal" | head -n 1)
-[ -n "$session" ] && journal_has POD=t-n "SESSION=$session"
+session_told() {
+        local session
+
+        session=$(sed -n 's/^SESSION=//p' "$work/journal" | head -n 1)
+        [ -n "$session" ] && journal_has POD=t-n "SESSION=$session"
+}
+until_ok 20 session_told
 ok "messages about a migration name its session" || diag "$(grep -a MESSAGE "$work/journal" | tail -n 20)"
 move h2 t-n >"$work/out" 2>&1
 until_ok 20 eval "call '' org.podferry.Shim1.Ping | grep -qx '()'"

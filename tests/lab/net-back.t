@@ -29,18 +29,19 @@ frames() {
 said="arp-request arp-reply solicitation advertisement router-solicitation mld"
 
 now() {
-        tail -n 1 "$work/watch" | cut -d' ' -f1
+        date +%s%N
 }
 
 # to_blackout: a migration that stands at READY, its driver stopped ($driver; $job waits for it).
 to_blackout() {
         rm -f "$work/driver"
         timeout -k 2 100 "$lab" enter h1 sh -c 'echo $$ >"$0"; exec "$@"' "$work/driver" "$podferry" migrate t-n --to "$(to h2)" \
-                --net ns:/run/netns/Y --handover runtime --bandwidth 40M >"$work/out" 2>&1 &
+                --net ns:/run/netns/Y --handover runtime --cutover hold >"$work/out" 2>&1 &
         job=$!
         until_ok 20 eval 'property h2 State | grep -q transferring && property h1 State | grep -q transferring'
         driver=$(cat "$work/driver")
         kill -STOP "$driver"
+        pf h1 migration cutover t-n
         until_ok 30 journal h2 ready
         ok "$1: the destination is ready, nobody has decided" || diag "$(cat "$work/out")" "$(property h1 State) $(property h2 Journal)"
         is "$(on h1 virsh -q -c qemu:///system domstate podferry-t-n) $(on h2 virsh -q -c qemu:///system domstate podferry-t-n)" "paused paused" \
@@ -61,7 +62,7 @@ back() {
                 awk -v mark=$mark "\$1 > mark && \$2 == \"h1-X-eth0\" && \$3 == \"arp-request\" && \$5 == \$6 { f = 1 } END { exit !f }" "$work/watch"'
         ok "$1: the source says that it is there again: RARP, gratuitous ARP, advertisement" F88 || diag "after $mark:" "$(awk -v mark=$mark '$1 > mark' "$work/watch")"
         is "$(mark=0 frames h2-Y-eth0 $said | wc -l)" 0 "$1: the destination never said a word for it" B2 F88
-        until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:213::50
+        until_ok 20 on h3 busybox ping -q -c 1 -W 1 fd00:213::50
         ok "$1: by IPv6 too"
         until_ok 30 eval '! on h2 ip netns exec Y tc qdisc show dev eth0 | grep -q ingress'
         ok "$1: the destination's namespace is its owner's again" F85

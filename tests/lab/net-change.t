@@ -34,7 +34,7 @@ stays() {
         else
                 like "$out" "$regex" "$what" F10 H4
         fi
-        on h3 busybox ping -q -c 1 -W 2 10.213.0.50 >/dev/null
+        until_ok 20 on h3 busybox ping -q -c 1 -W 1 10.213.0.50
         ok "... and the pod answers where it is" H4
 }
 
@@ -51,7 +51,7 @@ refused ns:/run/netns/T 'eth0 and eth1 have one MAC address' "two interfaces wit
 pod_netns h1 X 02:50:46:00:00:01 10.213.0.50/24 fd00:213::50/64
 pf h1 run --rootfs "$rootfs" --name t-n --net ns:/run/netns/X --detach -- /bin/netprobe echo 7
 ok "a pod with one interface"
-on h3 busybox ping -q -c 1 10.213.0.50 >/dev/null
+until_ok 20 on h3 busybox ping -q -c 1 -W 1 10.213.0.50
 ok "it answers"
 like "$(in_pod h1 t-n cat /etc/resolv.conf)" 'nameserver 10.213.0.3.*search lab.example' "DNS as the host has it"
 like "$(in_pod h1 t-n cat /etc/hosts)" '10.213.0.50 t-n' "its own name in /etc/hosts"
@@ -67,7 +67,7 @@ pf h1 net add t-n eth1
 ok "an interface is plugged while the pod runs"
 like "$(in_pod h1 t-n ip -o addr show dev eth1)" '10.214.0.50/24' "it has its address"
 on h3 ip addr replace 10.214.0.3/24 dev eth0
-on h3 busybox ping -q -c 1 -W 2 10.214.0.50 >/dev/null
+until_ok 20 on h3 busybox ping -q -c 1 -W 1 10.214.0.50
 ok "and answers"
 like "$(pf h1 net add t-n eth1 2>&1)" 'has an interface eth1 already' "twice is refused"
 like "$(pf h1 net ls t-n)" 'eth1 +up +02:50:46:00:00:11' "net ls lists both"
@@ -102,7 +102,7 @@ on h2 ip -n Y link set eth0 mtu 1400
 out=$(move h1 t-n --net ns:/run/netns/Y 2>&1)
 ok "a pod with two interfaces moves" F29 H9 || diag "$out"
 for a in 10.213.0.50 10.214.0.50; do
-        until_ok 3 on h3 busybox ping -q -c 1 -W 1 $a
+        until_ok 20 on h3 busybox ping -q -c 1 -W 1 $a
         ok "it answers at $a"
 done
 pf h2 net rm t-n eth1
@@ -120,18 +120,21 @@ watch h1-Z-eth0 h2-Y-eth0
 arp_pid=$!
 out=$(move h2 t-n --net ns:/run/netns/Z --net-mode rebind 2>&1)
 ok "it moves to a network with other addresses" F76 H9 || diag "$out"
-until_ok 15 on h3 busybox ping -q -c 1 -W 1 10.215.0.9
+until_ok 20 on h3 busybox ping -q -c 1 -W 1 10.215.0.9
 ok "it answers there"
 on h3 ip addr replace fd00:215::3/64 dev eth0 nodad
-until_ok 5 on h3 busybox ping -q -c 1 -W 1 fd00:215::9
+until_ok 20 on h3 busybox ping -q -c 1 -W 1 fd00:215::9
 ok "and by IPv6"
-kill $arp_pid
-wait $arp_pid
-watch_end
-# seen KIND MAC ADDRESS TARGET: what the switch heard by the new place's port.
+# seen KIND MAC ADDRESS TARGET: what the switch heard by the new place's port. (The agent says it after the way is open.)
 seen() {
         grep -qE "^[0-9]+ h1-Z-eth0 $1 $2 $3 $4\$" "$work/watch"
 }
+until_ok 20 seen arp-request 02:50:46:00:00:03 10.215.0.9 10.215.0.9
+until_ok 20 seen advertisement 02:50:46:00:00:03 fd00:215::9 fd00:215::9
+until_ok 20 seen rarp 02:50:46:00:00:03 0.0.0.0 0.0.0.0
+kill $arp_pid
+wait $arp_pid
+watch_end
 seen arp-request 02:50:46:00:00:03 10.215.0.9 10.215.0.9
 ok "a gratuitous ARP tells the new address" F88
 seen advertisement 02:50:46:00:00:03 fd00:215::9 fd00:215::9

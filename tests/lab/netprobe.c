@@ -13,7 +13,8 @@
  *              asks by IF who has TARGET, every MS, of everybody
  *      netprobe watch IF...
  *              ARP, RARP and neighbour discovery, as they come in by these interfaces:
- *              "NS IF KIND SENDER-MAC ADDRESS [TARGET]"; "watching" first
+ *              "NS IF KIND SENDER-MAC ADDRESS [TARGET]"; "watching" first. NS is when the kernel
+ * had it; lines of one interface are in order
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -255,7 +256,8 @@ static const char *mac_text(const uint8_t *m) {
         return text;
 }
 
-static void show_frame(const char *port, const uint8_t *f, size_t n) {
+/* at: when the kernel had it, not when we came to read it; of the clock that date(1) shows. */
+static void show_frame(const char *port, const struct timespec *at, const uint8_t *f, size_t n) {
         char a[INET6_ADDRSTRLEN] = "", b[INET6_ADDRSTRLEN] = "";
         const char *kind = NULL;
         uint16_t type;
@@ -277,8 +279,8 @@ static void show_frame(const char *port, const uint8_t *f, size_t n) {
                 (void)inet_ntop(AF_INET6, f + 62, b, sizeof(b));
         }
         if (kind)
-                (void)printf("%llu %s %s %s %s %s\n", (unsigned long long)now_ns(), port, kind,
-                             mac_text(f + 6), a, b);
+                (void)printf("%lld%09ld %s %s %s %s %s\n", (long long)at->tv_sec, at->tv_nsec, port,
+                             kind, mac_text(f + 6), a, b);
 }
 
 static int watch_port(const char *port) {
@@ -293,32 +295,60 @@ static int watch_port(const char *port) {
 }
 
 /* Of what comes in, not of what the switch sends out by them. */
+static void show_next(const char *port, int fd) {
+        char control[CMSG_SPACE(sizeof(struct timespec))];
+        struct sockaddr_ll from;
+        uint8_t frame[2048];
+        struct iovec part = { frame, sizeof(frame) };
+        struct msghdr m = { .msg_name = &from,
+                            .msg_namelen = sizeof(from),
+                            .msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = control,
+                            .msg_controllen = sizeof(control) };
+        ssize_t k = recvmsg(fd, &m, MSG_DONTWAIT);
+        struct cmsghdr *c = k > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+        struct timespec at;
+
+        if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS ||
+            from.sll_pkttype == PACKET_OUTGOING)
+                return;
+        memcpy(&at, CMSG_DATA(c), sizeof(at));
+        show_frame(port, &at, frame, (size_t)k);
+}
+
+/* Room for what comes while we are not scheduled, too. */
+static int watch_well(const char *port) {
+        const int on = 1, room = 8 << 20;
+        int fd = watch_port(port);
+
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0 ||
+            setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
+                return -1;
+        return fd;
+}
+
 static int run_watch(char **ports, int n) {
         struct pollfd fds[16];
+        sigset_t ends, before;
 
         for (int i = 0; i < n; i++) {
-                fds[i] = (struct pollfd){ .fd = watch_port(ports[i]), .events = POLLIN };
+                fds[i] = (struct pollfd){ .fd = watch_well(ports[i]), .events = POLLIN };
                 if (fds[i].fd < 0)
                         return fail(ports[i]);
         }
+        (void)sigemptyset(&ends);
+        (void)sigaddset(&ends, SIGTERM);
+        (void)sigaddset(&ends, SIGINT);
+        (void)sigprocmask(SIG_BLOCK, &ends, &before);
         (void)printf("watching\n");
         (void)fflush(stdout);
         while (!stop) {
-                if (poll(fds, (nfds_t)n, -1) < 0)
+                if (ppoll(fds, (nfds_t)n, NULL, &before) < 0)
                         break;
-                for (int i = 0; i < n; i++) {
-                        struct sockaddr_ll from;
-                        socklen_t size = sizeof(from);
-                        uint8_t frame[2048];
-                        ssize_t k;
-
-                        if (!fds[i].revents)
-                                continue;
-                        k = recvfrom(fds[i].fd, frame, sizeof(frame), MSG_DONTWAIT,
-                                     (struct sockaddr *)&from, &size);
-                        if (k > 0 && from.sll_pkttype != PACKET_OUTGOING)
-                                show_frame(ports[i], frame, (size_t)k);
-                }
+                for (int i = 0; i < n; i++)
+                        if (fds[i].revents)
+                                show_next(ports[i], fds[i].fd);
                 (void)fflush(stdout);
         }
         return 0;

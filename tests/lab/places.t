@@ -50,7 +50,8 @@ begin_move b h1 --out 1 --timeout 30s
 says b "$queue"'1 move from this host, of 1 at most \(--out\)'
 ok "one with --out 1 waits for it, and says so" F71 || diag "$(cat "$work/b" "$work/b.err")"
 like "$(pf h1 inspect t-b --json)" '"state": *"idle"' "it has touched nothing"
-pf h1 migration cutover t-a
+until_ok 30 pf h1 migration cutover t-a # (the step is told before the hosts are)
+ok "the first one is let go"
 ended a b
 is "$codes$(where t-a t-b)" "0 0 h2 h2" "it goes once the other one has gone" F71 || diag "$(cat "$work/b" "$work/b.err")"
 
@@ -106,7 +107,8 @@ says first '"step":"(transfer|memory)"'
 second=$!
 says second '"event":"note".*"text":"1 move from this host, of 1 at most'
 ok "a plan waits for the move of another plan, and says so" F71 || diag "$(cat "$work/second")"
-pf h2 migration cutover t-a
+until_ok 30 pf h2 migration cutover t-a
+ok "that one is let go"
 ended first second
 is "$codes$(where t-a t-b)" "0 0 h1 h1" "both are seen to their end" F71 F75 || diag "$(cat "$work/second")"
 

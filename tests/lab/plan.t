@@ -54,7 +54,7 @@ like "$(pf h1 plan status "$work/two.json" 2>&1)" 'never run' "and the plan is a
 # Its moves are kept at work for seconds by a bandwidth limit, so that a kill strikes one of them.
 three() {
         plan three '"limits": { "out": 2 }, "backoff": "200ms",' \
-                '{ "pod": "t-p1", "options": { "bandwidth": "60M" } }' '{ "pod": "t-p2", "options": { "bandwidth": "60M" } }' \
+                '{ "pod": "t-p1", "options": { "bandwidth": "8M" } }' '{ "pod": "t-p2", "options": { "bandwidth": "8M" } }' \
                 '{ "pod": "t-p3" }'
 }
 
@@ -97,7 +97,7 @@ wait $driver
 is "$? $(where t-p1 t-p2 t-p3)" "0 h1 h1 h1" "the first one has moved them all"
 
 # --- cancel ---
-plan some '"limits": { "out": 1 },' '{ "pod": "t-p1", "options": { "bandwidth": "20M" } }' '{ "pod": "t-p2" }' '{ "pod": "t-p3" }'
+plan some '"limits": { "out": 1 },' '{ "pod": "t-p1", "options": { "bandwidth": "1M" } }' '{ "pod": "t-p2" }' '{ "pod": "t-p3" }'
 start run some '"step":"memory"|"step":"transfer"'
 pf h1 plan cancel "$work/some.json" t-p2 && pf h1 plan cancel "$work/some.json" t-p1
 ok "plan cancel: one that waits, one that moves" F68

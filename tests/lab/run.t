@@ -48,10 +48,11 @@ like "$(pf h1 inspect t-a | tr '\n' '|')" 'Pod t-a\|.*machine +running: 256 MiB,
 pf h1 inspect --json t-a | jq -e . >/dev/null
 ok "inspect is JSON"
 
-pf h1 run --pod t-a --container second --rootfs "$rootfs" --detach -- /bin/sh -c 'trap "exit 9" TERM; while :; do sleep 0.1; done'
+pf h1 run --pod t-a --container second --rootfs "$rootfs" --detach -- /bin/sh -c 'trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done'
 ok "a second container joins the pod" H8
 is "$(pf h1 exec t-a/second /bin/sh -c 'test -e /tmp/x; echo $?')" 1 "with a writable layer of its own"
 is "$(on h1 virsh -q -c qemu:///system list --name | grep -c podferry-t-a)" 1 "both in one virtual machine"
+until_ok 20 eval 'pf h1 logs t-a/second | grep -q ready'
 pf h1 kill --signal TERM t-a/second
 ok "kill" H17
 until_ok 20 eval 'pf h1 ps --json | grep -q stopped'

@@ -109,7 +109,7 @@ carrier() {
         done
 ) &
 killer=$!
-far known user --podferry "$podferry" --bandwidth 800M >"$work/out" 2>&1
+far known user --podferry "$podferry" --bandwidth 8M >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^0 .*the transport broke .*; connecting again.*t-h runs on' \
         "ssh is killed while memory goes over: another one takes its place" B6 || diag "$(cat "$work/out")"
 wait "$killer"
@@ -121,7 +121,7 @@ move h2 t-h >/dev/null 2>&1
         until_ok 20 carrier
         pkill -P "$(cat "$d/pid")"
 ) &
-far known user --podferry "$podferry" --bandwidth 800M >"$work/out" 2>&1
+far known user --podferry "$podferry" --bandwidth 2M >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*(rolled back|runs on here)' "the whole connection ends: rolled back" B6 F84 || diag "$(cat "$work/out")"
 wait
 until_ok 60 on h2 test ! -e /run/podferry/t-h

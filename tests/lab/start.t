@@ -6,8 +6,10 @@
 begin
 
 # Counts how often it was started, on its scratch disk and on its volume.
-ends='trap "exit 3" TERM; sleep 100000 & wait'
-counter='for f in /started /mnt/started; do echo "$NAME" >>$f; done; sync; echo "start $(wc -l <$f)"; '$ends
+# It answers a stop from its first moment on: TERM to a process 1 that has no handler is dropped.
+traps='trap "exit 3" TERM; '
+ends='sleep 100000 & wait'
+counter=$traps'for f in /started /mnt/started; do echo "$NAME" >>$f; done; sync; echo "start $(wc -l <$f)"; '$ends
 
 # The container may be a moment later than its start.
 starts_are() {
@@ -28,10 +30,11 @@ vms() {
 
 truncate -s 16M "$work/v1" "$work/v2" && mkfs.ext4 -q -F "$work/v1" && mkfs.ext4 -q -F "$work/v2" || bail "mkfs.ext4"
 pf h1 run --name t-p --container first --rootfs "$rootfs" --memory 192M --env NAME=a --volume "$work/v1:/mnt" --detach -- /bin/sh -c "$counter" >/dev/null &&
-        pf h1 run --pod t-p --container again --rootfs "$rootfs" --detach -- /bin/sh -c "echo up; $ends" >/dev/null
+        pf h1 run --pod t-p --container again --rootfs "$rootfs" --detach -- /bin/sh -c "$traps echo up; $ends" >/dev/null
 ok "a pod with two containers and a volume"
-until_ok 20 eval 'pf h1 logs t-p/first | grep -q "start 1"'
-ok "it says its first start"
+until_ok 20 eval 'pf h1 logs t-p/first | grep -q "start 1"' &&
+        until_ok 20 eval 'pf h1 logs t-p/again | grep -q up'
+ok "both say that they are up"
 pf h1 start t-p >"$work/out" 2>&1
 like "$? $(cat "$work/out")" '^125 .*t-p: Start: the VM is running' "a pod that runs cannot be started"
 
@@ -62,6 +65,7 @@ ok "a container is removed; stop and start"
 is "$(pf h1 volume ls t-p | grep -c "$work/v2")" 0 "the removed volume stays away"
 like "$(pf h1 ps)" 't-p +first +running' "the other container runs"
 is "$(pf h1 ps | grep -c again)" 0 "the removed one stays away"
+starts_are h1 4
 
 move h1 t-p --disk "$work/v1=$work/there" >"$work/out" 2>&1
 ok "it moves" || diag "$(cat "$work/out")"
