@@ -42,7 +42,9 @@ is() {
 
         shift 2
         [ "$got" = "$wanted" ]
-        ok "$@" || diag "got:    $got" $'\n'"wanted: $wanted"
+        ok "$@" && return
+        diag "got:    $got" $'\n'"wanted: $wanted"
+        return 1 # the test may have more to say
 }
 
 # like GOT REGEX DESCRIPTION [ROW...]
@@ -51,7 +53,9 @@ like() {
 
         shift 2
         [[ $got =~ $wanted ]]
-        ok "$@" || diag "got:         $got" $'\n'"should match: $wanted"
+        ok "$@" && return
+        diag "got:         $got" $'\n'"should match: $wanted"
+        return 1
 }
 
 skip() {
