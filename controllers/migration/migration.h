@@ -171,9 +171,11 @@ typedef struct MigrationOps {
 
         /* -- the guest link and the peer -- */
         /* Source, blackout: the link neither consumes nor writes from now on; its checkpoint and
-         * what happened since the export go to *ret (the "handoff" envelope). May be repeated. */
+         * what happened since the export go to *ret (the "handoff" envelope). May be repeated.
+         * -EAGAIN: what has to go before it is on its way yet; migration_look_again() when not. */
         int (*checkpoint)(void *u, Buf *ret, Error *reterr);
-        void (*uncheckpoint)(void *u); /* rollback: the link goes on from its own state */
+        /* Rollback: the link goes on from its own state, whatever became of checkpoint. */
+        void (*uncheckpoint)(void *u);
         /* Destination: checks the handoff and keeps it; the link speaks only from resume_tree().
          * May be repeated with the same bytes. */
         int (*adopt)(void *u, const void *handoff, size_t n, Error *reterr);
@@ -182,7 +184,7 @@ typedef struct MigrationOps {
         int (*send)(void *u, const void *peer, size_t n);
         /* Destination: what belongs to the pod, and not to its memory, is on disk here, so that a
          * shim that comes after this one has it. While it is not, this host does not say that it is
-         * ready; migration_on_kept() tells when it is, or could not be. NULL: always. */
+         * ready; migration_look_again() when it is, or could not be. NULL: always. */
         bool (*kept)(void *u);
         int (*journal)(void *u, const JournalRecord *r,
                        Error *reterr); /* on disk when it returns */
@@ -299,7 +301,7 @@ bool migration_is_held(const Migration *m);              /* until the cutover */
 void migration_on_host_failed(Migration *m, const char *step, int r, const Error *err);
 /* libvirt can be asked again after it was away: looks where the domain is. */
 void migration_on_host_back(Migration *m);
-void migration_on_kept(Migration *m); /* ops.kept says something else now */
+void migration_look_again(Migration *m); /* what ops.kept or ops.checkpoint waited for has come */
 
 /* A shim that starts again, right after migration_new(), when the journal's last record is of a
  * session that leaves something to do here: PREPARED, FENCING, RELEASED, DONE, READY, REFUSED or

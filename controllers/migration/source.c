@@ -76,8 +76,7 @@ static void keep(Migration *m) {
                 return;
         }
         if (!m->resumed) {
-                if (m->has_handoff)
-                        m->ops->uncheckpoint(m->u);
+                m->ops->uncheckpoint(m->u);
                 m->has_handoff = false;
                 migration_op_start(m, OP_RESUME_TREE);
                 return;
@@ -98,6 +97,8 @@ static bool take_checkpoint(Migration *m) {
         migration_phase_begin(m, MIGRATION_PHASE_HANDOFF);
         m->handoff.len = 0;
         r = m->ops->checkpoint(m->u, &m->handoff, &e);
+        if (r == -EAGAIN)
+                return false;
         if (r < 0) {
                 migration_blame(m, "handoff", r, &e);
                 if (!m->wants_out && !migration_domain_gone(m)) {

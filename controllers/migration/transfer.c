@@ -74,10 +74,12 @@ void migration_on_timer(Migration *m, MigrationTimer t) {
                 break;
         case MIGRATION_TIMER_HANDOVER:
                 if (m->begun && m->role == MIGRATION_SOURCE && m->journal == JOURNAL_PREPARED)
-                        migration_give_up(m, "handoff",
-                                          m->peer == MIGRATION_PEER_READY
-                                                  ? "Finalize did not come in time"
-                                                  : "the destination did not get ready in time");
+                        migration_give_up(
+                                m, "handoff",
+                                m->peer == MIGRATION_PEER_READY ? "Finalize did not come in time"
+                                : m->has_handoff ? "the destination did not get ready in time"
+                                                 : "what the pod has said did not reach the "
+                                                   "destination in time");
                 break;
         case MIGRATION_TIMER_REPEAT:
                 m->repeat_armed = false;
@@ -418,7 +420,7 @@ void migration_on_host_failed(Migration *m, const char *step, int r, const Error
         migration_pump(m);
 }
 
-void migration_on_kept(Migration *m) {
+void migration_look_again(Migration *m) {
         migration_pump(m);
 }
 

@@ -288,7 +288,7 @@ static void on_staged(void *userdata, int r, const void *result, const Error *er
 
         on_written(c, r, result, err);
         m->staging--;
-        migration_on_kept(m->migration);
+        migration_look_again(m->migration);
 }
 
 bool migrate_op_kept(void *u) {

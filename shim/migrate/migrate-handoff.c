@@ -116,6 +116,7 @@ int migrate_save_own(Migrate *m, Buf *ret, Error *reterr) {
 int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr) {
         Migrate *m = u;
         Shim *s = m->shim;
+        int r;
 
         if (m->adopted) /* the guest was not spoken to since */
                 return migrate_save_link(m, ret, reterr);
@@ -126,13 +127,20 @@ int migrate_op_checkpoint(void *u, Buf *ret, Error *reterr) {
                 session_freeze(guest_link_session(s->link));
                 m->checkpointed = true;
         }
-        migrate_logs_pump(m, true);
+        r = migrate_logs_pump_all(m);
+        if (r == -ENOTCONN) /* the next transport brings us here again */
+                r = -EAGAIN;
+        m->checkpoint_waits = r == -EAGAIN;
+        if (r < 0)
+                return error_setf(reterr, r, "the log of a process could not be sent on: %s",
+                                  strerrordesc_np(-r));
         return migrate_save_own(m, ret, reterr);
 }
 
 void migrate_op_uncheckpoint(void *u) {
         Migrate *m = u;
 
+        m->checkpoint_waits = false;
         if (!m->checkpointed)
                 return;
         m->checkpointed = false;

@@ -115,9 +115,10 @@ struct Migrate {
 
         /* migrate-handoff.c */
         bool checkpointed;
-        Buf handoff;  /* destination: what was adopted */
-        bool resumed; /* destination: the tree is bound */
-        char *ended;  /* destination: the guest has, which the tree hears once it is; why */
+        bool checkpoint_waits; /* until the logs are on their way */
+        Buf handoff;           /* destination: what was adopted */
+        bool resumed;          /* destination: the tree is bound */
+        char *ended; /* destination: the guest has, which the tree hears once it is; why */
 
         /* migrate-kept.c: what a shim that starts again needs of the session */
         char *kept;           /* NULL: there is nothing to keep */
@@ -287,7 +288,10 @@ void migrate_driver_changed(Migrate *m); /* the session's state did */
 /* migrate-logs.c */
 int migrate_logs_begin(Migrate *m, Error *reterr);
 /* Queues log chunks: all that there is, or as much as keeps the queue short. */
-void migrate_logs_pump(Migrate *m, bool all);
+/* -EAGAIN: there is more than may be queued now; once the queue is shorter, again. */
+int migrate_logs_pump(Migrate *m);
+/* At the blackout, when no log grows any more: 0 once all of them are on their way. */
+int migrate_logs_pump_all(Migrate *m);
 void migrate_logs_end(Migrate *m);
 /* Of a destination that has what it imported, as below. */
 void migrate_logs_receive(Migrate *m, const char *guest_id, const char *exec_id, uint64_t offset,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The history of every process's output moves along: while memory is copied the source sends its
  * logs in chunks; at the blackout, when nothing can be written any more, it sends what is left, and
- * then the handoff. Both go over one ordered stream, so a handoff that arrives finds complete logs.
- */
+ * then, however long that took, the handoff. Both go over one ordered stream, so a handoff that
+ * arrives finds complete logs. */
 #include <string.h>
 
 #include <peer.pb-c.h>
@@ -11,7 +11,7 @@
 #include "shim/migrate/migrate-internal.h"
 
 #define CHUNK      (64U << 10)
-#define QUEUE_GOAL (512U << 10) /* queued at most while memory moves */
+#define QUEUE_GOAL (512U << 10) /* queued at most */
 
 static int add_cursor(void *userdata, const StdioState *state) {
         Migrate *m = userdata;
@@ -91,20 +91,27 @@ static int send_chunk(Migrate *m, LogCursor *c) {
         return 1;
 }
 
-void migrate_logs_pump(Migrate *m, bool all) {
-        if (all)
-                m->logs_at = 0; /* what was written since each was last looked at */
-        while (m->logs_at < m->n_logs && (all || m->out.len - m->out_at < QUEUE_GOAL)) {
-                int r = send_chunk(m, &m->logs[m->logs_at]);
+int migrate_logs_pump(Migrate *m) {
+        while (m->logs_at < m->n_logs) {
+                int r;
 
+                if (m->out.len - m->out_at >= QUEUE_GOAL)
+                        return -EAGAIN;
+                r = send_chunk(m, &m->logs[m->logs_at]);
                 if (r < 0) {
                         log_warning("migration: a log could not be sent on: %s",
                                     error_text(NULL, r));
-                        return;
+                        return r;
                 }
                 if (r == 0)
                         m->logs_at++;
         }
+        return 0;
+}
+
+int migrate_logs_pump_all(Migrate *m) {
+        m->logs_at = 0; /* what was written since each was last looked at */
+        return migrate_logs_pump(m);
 }
 
 int migrate_process_key(Migrate *m, const char *guest_id, const char *exec_id, ProcessKey *ret) {

@@ -99,7 +99,8 @@ static int on_ferry_messages(sd_event_source *source, int fd, uint32_t revents, 
 
         if (revents & EPOLLOUT) {
                 migrate_flush(m);
-                migrate_logs_pump(m, false);
+                if (migrate_logs_pump(m) == 0 && m->checkpoint_waits)
+                        migration_look_again(m->migration);
         }
         if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
                 return 0;

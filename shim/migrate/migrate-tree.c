@@ -305,7 +305,7 @@ int migrate_op_transfer_begins(void *u, MigrationRole role, Error *reterr) {
         if (r == 0 && role == MIGRATION_SOURCE)
                 r = migrate_logs_begin(m, reterr);
         if (r == 0 && role == MIGRATION_SOURCE)
-                migrate_logs_pump(m, false);
+                (void)migrate_logs_pump(m);
         if (r == 0 && role == MIGRATION_SOURCE)
                 migrate_send_definition(m);
         return r;

@@ -176,7 +176,7 @@ bool fake_timer(FakeSide *s, MigrationTimer t) {
 
 void fake_keep(FakeSide *s) {
         s->unkept = false;
-        migration_on_kept(s->m);
+        migration_look_again(s->m);
 }
 
 void fake_crash(FakeSide *s) {

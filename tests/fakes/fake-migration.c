@@ -390,6 +390,8 @@ static int op_checkpoint(void *u, Buf *ret, Error *reterr) {
         if (s->w->s == MIGRATION_AT_RUNNING)
                 fake_broken(s->w, "a checkpoint of a guest that runs");
         s->link_frozen = true;
+        if (s->unkept)
+                return -EAGAIN;
         return buf_printf(ret, "handoff bytes") < 0 ? -ENOMEM : 0;
 }
 

@@ -97,7 +97,7 @@ struct FakeSide {
         unsigned let_go;
         char warned[MIGRATION_DETAILS_MAX]; /* the last warning */
         bool events_lost;                   /* libvirt's events do not reach this side */
-        bool unkept;                        /* ops.kept is false: see fake_keep() */
+        bool unkept; /* ops.kept is false, ops.checkpoint -EAGAIN: see fake_keep() */
 };
 
 struct FakeWorld {

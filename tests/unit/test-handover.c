@@ -113,6 +113,33 @@ static void test_kept(void **state) {
         }
 }
 
+/* -- what has to go before the handoff is long -- */
+
+static void test_checkpoint_waits(void **state) {
+        MigrationOptions o;
+        FakeWorld w;
+
+        migration_options_init(&o);
+        for (int cancels = 0; cancels < 2; cancels++) {
+                fake_world_init(&w);
+                w.heeds_abort = true;
+                source(&w)->unkept = true;
+                assert_true(fake_until_transferring(&w, &o));
+                for (int i = 0; i < 300 && !source(&w)->link_frozen; i++)
+                        (void)fake_run(&w, 1);
+                assert_true(source(&w)->link_frozen);
+                assert_int_equal(w.s, MIGRATION_AT_PAUSED);
+                assert_string_equal(migration_error(source(&w)->m)->text, "");
+                if (cancels)
+                        assert_int_equal(migration_cancel(source(&w)->m, "m1", NULL), 0);
+                else
+                        fake_keep(source(&w));
+                assert_true(fake_run(&w, 300));
+                check_end(&w, cancels ? MIGRATION_OUTCOME_KEPT : MIGRATION_OUTCOME_MOVED);
+                fake_world_done(&w);
+        }
+}
+
 /* -- each operation fails once, on each side -- */
 
 typedef struct FailRow {
@@ -314,6 +341,7 @@ static void run_seed(uint64_t seed, MigrationOutcome *ret) {
         if (random_below(2))
                 w.side[0].mode[FAKE_FENCE] = FAKE_NOW;
         destination(&w)->unkept = random_below(4) == 0;
+        source(&w)->unkept = random_below(4) == 0;
         assert_true(fake_until_transferring(&w, &o));
         for (unsigned i = 0; i < 200 && !w.broken[0]; i++) {
                 if (random_below(8) == 0)
@@ -323,6 +351,7 @@ static void run_seed(uint64_t seed, MigrationOutcome *ret) {
                 fake_check(&w);
         }
         /* Faults are finite: from here on link and hosts stay up. */
+        fake_keep(source(&w));
         fake_keep(destination(&w));
         fake_link(&w, true);
         if (!fake_run(&w, 3000) || w.broken[0])
@@ -371,9 +400,11 @@ static void test_random(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[5 + ELEMENTSOF(fail_rows)] = {
+        struct CMUnitTest tests[6 + ELEMENTSOF(fail_rows)] = {
                 { "both shims, at once and later", test_success, NULL, NULL, NULL },
                 { "not ready before the pod is on disk", test_kept, NULL, NULL, NULL },
+                { "no handoff before what goes before it", test_checkpoint_waits, NULL, NULL,
+                  NULL },
                 { "a crash after every step", test_crash_everywhere, NULL, NULL, NULL },
                 { "schedules that were found", test_found, NULL, NULL, NULL },
                 { "random schedules", test_random, NULL, NULL, NULL },
@@ -381,7 +412,7 @@ int main(void) {
 
         log_set_max_level(getenv("TRACE") ? LOG_DEBUG : LOG_EMERG);
         for (size_t i = 0; i < ELEMENTSOF(fail_rows); i++)
-                tests[5 + i] = (struct CMUnitTest){ fail_rows[i].name, test_fail_row, NULL, NULL,
+                tests[6 + i] = (struct CMUnitTest){ fail_rows[i].name, test_fail_row, NULL, NULL,
                                                     (void *)(uintptr_t)&fail_rows[i] };
         return cmocka_run_group_tests_name("handover", tests, NULL, NULL);
 }
