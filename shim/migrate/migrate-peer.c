@@ -101,6 +101,8 @@ static int on_ferry_messages(sd_event_source *source, int fd, uint32_t revents, 
                 migrate_flush(m);
                 if (migrate_logs_pump(m) == 0 && m->checkpoint_waits)
                         migration_look_again(m->migration);
+                if (m->ferry != ferry) /* which may end the session, and all that belongs to it */
+                        return 0;
         }
         if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
                 return 0;
