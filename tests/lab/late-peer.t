@@ -29,14 +29,7 @@ while True:
             open(passed, "w").close()
         first = False
 END
-cat >"$work/way" <<END
-#!/bin/sh
-case " \$* " in
-*" --transport "*) python3 "$work/held.py" "$work/gate" "$work/heard" "$work/passed" "$work/waits" | "$lab" enter h2 "\$@" ;;
-*) exec "$lab" enter h2 "\$@" ;;
-esac
-END
-chmod +x "$work/way"
+way_through "python3 '$work/held.py' '$work/gate' '$work/heard' '$work/passed' '$work/waits'"
 
 state() {
         pf "$1" inspect --json t-l | jq -r .migration.state

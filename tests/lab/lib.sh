@@ -102,6 +102,18 @@ move() {
         pf "$from" migrate "$pod" --to "$(to "$(other "$from")")" "$@"
 }
 
+# way_through COMMAND: makes the command "$work/way", a way to h2 on which the transport's bytes go through COMMAND first.
+way_through() {
+        cat >"$work/way" <<END
+#!/bin/sh
+case " \$* " in
+*" --transport "*) $1 | "$lab" enter h2 "\$@" ;;
+*) exec "$lab" enter h2 "\$@" ;;
+esac
+END
+        chmod +x "$work/way"
+}
+
 # until_ok SECONDS COMMAND...: for what nothing else tells. Polls every 20 ms.
 until_ok() {
         local end=$((SECONDS + $1))

@@ -30,14 +30,7 @@ while True:
     time.sleep(max(0, begin + sent / 30e6 - time.monotonic()))
     begin = max(begin, time.monotonic() - sent / 30e6 - 0.1)
 END
-cat >"$work/way" <<END
-#!/bin/sh
-case " \$* " in
-*" --transport "*) python3 "$work/slow.py" | "$lab" enter h2 "\$@" ;;
-*) exec "$lab" enter h2 "\$@" ;;
-esac
-END
-chmod +x "$work/way"
+way_through "python3 '$work/slow.py'"
 pf h1 migrate t-l --to "exec:$work/way" >"$work/out" 2>&1
 ok "it moves over a link that is slow for that" B1 F81 || diag "$(cat "$work/out")"
 for c in a b; do
