@@ -287,8 +287,8 @@ void migrate_driver_changed(Migrate *m); /* the session's state did */
 
 /* migrate-logs.c */
 int migrate_logs_begin(Migrate *m, Error *reterr);
-/* Queues log chunks: all that there is, or as much as keeps the queue short. */
-/* -EAGAIN: there is more than may be queued now; once the queue is shorter, again. */
+/* Queues log chunks. -EAGAIN: there is more than may be queued now; once the queue is shorter,
+ * again. */
 int migrate_logs_pump(Migrate *m);
 /* At the blackout, when no log grows any more: 0 once all of them are on their way. */
 int migrate_logs_pump_all(Migrate *m);
